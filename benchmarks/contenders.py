@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from benchmarks.dataloader import LoaderTraining
-from benchmarks.workload import NETWORKS, Job, few_batches, recipe, without_validation
+from benchmarks.workload import NETWORKS, Workload, few_batches, recipe, without_validation
 from search.running.pool import default_workers, threads_for
 from search.training.device import available_cores
 from search.training.epoch import Epoch, Score
@@ -92,7 +92,7 @@ class Runner(Protocol):
         """Score every trial on the validation images once; the last one's score."""
 
 
-def make_runner(contender: Contender, job: Job) -> Runner:
+def make_runner(contender: Contender, job: Workload) -> Runner:
     """Load the data, build the networks and warm up."""
     device = torch.device(job.device)
     if contender.style == "ours":
@@ -118,7 +118,7 @@ class OurRunner:
     a study: ours is a little faster there than reported.
     """
 
-    def __init__(self, job: Job, device: torch.device, packed: int) -> None:
+    def __init__(self, job: Workload, device: torch.device, packed: int) -> None:
         self._task = job.task(device)
         bare = without_validation(self._task)
         architecture, how = NETWORKS[job.network], recipe(augmented=job.augmented)

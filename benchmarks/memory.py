@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.contenders import OurRunner
 from benchmarks.record import BenchmarkParser, environment, write_json
-from benchmarks.workload import NETWORKS, Job
+from benchmarks.workload import NETWORKS, Workload
 from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 
@@ -39,14 +39,14 @@ def parser() -> BenchmarkParser:
     return own
 
 
-def measure(job: Job, packed: int) -> dict[str, int]:
+def measure(job: Workload, packed: int) -> dict[str, int]:
     """Bytes, in a process of its own: of the images, before training, and at the peak."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(_measure, job, packed).result()
 
 
-def _measure(job: Job, packed: int) -> dict[str, int]:
+def _measure(job: Workload, packed: int) -> dict[str, int]:
     prepare_process(threads=1)
     device = torch.device(job.device)
     task = job.task(device)
@@ -86,7 +86,7 @@ def line(packed: int, found: Mapping[str, int]) -> str:
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     device = choose_device(args.device)
-    job = Job.of(args, device, args.network)
+    job = Workload.of(args, device, args.network)
     bytes_of: dict[str, Any] = {}
     for packed in args.packed:
         bytes_of[str(packed)] = found = measure(job, packed)

@@ -15,14 +15,14 @@ from scipy.stats import spearmanr
 
 from benchmarks.curves import title
 from benchmarks.record import BenchmarkParser
-from benchmarks.replay_simulation import SEEN, Run
+from benchmarks.replay_simulation import SEEN, RecordedRun
 from benchmarks.replay_worlds import read_runs
 from search.terminal.commands import run
 
 DRAWS = 2000
 
 
-def judge(runs: Sequence[Run], objective: str) -> tuple[float, float, float]:
+def judge(runs: Sequence[RecordedRun], objective: str) -> tuple[float, float, float]:
     """Rank correlation of a training's lowest value with its held-out error there; mean held-out
     error of the lowest of half the trainings, drawn at random; its standard deviation."""
     lowest, errors = [], []

@@ -30,7 +30,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import REPLAYS, BenchmarkParser, environment, write_json
-from benchmarks.replay_simulation import CALIBRATED, Run
+from benchmarks.replay_simulation import CALIBRATED, RecordedRun
 from benchmarks.replay_surrogate import Surrogate, make_world
 from models.summary import count_parameters
 from search.sampling import halving, promotion
@@ -66,7 +66,7 @@ def parser() -> BenchmarkParser:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FrontPoint:
     """A whole training: what a search saw of it, and what it is worth."""
 
     size: float  # logarithms, all three
@@ -94,17 +94,17 @@ class Problem:
         config = suggest(optuna.trial.FixedTrial(dict(params)), self.spec)
         return count_parameters(config.architecture, self._shape, 10)
 
-    def point(self, found: Run) -> Point:
+    def point(self, found: RecordedRun) -> FrontPoint:
         """At its best epoch."""
         seen = found.seen[CALIBRATED]
         best = min(range(1, len(seen)), key=lambda at: seen[at])
         size = math.log(self.size(found.params))
-        return Point(size, math.log(seen[best]), math.log(found.hidden[best].loss))
+        return FrontPoint(size, math.log(seen[best]), math.log(found.hidden[best].loss))
 
-    def hypervolume(self, points: Sequence[Point]) -> float:
+    def hypervolume(self, points: Sequence[FrontPoint]) -> float:
         return self._area(points) / self._whole
 
-    def _area(self, points: Sequence[Point]) -> float:
+    def _area(self, points: Sequence[FrontPoint]) -> float:
         lowest, area, worst = math.inf, 0.0, self.worst
         for one in sorted(points, key=lambda it: (it.size, it.seen)):
             if one.seen < lowest:  # of the front that a search shows
@@ -121,12 +121,12 @@ def problem(file: Path) -> Problem:
 
 def ours(
     of: Problem, seed: int, sampler: str, trials: int, budget: float, prior: Path | None
-) -> Iterator[tuple[float, Point]]:
+) -> Iterator[tuple[float, FrontPoint]]:
     """(epochs spent, point) of each trial that comes to its end."""
     spec = replace(of.spec, seed=seed, trials=trials, sampler=sampler, minimize_also="parameters")
     study = optuna.create_study(sampler=StudySampler(spec, prior))
     source, rungs = of.world.source(seed), halving.rungs(spec.epochs)
-    runs, begun, known = list[Run](), list[optuna.Trial](), list[Contender]()
+    runs, begun, known = list[RecordedRun](), list[optuna.Trial](), list[Contender]()
     limits: dict[str, Any] = {"trials": trials, "epochs": spec.epochs, "prior": prior}
     limits["budget"] = budget * trials * spec.epochs
     while (number := promotion.choose(known, **limits)) is not None:
@@ -153,7 +153,7 @@ def ours(
             yield sum(one.epochs for one in known), of.point(found)
 
 
-def others(of: Problem, seed: int, name: str, trials: int) -> Iterator[tuple[float, Point]]:
+def others(of: Problem, seed: int, name: str, trials: int) -> Iterator[tuple[float, FrontPoint]]:
     """The same of an Optuna sampler on both objectives."""
     directions = [optuna.study.StudyDirection.MINIMIZE] * 2
     study = optuna.create_study(directions=directions, sampler=OTHERS[name](seed))
@@ -173,7 +173,7 @@ def search(
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     name, seed = job
-    of, points, found = problem(file), list[Point](), list[tuple[float, float]]()
+    of, points, found = problem(file), list[FrontPoint](), list[tuple[float, float]]()
     with written(learn([load(it) for it in prior])) as learned:
         ended = (
             ours(of, seed, name.removeprefix("ours-"), trials, budget, learned)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.contenders import Contender, make_runner
-from benchmarks.workload import Job
+from benchmarks.workload import Workload
 from search.training.device import prepare_process
 
 LOSS = "validation_loss"
@@ -110,7 +110,7 @@ class RayTiming:
     seconds: float
 
 
-def time_ray(contender: Contender, job: Job) -> RayTiming:
+def time_ray(contender: Contender, job: Workload) -> RayTiming:
     """Train the job in a small study of Ray Tune's."""
     # One network many times: what is compared is how it is run.
     found = tune_with_asha(
@@ -134,7 +134,7 @@ def time_ray(contender: Contender, job: Job) -> RayTiming:
 class _Trainable:
     """What Ray's workers run; a trial's report holds the sums of its epochs so far."""
 
-    def __init__(self, contender: Contender, job: Job) -> None:
+    def __init__(self, contender: Contender, job: Workload) -> None:
         self._contender, self._job = contender, job
         self.__name__ = contender.name
 

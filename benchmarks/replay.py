@@ -34,7 +34,7 @@ from benchmarks.curves import title
 from benchmarks.prior import LEAST, elsewhere, learn, load
 from benchmarks.record import BenchmarkParser, environment, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
-from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
+from benchmarks.replay_simulation import BUDGET, HORIZON, Incumbent, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
 from search.terminal.commands import run
@@ -43,7 +43,7 @@ HERE = Path(__file__).parent
 BASELINE = "random"  # what the others are compared with
 
 
-class Job(NamedTuple):
+class Replay(NamedTuple):
     """Searches that differ in their seed alone."""
 
     file: Path
@@ -82,7 +82,9 @@ def parser() -> BenchmarkParser:
     return own
 
 
-def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, list[Point]]:
+def _replay(
+    job: Replay, seed: int, args: argparse.Namespace
+) -> tuple[Replay, int, list[Incumbent]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
@@ -100,7 +102,7 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
     return job, seed, found
 
 
-def _others(job: Job, args: argparse.Namespace) -> tuple[Path, ...]:
+def _others(job: Replay, args: argparse.Namespace) -> tuple[Path, ...]:
     """The records that its prior is learned from."""
     return tuple(elsewhere(job.file, (*args.files, *args.learn_from)))
 
@@ -121,7 +123,7 @@ def _prior(files: tuple[Path, ...], kind: str, kept: Path) -> Path | None:
     return file
 
 
-def _kept(job: Job, args: argparse.Namespace) -> Path:
+def _kept(job: Replay, args: argparse.Namespace) -> Path:
     """The file of the job's replays: another one after any change that could matter."""
     sources = [
         HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "surrogate", "worlds")
@@ -136,18 +138,18 @@ def _kept(job: Job, args: argparse.Namespace) -> Path:
     return Path(args.cache) / f"{job.strategy}-{digest.hexdigest()[:16]}.jsonl"
 
 
-def _known(file: Path) -> dict[int, list[Point]]:
+def _known(file: Path) -> dict[int, list[Incumbent]]:
     """Replays on record, by seed."""
     if not file.exists():
         return {}
     lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     rows = [json.loads(line) for line in lines]
-    return {row["seed"]: [Point(*point) for point in row["points"]] for row in rows}
+    return {row["seed"]: [Incumbent(*point) for point in row["points"]] for row in rows}
 
 
 def _done(
-    missing: Sequence[tuple[Job, int]], args: argparse.Namespace
-) -> Iterator[tuple[Job, int, list[Point]]]:
+    missing: Sequence[tuple[Replay, int]], args: argparse.Namespace
+) -> Iterator[tuple[Replay, int, list[Incumbent]]]:
     if args.workers_cpu == 1:
         yield from (_replay(job, seed, args) for job, seed in missing)
         return
@@ -157,7 +159,9 @@ def _done(
         yield from (future.result() for future in as_completed(waiting))
 
 
-def _replayed(jobs: Sequence[Job], args: argparse.Namespace) -> dict[Job, list[list[Point]]]:
+def _replayed(
+    jobs: Sequence[Replay], args: argparse.Namespace
+) -> dict[Replay, list[list[Incumbent]]]:
     """Each job's incumbents, by seed."""
     args.cache.mkdir(parents=True, exist_ok=True)
     files = {job: _kept(job, args) for job in jobs}
@@ -183,7 +187,7 @@ def _replayed(jobs: Sequence[Job], args: argparse.Namespace) -> dict[Job, list[l
 
 
 def _results(
-    replays: Mapping[Job, list[list[Point]]], args: argparse.Namespace
+    replays: Mapping[Replay, list[list[Incumbent]]], args: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
     """By world, then workers, then strategy."""
     found: dict[str, dict[str, Any]] = {}
@@ -213,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         if not file.exists():
             own.error(f"there is no {file}; record one by python -m benchmarks.curves {file}")
     jobs = [
-        Job(file, world, strategy, workers)
+        Replay(file, world, strategy, workers)
         for file in args.files
         for world in args.worlds
         for workers in args.workers

@@ -11,13 +11,15 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from benchmarks.replay_simulation import Point, Score
+from benchmarks.replay_simulation import HeldOutScore, Incumbent
 from search.figures.style import line_style
 
 Array = NDArray[np.float64]
 WITHIN = (0.1, 0.3)  # points of the best
 AFTER = (10, 20, 50, 100)  # whole trainings
-GUESSING = Point(0.0, 0.9, math.log(10))  # before a search's first report; all data sets have ten
+GUESSING = Incumbent(
+    0.0, 0.9, math.log(10)
+)  # before a search's first report; all data sets have ten
 GRID, KEPT = 200, 4  # computes of a curve; every fourth goes on record
 RESAMPLES = 1000
 SLACK = 1e-9  # errors are multiples of 1 / images
@@ -33,7 +35,9 @@ class _Replays:
         loss_SG: the same of the loss.
     """
 
-    def __init__(self, runs: Sequence[Sequence[Point]], target: Score, grid_G: Array) -> None:
+    def __init__(
+        self, runs: Sequence[Sequence[Incumbent]], target: HeldOutScore, grid_G: Array
+    ) -> None:
         self.first_S = {
             points: np.array([_first_within(run, target.error + points / 100) for run in runs])
             for points in WITHIN
@@ -43,19 +47,22 @@ class _Replays:
         self.loss_SG = found_SG2[..., 1] - target.loss
 
 
-def _at(points: Sequence[Point], computes: Array) -> Array:
+def _at(points: Sequence[Incumbent], computes: Array) -> Array:
     """Error and loss of the incumbent at each compute, (C, 2)."""
     steps = [GUESSING, *points]
     found = np.searchsorted([step.compute for step in steps], computes, side="right") - 1
     return np.array([steps[index][1:] for index in found])
 
 
-def _first_within(points: Sequence[Point], error: float) -> float:
+def _first_within(points: Sequence[Incumbent], error: float) -> float:
     return next((one.compute for one in points if one.error <= error + SLACK), math.inf)
 
 
 def compare(
-    replays: Mapping[str, Sequence[Sequence[Point]]], target: Score, baseline: str, horizon: float
+    replays: Mapping[str, Sequence[Sequence[Incumbent]]],
+    target: HeldOutScore,
+    baseline: str,
+    horizon: float,
 ) -> dict[str, dict[str, Any]]:
     """Each strategy's results, and how they compare with the baseline's, seed by seed."""
     after = [compute for compute in AFTER if compute <= horizon]

@@ -1,7 +1,7 @@
 """Searches in simulated time: Optuna's `ask`, `report` and `tell`, with recorded trainings.
 
 An event is a report of a trial that one of the workers trains; between events nothing takes time.
-What a search sees and what it is scored by are kept apart: a strategy is given `Progress`, which
+What a search sees and what it is scored by are kept apart: a strategy is given `SearchState`, which
 holds objectives alone.
 """
 
@@ -34,7 +34,7 @@ BUDGET = StudySpec(dataset="").budget  # share of trials x epochs
 Verdict = Literal["go", "pause", "stop"]
 
 
-class Score(NamedTuple):
+class HeldOutScore(NamedTuple):
     """On images held out of the search."""
 
     error: float
@@ -42,7 +42,7 @@ class Score(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class RecordedRun:
     """One training to its end; R reports.
 
     Attributes:
@@ -57,7 +57,7 @@ class Run:
     epochs: Sequence[int]
     seconds: Sequence[float]
     seen: Mapping[str, Sequence[float]]
-    hidden: Sequence[Score]
+    hidden: Sequence[HeldOutScore]
 
 
 class Source(Protocol):
@@ -68,7 +68,7 @@ class Source(Protocol):
     def sampler(self, inner: BaseSampler) -> BaseSampler:
         """What proposes only configurations that can be trained."""
 
-    def take(self, params: Mapping[str, Any]) -> Run:
+    def take(self, params: Mapping[str, Any]) -> RecordedRun:
         """Train what was proposed."""
 
 
@@ -88,7 +88,7 @@ class World(Protocol):
     def source(self, seed: int) -> Source: ...
 
 
-class Point(NamedTuple):
+class Incumbent(NamedTuple):
     """From this compute on, in whole trainings, the incumbent has this score."""
 
     compute: float
@@ -116,7 +116,7 @@ class Entry:
 
 
 @dataclass
-class Progress:
+class SearchState:
     """Of a search: what a strategy decides by.
 
     Attributes:
@@ -138,11 +138,11 @@ class Progress:
         return [entry for entry in self.entries if entry.state == "paused"]
 
 
-def go(_progress: Progress, _entry: Entry) -> Verdict:
+def go(_progress: SearchState, _entry: Entry) -> Verdict:
     return "go"
 
 
-def new(_progress: Progress) -> Choice:
+def new(_progress: SearchState) -> Choice:
     return promotion.NEW
 
 
@@ -161,12 +161,12 @@ class Strategy:
     """
 
     description: str
-    sampler: Callable[[Progress], BaseSampler]
+    sampler: Callable[[SearchState], BaseSampler]
     pruner: Callable[[StudySpec], BasePruner] = lambda _spec: NopPruner()
     objective: str = RAW
     early: bool = False
-    after: Callable[[Progress, Entry], Verdict] = go
-    choose: Callable[[Progress], Choice] = new
+    after: Callable[[SearchState, Entry], Verdict] = go
+    choose: Callable[[SearchState], Choice] = new
     is_ours: bool = False
     prior: Literal["others", "none", "inverted"] = "others"
 
@@ -182,7 +182,7 @@ def simulate(
     horizon: float = HORIZON,
     prior: Path | None = None,
     first: Sequence[Mapping[str, Any]] = (),
-) -> list[Point]:
+) -> list[Incumbent]:
     """One search; its incumbents, by the compute at which they came.
 
     Args:
@@ -195,7 +195,7 @@ def simulate(
     """
     spec = dataclasses.replace(world.spec, seed=seed)
     total = int(min(math.ceil(horizon / budget) if trials is None else trials, world.size))
-    progress = Progress(
+    progress = SearchState(
         spec=dataclasses.replace(spec, trials=total),
         trials=total,
         budget=budget * total * spec.epochs,
@@ -208,17 +208,17 @@ def simulate(
 
 
 class _Replay:
-    def __init__(self, strategy: Strategy, world: World, progress: Progress, seed: int) -> None:
+    def __init__(self, strategy: Strategy, world: World, progress: SearchState, seed: int) -> None:
         self._strategy, self._world, self._progress = strategy, world, progress
         self._source = world.source(seed)
         self._space = distributions(progress.spec)
         sampler = self._source.sampler(strategy.sampler(progress))
         self.study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
-        self._runs: list[Run] = []  # by trial number
+        self._runs: list[RecordedRun] = []  # by trial number
         self._next: list[int] = []  # report that a trial makes next
 
-    def run(self, workers: int, horizon: float) -> list[Point]:
-        found: list[Point] = []
+    def run(self, workers: int, horizon: float) -> list[Incumbent]:
+        found: list[Incumbent] = []
         lowest, now, idle, order = math.inf, 0.0, workers, itertools.count()
         under_way: list[tuple[float, int, int]] = []  # (end of the report, order, trial)
 
@@ -240,7 +240,7 @@ class _Replay:
             value = run.seen[self._strategy.objective][report]
             if run.epochs[report] and value < lowest:
                 lowest = value
-                found.append(Point(compute, *run.hidden[report]))
+                found.append(Incumbent(compute, *run.hidden[report]))
             if self._goes_on(number, value):
                 train(number)
             else:

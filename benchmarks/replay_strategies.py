@@ -21,7 +21,7 @@ from benchmarks.replay_simulation import (
     ERROR,
     RAW,
     Entry,
-    Progress,
+    SearchState,
     Strategy,
     Verdict,
 )
@@ -34,12 +34,12 @@ ONE_EPOCH = 100  # trials that are given one epoch before any goes on
 OBJECTIVES = {"raw": RAW, "calibrated": CALIBRATED, "error": ERROR}
 
 
-def asha(reduction_factor: float, grace_period: int = 1) -> Callable[[Progress, Entry], Verdict]:
+def asha(reduction_factor: float, grace_period: int = 1) -> Callable[[SearchState, Entry], Verdict]:
     """Ray Tune's ASHAScheduler with one bracket: at rungs grace_period * reduction_factor ** k a
     trial goes on if it is no worse than the best 1 / reduction_factor of those before it there.
     """
 
-    def after(progress: Progress, entry: Entry) -> Verdict:
+    def after(progress: SearchState, entry: Entry) -> Verdict:
         epoch = max(entry.curve)
         rung = grace_period
         while rung < epoch:
@@ -54,18 +54,18 @@ def asha(reduction_factor: float, grace_period: int = 1) -> Callable[[Progress, 
     return after
 
 
-def _one_epoch(_progress: Progress, entry: Entry) -> Verdict:
+def _one_epoch(_progress: SearchState, entry: Entry) -> Verdict:
     return "pause" if max(entry.curve) == 1 else "go"
 
 
-def _all_then_the_best(progress: Progress) -> Choice:
+def _all_then_the_best(progress: SearchState) -> Choice:
     if len(progress.entries) < min(ONE_EPOCH, progress.trials):
         return promotion.NEW
     waiting = progress.paused()
     return min(waiting, key=lambda one: one.lowest).trial.number if waiting else None
 
 
-def _our_pruner(progress: Progress, entry: Entry) -> Verdict:
+def _our_pruner(progress: SearchState, entry: Entry) -> Verdict:
     """The product's halving, as `search.sampling.pruner` asks it."""
     rule, epoch = find_pruner("halving"), max(entry.curve)
     if epoch not in rule.rungs(progress.spec.epochs):
@@ -80,12 +80,12 @@ def _our_pruner(progress: Progress, entry: Entry) -> Verdict:
     return "stop" if decide(epoch, entry.lowest, rivals) else "go"
 
 
-def _at_rungs(progress: Progress, entry: Entry) -> Verdict:
+def _at_rungs(progress: SearchState, entry: Entry) -> Verdict:
     rungs = find_pruner("promotion").rungs(progress.spec.epochs)
     return "pause" if max(entry.curve) in rungs else "go"
 
 
-def _promotion(progress: Progress) -> Choice:
+def _promotion(progress: SearchState) -> Choice:
     choose = find_pruner("promotion").choose
     assert choose is not None
     return choose(
@@ -97,11 +97,11 @@ def _promotion(progress: Progress) -> Choice:
     )
 
 
-def _up_to_total(progress: Progress) -> Choice:
+def _up_to_total(progress: SearchState) -> Choice:
     return promotion.NEW if len(progress.entries) < progress.trials else None
 
 
-def _random(progress: Progress) -> BaseSampler:
+def _random(progress: SearchState) -> BaseSampler:
     return RandomSampler(seed=progress.spec.seed)
 
 

@@ -29,7 +29,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
 from benchmarks.curves import study_spec
-from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, Run, Score, Source
+from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, HeldOutScore, RecordedRun, Source
 from benchmarks.replay_worlds import (
     Array,
     Encoder,
@@ -52,7 +52,7 @@ FLOOR = 1e-4
 WORLDS = ("pool", "surrogate")
 
 
-def _vector(run: Run) -> Array:
+def _vector(run: RecordedRun) -> Array:
     """All of a run, transformed, (6 R,)."""
     hidden_R2 = np.array(run.hidden)
     rows_6R = np.array(
@@ -120,7 +120,7 @@ class Surrogate:
             configurations.
     """
 
-    def __init__(self, runs: Sequence[Run], kept: Path) -> None:
+    def __init__(self, runs: Sequence[RecordedRun], kept: Path) -> None:
         whole = [run for run in runs if all(map(math.isfinite, _vector(run)))]
         self.epochs, self.size = whole[0].epochs, math.inf
         self.spec = study_spec(max(self.epochs))
@@ -153,7 +153,9 @@ class Surrogate:
     def source(self, seed: int) -> Source:
         return _Anywhere(self, seed)
 
-    def runs(self, params: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> list[Run]:
+    def runs(
+        self, params: Sequence[Mapping[str, Any]], rng: np.random.Generator
+    ) -> list[RecordedRun]:
         predicted_NV = self.model.predict(np.array([self.encode(one) for one in params]))
         distances_NM = np.abs(self._ends(predicted_NV)[:, None] - self._ends_N)
         donors_ND = distances_NM.argsort(axis=1)[:, : min(DONORS, len(self._ends_N) // 4)]
@@ -166,28 +168,28 @@ class Surrogate:
         point_D = self._encoder(params)
         return np.append(point_D, np.multiply(features(params), 0.5)) if self._few else point_D
 
-    def _run(self, params: Mapping[str, Any], rows_6R: Array) -> Run:
+    def _run(self, params: Mapping[str, Any], rows_6R: Array) -> RecordedRun:
         rows = dict(zip(ROWS, rows_6R.tolist(), strict=True))
         scores = zip(rows["holdout_error"], rows["holdout_loss"], strict=True)
-        return Run(
+        return RecordedRun(
             params=params,
             epochs=self.epochs,
             seconds=rows["seconds"],
             seen={name: rows[name] for name in (RAW, CALIBRATED, ERROR)},
-            hidden=[Score(*score) for score in scores],
+            hidden=[HeldOutScore(*score) for score in scores],
         )
 
     def _ends(self, vectors_NV: Array) -> Array:
         """Logarithms of the last calibrated loss."""
         return vectors_NV[:, 2 * len(self.epochs) - 1]
 
-    def _best_of_random(self) -> Score:
+    def _best_of_random(self) -> HeldOutScore:
         rng, space = np.random.default_rng(0), distributions(self.spec)
         study = optuna.create_study(sampler=RandomSampler(seed=0))
         params = [study.ask(space).params for _ in range(TRIALS * DRAWS)]
         runs = self.runs(params, rng)
         best = [incumbent(runs[at : at + TRIALS]) for at in range(0, len(runs), TRIALS)]
-        return Score(*map(float, np.mean(best, axis=0)))
+        return HeldOutScore(*map(float, np.mean(best, axis=0)))
 
 
 class _Anywhere:
@@ -200,7 +202,7 @@ class _Anywhere:
     def sampler(self, inner: BaseSampler) -> BaseSampler:
         return inner
 
-    def take(self, params: Mapping[str, Any]) -> Run:
+    def take(self, params: Mapping[str, Any]) -> RecordedRun:
         return self._world.runs([params], self._rng)[0]
 
 

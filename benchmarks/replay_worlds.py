@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import read, study_spec
-from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source
+from benchmarks.replay_simulation import CALIBRATED, SEEN, HeldOutScore, RecordedRun, Source
 from search.spec.space import distributions
 
 Array = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Encoder:
         return np.array([(value - low) / (high - low)])
 
 
-def read_runs(file: Path) -> list[Run]:
+def read_runs(file: Path) -> list[RecordedRun]:
     """One a configuration, as seed 0 saw it; scored on its other seeds where there are any.
 
     A report costs the CPU seconds that it took. On a GPU, which many trainings shared, these say
@@ -61,17 +61,19 @@ def read_runs(file: Path) -> list[Run]:
     return [_run(of_seed, clock) for _, of_seed in sorted(by_number.items())]
 
 
-def _run(of_seed: Mapping[int, Mapping[str, Any]], clock: str) -> Run:
+def _run(of_seed: Mapping[int, Mapping[str, Any]], clock: str) -> RecordedRun:
     first, *others = (of_seed[seed] for seed in sorted(of_seed))
     columns = {name: _column(first, name) for name in ("epoch", clock, *SEEN)}
     judges = [one for one in others if len(one["reports"]) == len(first["reports"])] or [first]
     hidden = [np.mean([_column(one, name) for one in judges], axis=0) for name in HIDDEN]
-    return Run(
+    return RecordedRun(
         params=first["params"],
         epochs=[int(epoch) for epoch in columns["epoch"]],
         seconds=columns[clock],
         seen={name: columns[name] for name in SEEN},
-        hidden=[Score(float(error), float(loss)) for error, loss in zip(*hidden, strict=True)],
+        hidden=[
+            HeldOutScore(float(error), float(loss)) for error, loss in zip(*hidden, strict=True)
+        ],
     )
 
 
@@ -81,12 +83,12 @@ def _column(one: Mapping[str, Any], name: str) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def mean_seconds(runs: Sequence[Run]) -> float:
+def mean_seconds(runs: Sequence[RecordedRun]) -> float:
     """Of a whole training."""
     return float(np.mean([sum(run.seconds) for run in runs]))
 
 
-def incumbent(runs: Sequence[Run], objective: str = CALIBRATED) -> Score:
+def incumbent(runs: Sequence[RecordedRun], objective: str = CALIBRATED) -> HeldOutScore:
     """The score of what has the lowest objective of all runs, at its best epoch."""
     places = [
         (value, run.hidden[report])
@@ -104,7 +106,7 @@ class Pool:
         target: the score that a perfect search would have: of what validation picks of them all.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[RecordedRun]) -> None:
         self.runs, self.size = runs, float(len(runs))
         self.spec = study_spec(max(runs[0].epochs))
         self.whole_seconds, self.target = mean_seconds(runs), incumbent(runs)
@@ -137,7 +139,7 @@ class _Remaining:
         """The configuration that is trained where `params` are proposed."""
         return dict(self._pool.runs[self._nearest(params)].params)
 
-    def take(self, params: Mapping[str, Any]) -> Run:
+    def take(self, params: Mapping[str, Any]) -> RecordedRun:
         index = self._nearest(params)
         self._free_N[index] = False
         return self._pool.runs[index]

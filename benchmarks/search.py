@@ -26,10 +26,10 @@ from typing import Any
 import torch
 
 from benchmarks import record
+from benchmarks.contender_workers import ContenderWorkers, speed
 from benchmarks.contenders import contenders
 from benchmarks.study_runs import ALL_IMAGES, OPTUNA, OURS, RAY, UNAVERAGED, StudyRun, run_study
-from benchmarks.worker_pool import WorkerPool, speed
-from benchmarks.workload import Job
+from benchmarks.workload import Workload
 from search.terminal.commands import run
 from search.training.device import choose_device
 
@@ -59,11 +59,11 @@ def parser() -> record.BenchmarkParser:
 
 def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
     """With how many loader processes the DataLoader style trains the typical network faster."""
-    job = Job.of(args, device, "typical")
+    job = Workload.of(args, device, "typical")
     speeds = {}
     for contender in contenders(device):
         if contender.style == "dataloader" and contender.at_once == 1:
-            with closing(WorkerPool(contender, least_seconds=0)) as pool:
+            with closing(ContenderWorkers(contender, least_seconds=0)) as pool:
                 found = speed(pool.time(job), 1)
             speeds[contender.loaders] = found.epoch_trials_per_hour
     return max(speeds, key=lambda loaders: speeds[loaders])

@@ -23,18 +23,18 @@ import torch
 
 from benchmarks import record
 from benchmarks.bound import Rates, measured_rates, training_cost
-from benchmarks.contenders import Contender, contenders
-from benchmarks.ray_tune import time_ray
-from benchmarks.worker_pool import (
+from benchmarks.contender_workers import (
+    ContenderWorkers,
     Rounds,
     Speed,
-    WorkerPool,
     column_summary,
     ratios,
     ray_speed,
     speed,
 )
-from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
+from benchmarks.contenders import Contender, contenders
+from benchmarks.ray_tune import time_ray
+from benchmarks.workload import AUGMENTATION, NETWORKS, Workload, recipe
 from models.summary import count_parameters
 from search.terminal.commands import run
 from search.training.device import choose_device
@@ -77,7 +77,7 @@ def parser() -> record.BenchmarkParser:
 
 def measure(
     who: Sequence[Contender],
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, Workload],
     *,
     rounds: int,
     least_seconds: float,
@@ -90,7 +90,7 @@ def measure(
     rates = []
     with ExitStack() as stack:
         pools = {
-            contender.name: stack.enter_context(closing(WorkerPool(contender, least_seconds)))
+            contender.name: stack.enter_context(closing(ContenderWorkers(contender, least_seconds)))
             for contender in who
             if contender.style != "ray"
         }
@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     device = choose_device(args.device)
     jobs = {
-        column.name: Job.of(args, device, column.network, augmented=column.augmented)
+        column.name: Workload.of(args, device, column.network, augmented=column.augmented)
         for column in COLUMNS
     }
     task = jobs[COLUMNS[0].name].task(torch.device("cpu"))

@@ -25,7 +25,14 @@ from optuna.samplers import BaseSampler
 from benchmarks.curves import title
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import BenchmarkParser, environment, write_json
-from benchmarks.replay_simulation import Point, Progress, Run, Source, World, simulate
+from benchmarks.replay_simulation import (
+    Incumbent,
+    RecordedRun,
+    SearchState,
+    Source,
+    World,
+    simulate,
+)
 from benchmarks.replay_strategies import find_strategy
 from benchmarks.replay_surrogate import make_world
 from search.sampling.earlier import FIRST
@@ -67,7 +74,7 @@ class _InEpochs:
     def sampler(self, inner: BaseSampler) -> BaseSampler:
         return self._source.sampler(inner)
 
-    def take(self, params: Mapping[str, Any]) -> Run:
+    def take(self, params: Mapping[str, Any]) -> RecordedRun:
         found = self._source.take(params)
         ends = [PARTIAL_EPOCH, *found.epochs[1:]]
         return replace(found, seconds=np.diff([0.0, *ends]).tolist())
@@ -79,11 +86,11 @@ def search(
     args: Any,
     prior: Path,
     first: Sequence[Mapping[str, Any]] = (),
-) -> tuple[list[Point], Progress]:
+) -> tuple[list[Incumbent], SearchState]:
     """One search: its incumbents, and what it knew in the end."""
-    ours, seen = find_strategy("ours", args.sampler), list[Progress]()
+    ours, seen = find_strategy("ours", args.sampler), list[SearchState]()
 
-    def sampler(progress: Progress) -> BaseSampler:
+    def sampler(progress: SearchState) -> BaseSampler:
         seen.append(progress)
         return ours.sampler(progress)
 
@@ -93,7 +100,7 @@ def search(
     return simulate(strategy, world, seed, WORKERS, **scale, **told), seen[0]
 
 
-def found_by(progress: Progress, prior: Path) -> list[Mapping[str, Any]]:
+def found_by(progress: SearchState, prior: Path) -> list[Mapping[str, Any]]:
     """What a search leaves to another: its configurations, the best first."""
     known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
     forecast = fit(known, progress.spec.epochs, prior)
@@ -101,11 +108,11 @@ def found_by(progress: Progress, prior: Path) -> list[Mapping[str, Any]]:
     return [progress.entries[number].params for _, number in sorted(ends)]
 
 
-def reached(points: Sequence[Point], loss: float, never: float) -> float:
+def reached(points: Sequence[Incumbent], loss: float, never: float) -> float:
     return next((point.compute for point in points if point.loss <= loss), never)
 
 
-def loss_after(points: Sequence[Point], compute: float) -> float:
+def loss_after(points: Sequence[Incumbent], compute: float) -> float:
     return next((one.loss for one in reversed(points) if one.compute <= compute), math.inf)
 
 
@@ -120,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         known = [*args.files, *args.learn_from]
         others = [[load(it) for it in elsewhere(one, known)] for one in (before, file)]
         with written(learn(others[0])) as first, written(learn(others[1])) as prior:
-            points: dict[str, list[list[Point]]] = {kind: [] for kind in KINDS}
+            points: dict[str, list[list[Incumbent]]] = {kind: [] for kind in KINDS}
             for seed in range(args.repeats):
                 _, progress = search(worlds[0], 1000 + seed, args, first)
                 found = found_by(progress, first)

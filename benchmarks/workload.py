@@ -49,7 +49,7 @@ def recipe(*, augmented: bool) -> Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class Workload:
     """What to train: the same for all contenders that are compared.
 
     Attributes:
@@ -65,7 +65,9 @@ class Job:
     limit: int | None
 
     @classmethod
-    def of(cls, args: Any, device: torch.device, network: str, *, augmented: bool = True) -> Job:
+    def of(
+        cls, args: Any, device: torch.device, network: str, *, augmented: bool = True
+    ) -> Workload:
         """With the images that a command's arguments name."""
         images = {name: getattr(args, name) for name in ("dataset", "data_dir", "limit")}
         return cls(network=network, augmented=augmented, device=str(device), **images)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.pareto import Point, Problem, at, others, ours, until
+from benchmarks.pareto import FrontPoint, Problem, at, others, ours, until
 from benchmarks.replay_worlds import Pool, read_runs
 from search.spec.space import distributions
 from tests.benchmarks.test_replay import EPOCHS, record
@@ -26,10 +26,10 @@ def problem(tmp_path: Path) -> Problem:
 
 
 def test_the_hypervolume_of_what_a_search_shows(problem: Problem) -> None:
-    small, large = Point(6.0, -1.0, -1.0), Point(8.0, -2.0, -1.5)
+    small, large = FrontPoint(6.0, -1.0, -1.0), FrontPoint(8.0, -2.0, -1.5)
     assert problem.hypervolume([small]) == 1.0 * 4.0 / 4.0
     assert problem.hypervolume([large, small]) == (1.0 * 4.0 + 0.5 * 2.0) / 4.0
-    hidden = Point(7.0, -0.9, -9.0)  # worse by validation: no search would show it
+    hidden = FrontPoint(7.0, -0.9, -9.0)  # worse by validation: no search would show it
     assert problem.hypervolume([large, small, hidden]) == problem.hypervolume([large, small])
     found = [(10.0, 0.2), (20.0, 0.5)]
     assert [at(found, epochs) for epochs in (5.0, 10.0, 30.0)] == [0.0, 0.2, 0.5]

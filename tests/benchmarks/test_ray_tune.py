@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.contenders import Contender
 from benchmarks.ray_tune import EPOCHS, time_ray
-from benchmarks.workload import Job
+from benchmarks.workload import Workload
 
 pytest.importorskip("ray", reason="Ray Tune is not installed: pip install -e '.[bench]'")
 
@@ -14,7 +14,7 @@ pytest.importorskip("ray", reason="Ray Tune is not installed: pip install -e '.[
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_tune_trains_and_is_timed() -> None:
     contender = Contender(name="ray_ours", title="", style="ray", threads=1, inner="ours")
-    job = Job(
+    job = Workload(
         network="small",
         augmented=True,
         device="cpu",

@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from benchmarks import replay
 from benchmarks.curves import data_set, draw
 from benchmarks.prior import elsewhere, learn, load
-from benchmarks.replay_simulation import CALIBRATED, Progress, Strategy, simulate
+from benchmarks.replay_simulation import CALIBRATED, SearchState, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
 from benchmarks.replay_surrogate import Surrogate, make_world
 from benchmarks.replay_worlds import Pool, read_runs
@@ -77,7 +77,7 @@ class Oracle(RandomSampler):
 def watched(strategy: Strategy, seen: list[Any]) -> Strategy:
     """The same; notes down what it is shown."""
 
-    def after(progress: Progress, entry: Any) -> Any:
+    def after(progress: SearchState, entry: Any) -> Any:
         seen.append((entry.trial.number, dict(entry.trial.params), dict(entry.curve)))
         return strategy.after(progress, entry)
 
@@ -131,7 +131,7 @@ def test_asha_decides_as_ray_does(factor: int) -> None:
     )
     ours = asha(factor)
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    progress = Progress(spec=StudySpec(dataset=""), trials=40, budget=1.0)
+    progress = SearchState(spec=StudySpec(dataset=""), trials=40, budget=1.0)
     for _ in range(40):
         entry = progress.begin(study.ask())
         rays.on_trial_add(None, stand_in := type("Trial", (), {"trial_id": entry.trial.number})())

@@ -8,9 +8,16 @@ import pytest
 import torch
 
 from benchmarks import record, throughput
+from benchmarks.contender_workers import (
+    ContenderError,
+    ContenderWorkers,
+    Speed,
+    Timing,
+    ratios,
+    speed,
+)
 from benchmarks.contenders import Contender, OurRunner, advance_in_turn
-from benchmarks.worker_pool import ContenderError, Speed, Timing, WorkerPool, ratios, speed
-from benchmarks.workload import NETWORKS, Job, recipe
+from benchmarks.workload import NETWORKS, Workload, recipe
 from search.training.task import Task
 from search.training.train import train
 
@@ -18,8 +25,8 @@ OURS = Contender(name="ours", title="ours", style="ours", processes=2, threads=1
 CPU = torch.device("cpu")
 
 
-def job(network: str = "small", limit: int = 256) -> Job:
-    return Job(
+def job(network: str = "small", limit: int = 256) -> Workload:
+    return Workload(
         network=network,
         augmented=True,
         device="cpu",
@@ -62,7 +69,7 @@ def test_the_command_writes_and_shows_its_result(
 def test_a_contender_that_fails_says_which_and_why() -> None:
     broken = Contender(name="dataloader_9", title="", style="dataloader")
     with (
-        closing(WorkerPool(broken, 0.0)) as pool,
+        closing(ContenderWorkers(broken, 0.0)) as pool,
         pytest.raises(ContenderError, match=r"dataloader_9(.|\n)*nine"),
     ):
         pool.time(job(network="nine"))

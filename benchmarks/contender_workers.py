@@ -21,7 +21,7 @@ import torch
 from benchmarks.contenders import Contender, Runner, make_runner
 from benchmarks.ray_tune import RayTiming
 from benchmarks.record import spread
-from benchmarks.workload import Job
+from benchmarks.workload import Workload
 from search.training.device import prepare_process, return_memory
 
 PATIENCE_SECONDS = 3600.0
@@ -71,7 +71,7 @@ def time_runner(runner: Runner, least_seconds: float, device: torch.device) -> T
     )
 
 
-class WorkerPool:
+class ContenderWorkers:
     """The processes of one contender."""
 
     def __init__(self, contender: Contender, least_seconds: float) -> None:
@@ -86,7 +86,7 @@ class WorkerPool:
             theirs.close()
             self._members.append((process, ours))
 
-    def time(self, job: Job) -> list[Timing]:
+    def time(self, job: Workload) -> list[Timing]:
         """Let all processes train the job at the same time.
 
         Raises:
