@@ -1,10 +1,10 @@
 """The database: Optuna's tables and ours beside them, leases on trials, and read-only views.
 
-Here are its errors that people read, and its URL: where it comes from, how it is read, and how it
-is shown without a password. Loads nothing slow, so that commands answer to --help at once.
+This module holds the errors shown to the user and everything about the URL: where it comes from,
+how it is parsed, and how it is shown without a password. It imports nothing slow, so that --help
+answers at once.
 
-A URL that could be understood in two ways, one of which would show a piece of a password, is not
-understood at all.
+An ambiguous URL is rejected if one of its readings would show part of a password.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ STORAGE_VARIABLE = "SEARCH_STORAGE"
 RUNS_VARIABLE = "SEARCH_RUNS_DIR"
 CHECKPOINTS_VARIABLE = "SEARCH_CHECKPOINTS"
 NOT_SHOWN = "the --storage URL (not shown: it cannot be parsed)"
-_PLAIN = re.compile(r"[\w.~/\\ -]*")  # what holds no password, like studies.db
-# Of a query's parameters, decoded once: their names tell, or signs that none but a password needs.
+_PLAIN = re.compile(r"[\w.~/\\ -]*")  # cannot hold a password, like studies.db
+# Secret query parameters (decoded once): telling names, or characters that only a password needs.
 _SECRET = re.compile(r"pass|pwd|secret|token|key|//|[^\w.~/\\ ,:=-]", re.IGNORECASE)
 
 
@@ -32,7 +32,7 @@ class StorageError(ValueError):
 
 
 class StudyGoneError(StorageError):
-    """The study was deleted, or what it needs was taken away; nothing was written after that."""
+    """The study, or something it needs, was removed; nothing was written after that."""
 
 
 class DatabaseGoneError(StudyGoneError):
@@ -40,20 +40,20 @@ class DatabaseGoneError(StudyGoneError):
 
 
 class StudyBrokenError(ValueError):
-    """Trial after trial fails: something is wrong that no other configuration will mend."""
+    """Trial after trial fails for a reason that no other configuration will fix."""
 
 
 class CheckpointUnwritableError(ValueError):
-    """No room or no right to write a checkpoint; going on would put finished epochs at risk."""
+    """A checkpoint cannot be written (no room or permission); training on risks finished epochs."""
 
 
 def default_storage() -> str:
-    """The database's URL, where a person gives none."""
+    """The database's URL if the user gives none."""
     return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def read_url(url: str) -> URL | None:
-    """Its parts, or None for what is malformed or ambiguous."""
+    """The URL's parts, or None if it is malformed or ambiguous."""
     from sqlalchemy import exc  # takes a while to load, and --help needs none of it
     from sqlalchemy.engine import make_url
 
@@ -63,8 +63,8 @@ def read_url(url: str) -> URL | None:
         return None
     if is_sqlite(parts):
         return None if "://" in (parts.database or "") else parts
-    # An @ ends user and password, and nothing else: SQLAlchemy takes a bare one for part of a host
-    # or a database's name where the password has signs that must be written as %2F.
+    # The only @ must end user and password: if the password has characters that must be written as
+    # %2F, SQLAlchemy takes a bare @ for part of the host or the database name.
     ambiguous = url.count("@") != (parts.username is not None)
     ambiguous |= ":" in (parts.database or "") or bool(re.search("[:/]", parts.username or ""))
     return None if ambiguous else parts
@@ -75,7 +75,7 @@ def is_sqlite(parts: URL) -> bool:
 
 
 def mask_password(url: str) -> str:
-    """The URL with `***` for what may be a password; `NOT_SHOWN` where it cannot be told."""
+    """The URL with `***` for what may be a password; `NOT_SHOWN` if that cannot be determined."""
     parts = read_url(url)
     if parts is None:
         return url if _PLAIN.fullmatch(url) else NOT_SHOWN
@@ -85,10 +85,10 @@ def mask_password(url: str) -> str:
     if is_plain and unquote(parts.render_as_string()) == unquote(url):
         return url
     hidden = parts.update_query_dict(dict.fromkeys(secret, "***")).render_as_string()
-    return hidden.replace("%2A%2A%2A", "***").replace("%2F", "/")  # a folder as people write it
+    return hidden.replace("%2A%2A%2A", "***").replace("%2F", "/")  # a folder as users write it
 
 
 def without_password(url: str) -> str:
-    """The URL, masked or not, without what may be a password: PGPASSWORD or ~/.pgpass brings it."""
+    """The URL, masked or not, minus what may be a password: PGPASSWORD or ~/.pgpass supplies it."""
     bare = mask_password(url).replace(":***@", "@", 1)
     return re.sub(r"(?<=[?&])[^=&]*=\*\*\*(&|$)", "", bare).rstrip("?&")

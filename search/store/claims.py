@@ -1,17 +1,17 @@
-"""Giving out trials, so that totals are exact and no trial is lost with its worker.
+"""Hands out trials so that totals are exact and no trial is lost with its worker.
 
 A trial is claimed in one transaction under a lock on its study: slots are counted, an abandoned or
-paused trial is taken over or a new one asked of Optuna, and its lease is written. At no moment does
-a trial run without a lease, or count twice; there is no state between asking and holding to die in.
+paused trial is taken over or Optuna creates a new one, and its lease is written. So no trial ever
+runs without a lease or counts twice, and no worker can die between creating a trial and holding it.
 
-A paused trial is one of Optuna's RUNNING ones that was laid aside at a rung (`leases.finish`), and
-holds its place in the total. Once nothing is worth training any more, all of them are told PRUNED,
-and their marks stay: a study that is to spend more takes them up again.
+A paused trial is RUNNING for Optuna but was paused at a rung (`leases.finish`), and keeps its place
+in the total. Once nothing is worth training any more, all paused trials are marked as pruned, but
+keep their `paused` marks: they resume if the study may spend more.
 
 A worker's name is `host:pid:start:scope`. Start (seconds since boot, times 100) tells a process
-from a later one with the same number. Scope (boot id and process namespace) tells apart hosts and
-containers that call themselves alike; where there is no /proc to read it from it is `?`, a process
-of that number passes for the worker, and a dead one is noticed only when its lease runs out.
+from a later one with the same pid. Scope (boot id and process namespace) tells apart hosts and
+containers of the same name. Without a /proc to read it from, it is `?`: any process with that pid
+passes for the worker, and a dead worker is noticed only when its lease runs out.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 60.0
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards a study's total; failed ones are not
 COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm that fails is a result
-# What a free worker trains next: a paused trial, by its number; a new one; nothing is worth it.
+# What a free worker trains next: a paused trial, by number; a new one; None if nothing is worth it.
 Choice = int | Literal["new"] | None
-# There is no trial to train: others train the last ones, of which one may yet fail or be abandoned;
-# or the study has its total.
+# There is no trial to train: others train the last ones, and one of these may yet fail or be
+# abandoned ("wait"); or the study has reached its total ("done").
 Nothing = Literal["wait", "done"]
 
 
@@ -54,22 +54,22 @@ def this_worker() -> str:
 
 
 def exists(worker: str) -> bool | None:
-    """Whether the process of that name lives, running or stopped; None where that is not known."""
+    """Whether the process of that name is alive, running or stopped; None if that is unknown."""
     found = re.fullmatch(r"([^:]*):([0-9]{1,9}):([^:]*):([^:]*)", worker, re.ASCII)
     host, scope = this_host()
     if found is None or (found[1], found[4]) != (host, scope):
         return None
-    if scope == "?":  # it may be another host of this name; and boot is not told exactly
+    if scope == "?":  # maybe another host of this name; and the boot time is inexact
         return psutil.pid_exists(int(found[2])) or None
     return _start(int(found[2])) == found[3]
 
 
 def _start(pid: int) -> str:
-    """When the process started; `ended` where there is none, or one not yet waited for."""
+    """When the process started; `ended` if there is none, or only one not yet waited for."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if process.status() != psutil.STATUS_ZOMBIE:
-            # From boot and not since 1970: the host's clock may be set.
+            # Since boot, not since 1970: the host's clock may be changed.
             return str(round(100 * (process.create_time() - psutil.boot_time())))
     return "ended"
 
@@ -84,20 +84,20 @@ def claim(
     worker: str | None = None,
     lease_seconds: float = LEASE_SECONDS,
 ) -> Lease | Nothing:
-    """Claim a trial: an abandoned one; else what `choose` says; else a queued or new one.
+    """Claim a trial: an abandoned one; else the choice of `choose`; else a queued or new one.
 
-    Abandoned is a trial that was released, whose lease has run out, or whose holder was a process
-    of this host that has ended. Where the lease has run out and its holder lives on this host, both
-    may have been asleep, or the clock was set: the lease is extended once, for the holder to renew.
-    A trial that something else started in this study (plain Optuna) gets one lease from when it is
-    first seen.
+    A trial is abandoned if it was released, its lease has run out, or its holder was a process on
+    this host that has ended. If the lease has run out but the holder is alive on this host, both
+    may have been asleep, or the clock was changed: the lease is extended once, for the holder to
+    renew. A trial that something else (plain Optuna) started in this study gets one lease when it
+    is first seen.
 
     Args:
-        total: how many trials of the `counted` states the study is to have.
-        choose: asked before the study is locked, and again under the lock only where its answer has
-            been overtaken. None: paused trials are taken up like abandoned ones.
-        flat: why the study is to end before it has its total; None: it goes on. Asked before the
-            study is locked; an abandoned trial is claimed all the same.
+        total: how many trials in the `counted` states the study should have.
+        choose: asked before the study is locked, and again under the lock only if its answer is
+            outdated by then. None: paused trials are resumed like abandoned ones.
+        flat: says why the study should end before it reaches its total; None if it should continue.
+            Asked before the study is locked; an abandoned trial is claimed in any case.
         worker: a name made by `this_worker`, which is the default.
 
     Raises:
@@ -115,7 +115,7 @@ def claim(
 
 
 def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
-    """Running and paused trials by number: `trial_id`, `number`, `now`, their leases' columns.
+    """Running and paused trials by number: `trial_id`, `number`, `now`, and their leases' columns.
 
     The lease's columns are None for a trial that something else started.
     """
@@ -130,12 +130,12 @@ def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
 
 
 def is_paused(row: Row[Any]) -> bool:
-    """Whether one of `running_trials` was laid aside at a rung."""
+    """Whether a row of `running_trials` is paused at a rung."""
     return row.paused is not None and row.expires_at is None
 
 
 def is_abandoned(row: Row[Any]) -> bool:
-    """Whether one of `running_trials` waits for a new holder."""
+    """Whether a row of `running_trials` is waiting for a new holder."""
     if row.claim is None:
         return False
     if row.expires_at is None or (lives := exists(row.worker)) is False:
@@ -163,7 +163,7 @@ class _Claimant:
     ) -> Lease | Nothing:
         paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
         for row in running_trials(connection, self.study.study_id):
-            if row.claim == self.name:  # by this very call, and the answer was lost
+            if row.claim == self.name:  # claimed by this same call, whose answer was lost
                 return self._lease(row.trial_id, row.number, row.abandonments)
             if choose is not None and is_paused(row):
                 paused[row.number] = row
@@ -175,8 +175,8 @@ class _Claimant:
                     self._insert_lease(row.trial_id, token=0, worker="unknown", claim="")
                 elif row.expires_at < row.now:
                     self._update_lease(row, extended=1)
-        # Counted after the running ones were read. A trial that ends in between, told by something
-        # that does not heed our lock, thus counts twice and not never.
+        # Counted after the running ones were read, so that a trial that something ignoring our lock
+        # ends in between counts twice rather than not at all.
         of_study = trials.c.study_id == self.study.study_id
         count = select(func.count()).where(of_study, trials.c.state.in_(counted))
         finished = connection.scalar(count) or 0
@@ -196,7 +196,7 @@ class _Claimant:
             elif not (
                 choice in paused or (choice == "new" and room > 0) or (choice is None and held)
             ):
-                choice = choose(connection)  # the first answer has been overtaken
+                choice = choose(connection)  # the first answer is outdated
             if choice in paused:
                 return self._take_over(paused[choice]) or "wait"
             if room > 0 and (choice == "new" or not held):
@@ -216,7 +216,7 @@ class _Claimant:
         return self._lease(row.trial_id, row.number, abandonments) if taken else None
 
     def _begin(self) -> Lease:
-        """What `study.ask` does, which would read all trials: a queued trial, or a new one."""
+        """Start a queued or a new trial, like `study.ask`, which would read all trials."""
         db, of_study = self.study.db, trials.c.study_id == self.study.study_id
         queued = select(trials.c.trial_id).where(of_study, trials.c.state == TrialState.WAITING)
         trial_id = db.connection.scalar(queued.order_by(trials.c.number).limit(1))
@@ -234,7 +234,7 @@ class _Claimant:
         self.study.db.connection.execute(insert(leases).values(values))
 
     def _update_lease(self, row: Row[Any], **values: Any) -> bool:
-        """False if it is not as it was read: on PostgreSQL its holder may have renewed it since."""
+        """False if it changed since it was read: on PostgreSQL its holder may have renewed it."""
         unchanged = and_(
             leases.c.trial_id == row.trial_id,
             leases.c.claim == row.claim,

@@ -1,7 +1,7 @@
-"""A study's data set: where it lies now, and whether it is the one that the study was made with.
+"""A study's data set: where it is now, and whether it is the one that the study was made with.
 
-A folder of pictures may be moved, or be mounted elsewhere on another host: it is the same data as
-long as its fingerprint is. The study remembers every place where it was found.
+A folder of pictures may be moved, or mounted elsewhere on another host: it is the same data as long
+as its fingerprint is the same. The study remembers every place where it was found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_PLACES = 8
 
 
 def is_folder(name: str) -> bool:
-    """Whether it names a person's own file or folder, which may be moved."""
+    """Whether it names a file or folder of the user's own, which may be moved."""
     return find_dataset(name).path is not None
 
 
@@ -32,10 +32,10 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
     """The name under which the study's data set can be loaded here.
 
     Args:
-        named: by a person; None: where it was found before, the latest such place first.
-        data_dir: gets to know which pictures the study holds out for the test.
+        named: by the user; None: try where it was found before, the latest place first.
+        data_dir: gets the record of which pictures the study holds out for the test.
 
-    Raises `SpecError` if the named one cannot be the study's, `DataError` if it is nowhere.
+    Raises `SpecError` if the named one cannot be the study's, `DataError` if none is found.
     """
     own = load_spec(study).dataset
     place = own if named is None else canonical_name(named)
@@ -43,7 +43,7 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         raise SpecError(
             "dataset",
             f"study {study.name!r} was made with dataset = {own!r}, but got {place!r}; give "
-            "another --study NAME, or leave it out to carry on",
+            "another --study NAME, or leave it out to resume",
         )
     if not is_folder(place):
         return place
@@ -54,7 +54,7 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         if found is None:
             raise DataError(
                 f"there is no {find_dataset(own).path}, where the pictures of study "
-                f"{study.name!r} were; if they were moved, name their place: --dataset folder:PATH"
+                f"{study.name!r} were; if they were moved, say where to: --dataset folder:PATH"
             )
         place = found
     if HELD_OUT in remembered and place.startswith(FOLDER):
@@ -63,13 +63,13 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
 
 
 def _remembered(study: StudyHandle) -> dict[str, Any]:
-    """Under PLACES where the data was found, the latest first; under HELD_OUT digests by name."""
+    """Under PLACES: where the data was found, latest first; under HELD_OUT: digests by name."""
     with study.told_if_gone():
         return study.db.optuna.get_study_system_attrs(study.study_id)
 
 
 def check_data(study: StudyHandle, task: Task) -> None:
-    """Refuse other data than the study was made with: a `DataError` says what has changed."""
+    """Raise a `DataError` saying what changed if this is not the data the study was made with."""
     if task.content is None:
         return
     stored = study.attributes.get(FINGERPRINT)
@@ -78,21 +78,21 @@ def check_data(study: StudyHandle, task: Task) -> None:
             (tuple(it.class_names), it.image_shape, it.training_count)
             for it in (load_facts(study), task.info)
         )
-        changes = "" if was == now else "other classes, another size or number of pictures"
+        changes = "" if was == now else "different classes, or another size or number of pictures"
     else:
         with damage_in_a_line(study):
             changes = differences(Fingerprint.from_dict(stored), task.content)
     if changes:
         raise DataError(
-            f"study {study.name!r} was made with other data than {task.info.name} holds: "
-            f"{changes}; put the data back (if they lie elsewhere: --dataset folder:PATH), or "
+            f"study {study.name!r} was made with different data than {task.info.name} holds: "
+            f"{changes}; put the data back (if it is elsewhere: --dataset folder:PATH), or "
             "start another study with --study NAME"
         )
 
 
 def keep_data(study: StudyHandle, task: Task) -> None:
-    """Check the data once more (another start may just have made the study with other data), and
-    store what is not stored of them yet."""
+    """Check the data once more (another start may just have made the study with different data),
+    and store whatever is not stored about it yet."""
     check_data(study, task)
     info, remembered = task.info, _remembered(study)
     places = remembered.get(PLACES, [])

@@ -1,8 +1,8 @@
-"""An open database: its transactions, shared with Optuna, and how outages are outlasted.
+"""An open database: its transactions, shared with Optuna, and retries during outages.
 
-The one place that relies on how Optuna is made: the sessions of `RDBStorage` come from its
-`scoped_session`, so that they can be bound to a connection of ours. Whatever in this package goes
-to the database raises `StorageError` where it was away for longer than `patience_seconds`.
+The only place that relies on Optuna's internals: the sessions of `RDBStorage` come from its
+`scoped_session`, so that they can be bound to a connection of ours. Everything in this package that
+uses the database raises `StorageError` if it was unavailable for longer than `patience_seconds`.
 """
 
 import logging
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
 
 _LOCKED = "another process keeps it locked; end that process, or try again later"
-_TRANSIENT = {  # SQLite's result codes that may pass
+_TRANSIENT = {  # SQLite's result codes for conditions that may pass
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_PROTOCOL: _LOCKED,  # lost a race for the write-ahead log's locks
@@ -51,8 +51,8 @@ class Database:
     Attributes:
         url: with the password masked.
         optuna: for `optuna.create_study` and `load_study`, always this one object.
-        patience_seconds: how long an outage is waited for.
-        leaving: once set, by a signal perhaps, hardly any outage is waited for.
+        patience_seconds: how long to wait for an outage to end.
+        leaving: once set, perhaps by a signal, the wait for an outage to end is short.
     """
 
     url: str
@@ -66,14 +66,14 @@ class Database:
 
     @property
     def connection(self) -> Connection:
-        """Of the transaction that is under way on this thread."""
+        """The connection of the current transaction on this thread."""
         found = self.optuna.scoped_session().get_bind()
         assert isinstance(found, Connection)
         return found
 
     @property
     def patience(self) -> float:
-        """Seconds that an outage is waited for now."""
+        """Seconds to wait for an outage to end, as of now."""
         return min(1.0, self.patience_seconds) if self.leaving.is_set() else self.patience_seconds
 
     def close(self) -> None:
@@ -85,8 +85,8 @@ class Database:
 def with_retry(db: Database, operation: Callable[[], T]) -> T:
     """Run an operation, and run it again while the database is unavailable, locked or full.
 
-    The operation must make its own transactions and be idempotent: where the answer to a commit is
-    lost on its way back, it runs again although it was done. Raises `StorageError` if it did not
+    The operation must make its own transactions and be idempotent: if the answer to a commit is
+    lost on its way back, it runs again although it succeeded. Raises `StorageError` if it did not
     succeed within `db.patience`, or never can.
     """
     started = time.monotonic()
@@ -103,7 +103,7 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
             if waited >= db.patience:
                 raise StorageError(
                     f"{db.url} did not answer for {waited:.0f} s: {explain(error)}. What was "
-                    "reported is stored; carry on with the same command"
+                    "reported is stored; resume with the same command"
                 ) from error
             if delay == 0.05:
                 _log.warning("%s does not answer: %s; trying again", db.url, explain(error))
@@ -114,14 +114,14 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
 
 @contextmanager
 def transaction(db: Database, **options: bool) -> Iterator[Connection]:
-    """One transaction for our tables and for all that Optuna does on this thread meanwhile.
+    """One transaction for our tables and for all that Optuna does on this thread in the meantime.
 
     What `ask`, `tell`, `suggest_*`, `enqueue_trial` and attributes write is committed together
     with what is written through the connection, or not at all: Optuna's sessions join it as
-    savepoints. Not to be nested.
+    savepoints. Must not be nested.
 
-    Options are `durable=False` for one that outlives every kill, but perhaps not a power cut of the
-    next second (else it is on disk when this returns), and `read_only=True`, see `snapshot`.
+    Options: `durable=False` for one that survives every kill, but perhaps not a power cut within
+    the next second (else it is on disk when this returns), and `read_only=True`, see `snapshot`.
     """
     sessions = db.optuna.scoped_session
     outer = sessions.registry() if sessions.registry.has() else None
@@ -142,12 +142,12 @@ def snapshot(db: Database) -> AbstractContextManager[Connection]:
 
 
 def read(db: Database, ask: Callable[[Connection], T]) -> T:
-    """What `ask` finds in a snapshot, which it may be asked for more than once."""
+    """Return what `ask` finds in a snapshot; it may be called more than once."""
     return write(db, ask, read_only=True)
 
 
 def write(db: Database, do: Callable[[Connection], T], **options: bool) -> T:
-    """What `do` returns, done in a transaction with these options; see `with_retry`."""
+    """Run `do` in a transaction with these options and return its result; see `with_retry`."""
 
     def attempt() -> T:
         with transaction(db, **options) as connection:
@@ -158,7 +158,7 @@ def write(db: Database, do: Callable[[Connection], T], **options: bool) -> T:
 
 @contextmanager
 def optuna_warnings_only() -> Iterator[None]:
-    """Meanwhile Optuna's logger shows warnings at most."""
+    """Inside the block, Optuna's logger shows nothing below warnings."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
     try:
@@ -168,7 +168,7 @@ def optuna_warnings_only() -> Iterator[None]:
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the same transaction, begun anew, may succeed: an outage, a lock, a full disk."""
+    """Whether the same transaction may succeed if retried: an outage, a lock, a full disk."""
     error, code = _cause(error), _sqlite_code(error)
     if code is not None:
         return code in _TRANSIENT
@@ -179,14 +179,14 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def forbids_writing(error: exc.DBAPIError) -> bool:
-    """Whether what was tried failed only because we may read and not write."""
+    """Whether it failed only because we may read but not write."""
     # On a server a read-only transaction, or insufficient privilege.
     is_refused = getattr(error.orig, "sqlstate", None) in ("25006", "42501")
     return is_refused or _sqlite_code(error) == sqlite3.SQLITE_READONLY
 
 
 def explain(error: BaseException | None) -> str:
-    """Reason and remedy in one line: the driver's own words, or better ones where we know them."""
+    """Reason and remedy in one line: the driver's own words, or better ones where we have them."""
     cause = _cause(error)
     first_line = next(iter(str(getattr(cause, "orig", cause)).splitlines()), "no reason given")
     if (code := _sqlite_code(error)) is not None:
@@ -195,7 +195,7 @@ def explain(error: BaseException | None) -> str:
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
-    """What Optuna wrapped, or what came before a failure that says only "roll back first"."""
+    """The error that Optuna wrapped, or that preceded one saying only "roll back first"."""
     while isinstance(error, StorageInternalError | exc.PendingRollbackError):
         if (earlier := error.__cause__ or error.__context__) is None:
             break
@@ -204,7 +204,7 @@ def _cause(error: BaseException | None) -> BaseException | None:
 
 
 def _sqlite_code(error: BaseException | None) -> int | None:
-    """SQLite's primary result code; None for what is not SQLite's."""
+    """SQLite's primary result code; None if the error is not SQLite's."""
     found = getattr(_cause(error), "orig", None)
     if not isinstance(found, sqlite3.Error):
         return None

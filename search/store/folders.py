@@ -1,7 +1,7 @@
 """Where the files of a database's studies are kept: `runs/`, with a folder for each study.
 
-`runs/<study>/` bears a file with the study's identity, so that no other study ever writes there. A
-second study of that name (of another database, or made anew after the first was deleted) has
+`runs/<study>/` has a file with the study's identity, so that no other study ever writes there. A
+second study of that name (of another database, or created after the first was deleted) gets
 `runs/<study>-2/`.
 """
 
@@ -31,13 +31,13 @@ from search.store.studies import StudyHandle
 from search.training.files import Remote, delete_abandoned
 
 RUNS = Path("runs")
-ARTIFACTS = "artifacts"  # there: the dashboard's pictures, named at random, as databases share it
+ARTIFACTS = "artifacts"  # there: the dashboard's pictures, named randomly: databases share it
 CHECKPOINTS = "checkpoints"  # in a study's folder
-FINAL = "final"  # there, too: leads to the network that was finished first
+FINAL = "final"  # there, too: points to the network that was finished first
 MOST_OWNER_BYTES = 10_000
-UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
+UNREADABLE = "?"  # instead of an identity: somebody's, so not ours
 LONGEST_NAME = 100
-FORGOTTEN = 30 * 86_400  # seconds: a final training left for so long is not taken up again
+FORGOTTEN = 30 * 86_400  # seconds: a final training left for so long is not resumed
 _log = logging.getLogger(__name__)
 _CHECKPOINT = re.compile(
     r"(trial|(?:final|candidate-[0-9]{1,9})(?:-[0-9a-f]{8})?)-([0-9]{1,9})(?:\.previous)?\.pt"
@@ -48,20 +48,20 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECA
 def runs_folder(storage: str, given: str | Path | None = None) -> Path:
     """Where the files of a database's studies are kept, see `from_here`. It need not exist yet.
 
-    It is `given` by a person, or by $SEARCH_RUNS_DIR. Without both it lies beside an SQLite file,
-    and for a server in the present folder.
+    The user sets it as `given` or $SEARCH_RUNS_DIR. By default it is next to an SQLite file, or in
+    the current folder for a server.
     """
     if chosen := given or os.environ.get(RUNS_VARIABLE):
         return Path(chosen)
     url = read_url(storage)
     if url is None or not is_sqlite(url) or not url.database:
         return RUNS
-    # A link to a database is that database.
+    # A link to a database counts as that database.
     return from_here(Path(os.path.realpath(url.database)).with_name(RUNS.name))
 
 
 def from_here(path: Path) -> Path:
-    """A relative path where it lies in the present folder."""
+    """The path, relative if it is in the current folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -74,7 +74,7 @@ def study_folders(runs: Path, study_name: str) -> Iterator[Path]:
 
 
 def folder_name(study_name: str) -> str:
-    """The study's name, or what is left of it as the name of one folder on any system.
+    """The study's name, reduced to a valid name for one folder on any system.
 
     Other tools name studies as they like: `..`, `a/b`, `con`, a thousand letters.
     """
@@ -85,7 +85,7 @@ def folder_name(study_name: str) -> str:
 
 
 def usable(folder: Path) -> Path:
-    """The folder, which need not exist yet; a `StorageError` if it cannot be made or written."""
+    """The folder, which need not exist yet; `StorageError` if it cannot be created or written."""
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
@@ -100,19 +100,19 @@ def usable(folder: Path) -> Path:
 
 
 def study_folder(study: StudyHandle, runs: Path) -> Path:
-    """The study's folder below `runs`, made and claimed if it had none.
+    """The study's folder below `runs`, created and claimed if it had none.
 
-    A folder that an earlier version left, which bears no identity, is taken over by a study that
-    has begun; an empty one by anybody. Raises `StorageError` if it cannot be used.
+    A folder that an earlier version left, without an identity, is taken over by a study that has
+    started; an empty one by any study. Raises `StorageError` if it cannot be used.
     """
     folders = study_folders(runs, study.name)
-    if study.identity is None:  # in a database that cannot be written: only its report can be made
+    if study.identity is None:  # in a read-only database: only its report can be made
         return usable(next(folder for folder in folders if owner_of(folder) is None))
     usual = next(folders)
     try:
         usable(runs).mkdir(parents=True, exist_ok=True)
         with FileLock(runs / ".lock"):  # two studies of one name, or two processes of one study
-            # Its own bears its identity, whatever it is called by now.
+            # Its own has its identity in it, whatever the folder is called by now.
             claimed = (usual, *sorted(path.parent for path in runs.glob(f"*/{OWNER}")))
             folder = next((it for it in claimed if owner_of(it) == study.identity), None)
             if folder is None:
@@ -121,7 +121,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
                 write_atomically(folder / OWNER, json.dumps(owner, indent=2).encode() + b"\n")
                 if folder != usual:
                     _log.warning(
-                        "%s holds the files of another study; these go to %s", usual, folder
+                        "%s holds the files of another study; this one's go to %s", usual, folder
                     )
         return usable(folder)
     except OSError as error:
@@ -131,7 +131,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
 
 
 def find_checkpoints(url: str) -> Path | Remote:
-    """Where checkpoints are kept by this URL, or a folder's path; raises `StorageError`."""
+    """Where to keep checkpoints, given a URL or a folder's path; raises `StorageError`."""
     import fsspec
     from fsspec.implementations.local import LocalFileSystem
 
@@ -140,7 +140,7 @@ def find_checkpoints(url: str) -> Path | Remote:
         if isinstance(system, LocalFileSystem):
             return usable(Path(path))
         probe = Remote(url) / f"probe-{secrets.token_hex(8)}"
-        probe.write_bytes(b"")  # a bucket may be missing, or ours to read alone
+        probe.write_bytes(b"")  # the bucket may be missing, or read-only for us
         probe.unlink(missing_ok=True)
     except Exception as error:  # whatever its libraries raise
         reason = getattr(error, "strerror", None) or first_line(error)
@@ -152,17 +152,17 @@ def find_checkpoints(url: str) -> Path | Remote:
 
 
 def check_folder(study: StudyHandle, folder: Path) -> None:
-    """Raises `StudyGoneError` if it was removed, renamed, or has become another study's."""
+    """Raises `StudyGoneError` if it was removed, renamed, or now belongs to another study."""
     if owner_of(folder) != study.identity:
         raise StudyGoneError(
             f"{folder} was removed or renamed while the study ran; what was reported is in the "
-            "database: run the same command again to go on, with the trials under way from their "
+            "database: run the same command again to resume; trials under way restart from their "
             "first epoch"
         )
 
 
 def owner_of(folder: Path) -> str | None:
-    """The identity of the study whose folder it is; None where it bears none."""
+    """The identity of the study whose folder it is; None if it has none."""
     path = folder / OWNER
     try:
         found = parse_json(read_regular(path, MOST_OWNER_BYTES))["identity"]
@@ -174,22 +174,22 @@ def owner_of(folder: Path) -> str | None:
 
 
 def _is_free(study: StudyHandle, folder: Path) -> bool:
-    """Whether nothing in the folder is another study's, as far as can be told."""
+    """Whether nothing in the folder belongs to another study, as far as can be told."""
     if owner_of(folder) is not None:
         return False
     if not folder.is_dir() or not any(folder.iterdir()):
         return True
-    # An earlier version left it, which wrote no identities.
+    # Left by an earlier version, which wrote no identities.
     found = read(study.db, lambda _: study.study.get_trials(deepcopy=False))
     return any(trial.datetime_start is not None for trial in found)
 
 
 def sweep(study: StudyHandle, folder: Path) -> None:
-    """Delete what killed processes have left in the study's folder; a failure is only told.
+    """Delete what killed processes left in the study's folder; a failure is only logged.
 
-    Nothing that may still be of use goes: no file of a living process, no checkpoint of a trial
-    that has not ended or may be taken up again, none of a final training less than a month older
-    than the last test evaluation: another finalize may go on with it.
+    Everything that may still be needed stays: files of a living process, checkpoints of a trial
+    that has not ended or may be resumed, and those of a final training less than a month older
+    than the last test evaluation, because another finalize may resume it.
     """
     ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
     of_use = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
@@ -198,7 +198,7 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     )
     try:
         delete_abandoned(folder)
-        # First the files and then the states: whatever has written one was in the database before.
+        # Files first, then states: whatever wrote a file was in the database before it.
         written = [
             (path, it[1], int(it[2]), path.stat().st_mtime)
             for path in (folder / CHECKPOINTS).glob("*.pt")
@@ -211,9 +211,9 @@ def sweep(study: StudyHandle, folder: Path) -> None:
         tested = max((row.opened_at.timestamp() for row in results), default=0.0)
         for path, kind, number, at in written:
             is_done = number not in kept if kind == "trial" else at < tested - FORGOTTEN
-            if is_done and path.stat().st_mtime == at:  # not written anew meanwhile
+            if is_done and path.stat().st_mtime == at:  # not rewritten meanwhile
                 path.unlink()
     except FileNotFoundError:
         pass  # another process is sweeping
     except (OSError, StorageError) as error:
-        _log.warning("cannot clear %s of what killed processes left: %s", folder, error)
+        _log.warning("cannot delete what killed processes left in %s: %s", folder, error)

@@ -1,11 +1,11 @@
-"""The right to train a trial: kept alive, checked at every write, given up.
+"""The right to train a trial: renewed, checked at every write, given up.
 
-Each claim has a name that is never used again, and all that a worker writes is written in a
-transaction that finds the name of its own claim there. So a worker that was away for too long
-(stopped, swapped out, cut off), or whose study was deleted, may go on training, but writes nothing.
-`search.store.claims` gives leases out.
+Each claim has a name that is never reused, and a worker writes only in transactions that find the
+name of its own claim in the database. A worker that was away for too long (stopped, swapped out,
+cut off), or whose study was deleted, may therefore continue to train, but writes nothing.
+`search.store.claims` hands out leases.
 
-Leases end by the database's clock; one that has run out is still good until the trial is claimed.
+Leases run out by the database's clock; one that has run out stays valid until the trial is claimed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-_AGAIN_SECONDS = 1.0  # until a renewal is tried again after a database error
-_LOOK_SECONDS = 0.1  # between looks for leases that are due
-# Seconds that go on while the host sleeps, as leases do: Linux has a clock of its own for it, on
-# macOS it is the monotonic one (which `time.monotonic` reads on Windows alone).
+_AGAIN_SECONDS = 1.0  # before a renewal is retried after a database error
+_LOOK_SECONDS = 0.1  # between checks for leases that are due
+# A clock that keeps running while the host sleeps, as leases do: Linux has a separate one for that,
+# on macOS it is the monotonic one (`time.monotonic` reads such a clock only on Windows).
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
 _now: Callable[[], float] = (
     partial(time.clock_gettime, _CLOCK) if hasattr(time, "clock_gettime") else time.monotonic
@@ -50,7 +50,7 @@ MINE = and_(leases.c.trial_id == bindparam("held_trial"), leases.c.claim == bind
 _held = and_(MINE, leases.c.expires_at.is_not(None))
 _running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
 _fence = select(leases.c.claim).join(trials, _running).where(_held).with_for_update()
-# By `finish` under this very lease: only it both empties the lease and ends or marks the trial.
+# By `finish` under this same lease: only it both empties the lease and ends or marks the trial.
 _finished = (
     select(leases.c.claim)
     .join(trials, trials.c.trial_id == leases.c.trial_id)
@@ -76,7 +76,7 @@ _last_report = (
 
 
 class LostLeaseError(Exception):
-    """The trial is in other hands or has ended; nothing was written. Drop it and take another."""
+    """The lease is lost or the trial has ended; nothing was written. Drop it and claim another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +84,8 @@ class Lease:
     """The right to train one trial.
 
     Attributes:
-        claim: tells the holder from a late writer, also where a database gives ids out again.
-        attempt: 1, and one more for each holder that vanished since a new epoch was last recorded.
+        claim: tells the holder from a late writer, even if a database reuses ids.
+        attempt: 1, plus 1 for each holder that vanished since a new epoch was last recorded.
             Handing a trial back does not count.
         seconds: how long it lasts from each renewal.
     """
@@ -100,7 +100,7 @@ class Lease:
 
     @property
     def exhausted(self) -> bool:
-        """So many holders vanished at one place that the trial is the likely cause: fail it."""
+        """So many holders vanished at one point that the trial is the likely cause: fail it."""
         return self.attempt > MAX_ATTEMPTS
 
     @property
@@ -115,19 +115,19 @@ def fence(connection: Connection, lease: Lease) -> None:
     Raises `LostLeaseError` if the trial was claimed by another, released, or has ended.
     """
     if connection.execute(_fence, lease.key).first() is None:
-        raise LostLeaseError(f"trial {lease.trial_number} is in other hands or has ended")
+        raise LostLeaseError(f"trial {lease.trial_number} has ended, or its lease is lost")
 
 
 def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T:
-    """What `suggest` makes of the trial. Either all its parameters are stored, or none.
+    """Return what `suggest` makes of the trial. Either all its parameters are stored, or none.
 
-    Parameters that are there already stand: a trial carried on samples nothing anew. See `fence`.
+    Parameters that are already stored stay: a resumed trial samples nothing again. See `fence`.
     """
 
     def ask(connection: Connection) -> T:
         fence(connection, lease)
-        # A study remembers trials, for the whole of a draw and those that have ended for ever; a
-        # copy and a fresh trial know what is stored.
+        # A study caches trials, all of them while it samples, ended ones for good; a copy and a
+        # fresh trial see what is stored.
         trial = Trial(copy(study.study), lease.trial_id)
         trial.storage = study.db.optuna
         return suggest(trial)
@@ -143,13 +143,13 @@ def finish(
     value: float | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """End the trial, or lay it aside: state and value in one transaction, under the study's lock.
+    """End or pause the trial: state and value in one transaction, under the study's lock.
 
     Args:
         state: COMPLETE with a value; PRUNED (whose value is the last report) or FAIL without;
-            RUNNING for one that is laid aside, until `search.store.claims` gives it out again.
-        attributes: of the user's kind: columns and axes in optuna-dashboard. They come first: of a
-            holder that dies between, the next one overwrites them.
+            RUNNING to pause it, until `search.store.claims` hands it out again.
+        attributes: user attributes: columns and axes in optuna-dashboard. They are written first:
+            if the holder dies in between, the next one overwrites them.
 
     Raises:
         LostLeaseError: see `fence`.
@@ -188,28 +188,28 @@ def tell(
     state: TrialState,
     value: float | None = None,
 ) -> None:
-    """As Optuna's `Study.tell`, which would not end a trial that it has seen ended before."""
+    """Like Optuna's `Study.tell`, which would not end a trial that it has seen ended before."""
     if state == TrialState.PRUNED:
         value = connection.scalar(_last_report, {"of_trial": trial_id})
     db.optuna.set_trial_state_values(trial_id, state, None if value is None else [value])
 
 
 def revive(connection: Connection, study_id: int) -> None:
-    """Trials that were paused when their study ended are paused again, with all their reports."""
+    """Pause again all trials that were paused when their study ended, with all their reports."""
     pruned = (trials.c.study_id == study_id, trials.c.state == TrialState.PRUNED)
     marked = select(trials.c.trial_id).join(leases).where(*pruned, leases.c.paused.is_not(None))
     run_again(connection, connection.scalars(marked).all())
 
 
 def run_again(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Pruned trials run again, with all their reports; their leases say who holds them."""
+    """Mark pruned trials as running, with all their reports; their leases say who holds them."""
     connection.execute(delete(trial_values).where(trial_values.c.trial_id.in_(trial_ids)))
     running = {"state": TrialState.RUNNING, "datetime_complete": None}
     connection.execute(update(trials).where(trials.c.trial_id.in_(trial_ids)).values(running))
 
 
 def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
-    """End paused trials for good; returns which: those taken up in the meantime go on."""
+    """End paused trials for good; returns which. Those resumed in the meantime continue."""
     paused = (_running, leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
     wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers))
     query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
@@ -227,7 +227,7 @@ def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
 
 def release(db: Database, lease: Lease) -> None:
     """Hand the trial back unfinished, to be claimed at once. A lost lease does no harm, and one
-    that cannot be handed back, as the database is away, runs out by itself."""
+    that cannot be handed back because the database is unavailable runs out by itself."""
     write(db, lambda connection: connection.execute(_give_up, lease.key))
 
 
@@ -241,12 +241,12 @@ def renew(db: Database, lease: Lease) -> bool:
 class Heartbeat:
     """Context manager that renews each lease three times in its duration, from its own thread.
 
-    No database error ends it: a lease is lost only on the database's word that others have it.
+    No database error ends it: a lease counts as lost only when the database says so.
     """
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._due: dict[Lease, float] = {}  # by _now; infinite where the lease is lost
+        self._due: dict[Lease, float] = {}  # by _now; infinite if the lease is lost
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -269,7 +269,7 @@ class Heartbeat:
                 del self._due[lease]
 
     def lost(self, lease: Lease) -> bool:
-        """Whether a lease that is kept is in other hands, so that training on is of no use."""
+        """Whether a lease that is kept is lost, so that training on is pointless."""
         return self._due.get(lease) == math.inf
 
     def _run(self) -> None:
@@ -281,7 +281,7 @@ class Heartbeat:
                         self._due[lease] = next_due
 
     def _renew(self, lease: Lease) -> float:
-        """When it is due again."""
+        """Renew the lease; returns when it is due again."""
         try:
             held = renew(self._db, lease)
         except StudyGoneError:

@@ -31,25 +31,25 @@ from search.store import (
 from search.store.database import PATIENCE_SECONDS, Database, explain, is_transient
 from search.store.schema import SchemaError, is_current, migrate
 
-# SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
+# SQLite waits for its lock inside C, where no signal is handled: wait briefly, repeatedly.
 _SQLITE = {"timeout": 1.0}
-_LOCK_SECONDS = 30.0  # in all; after that, Optuna's own calls give up and ours are retried
-_UNSYNCED_SECONDS = 1.0  # for so long a commit that is not durable need not be on disk
+_LOCK_SECONDS = 30.0  # in total; after that, Optuna's own calls give up and ours are retried
+_UNSYNCED_SECONDS = 1.0  # how long a commit that is not durable may stay off the disk
 _POSTGRESQL = {
     "connect_timeout": 5,
     "application_name": "cnn-search",
-    # A server that vanished without a word is noticed within a minute, not within two hours.
+    # A server that vanished silently is noticed within a minute, not within two hours.
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-# A worker stopped in the middle of a transaction must not hold its locks against all the others.
+# A worker stopped in the middle of a transaction must not block all the others with its locks.
 _SESSION = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
 
 
 def database_exists(url: str) -> bool:
-    """Whether opening it would not create it. A server's database counts as existing."""
+    """Whether the database exists already. A server's database counts as existing."""
     address = _address(url, mask_password(url))
     return not is_sqlite(address) or Path(address.database or "").exists()
 
@@ -78,8 +78,8 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
         except RuntimeError as error:  # SchemaError, or Optuna's for tables of another version
             raise StorageError(f"cannot open {name}: {error}") from error
         except (exc.SQLAlchemyError, StorageInternalError) as error:
-            # Another process may be creating the same table, a lock passes, and a server that hung
-            # up comes back; one that cannot be reached at all is more likely a wrong URL.
+            # Another process may be creating the same table, a lock clears, and a server that hung
+            # up comes back; if it cannot be reached at all, a wrong URL is more likely.
             passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
             passing |= (patient or is_sqlite(address)) and is_transient(error)
@@ -92,14 +92,14 @@ def _address(url: str, name: str) -> URL:
     write = "write sqlite:///FILE.db or postgresql://USER@HOST/NAME"
     if name == NOT_SHOWN:
         raise StorageError(
-            f"{name} is not a database that can be used; {write} with @ / : % of a name or "
+            f"{name} is not a usable database; {write} with @ / : % in a name or "
             "password as %40 %2F %3A %25, or leave the password to ~/.pgpass"
         )
     address = read_url(url) or URL.create("malformed")
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+psycopg")
     if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise StorageError(f"{name!r} is not a database that can be used; {write}")
+        raise StorageError(f"{name!r} is not a usable database; {write}")
     return address
 
 
@@ -130,7 +130,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     with create_engine(address, **unpooled).connect() as connection:
         _refuse_others(connection, must_exist=must_exist)
         current = is_current(connection)
-        if is_sqlite(address):  # readers and the writer do not wait for each other; it is kept
+        if is_sqlite(address):  # persistent; readers and the writer do not wait for each other
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
     place = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
@@ -161,7 +161,7 @@ def _refuse_others(connection: Connection, *, must_exist: bool) -> None:
     """Raises SchemaError for a database that is not ours."""
     found = set(inspect(connection).get_table_names())
     if not found & {"studies", "version_info"}:  # Optuna's, perhaps not yet all of them
-        # Other tables do no harm on a server, but alembic keeps only one version in a database.
+        # Other tables do no harm on a server, but alembic keeps only one version per database.
         foreign = found if connection.dialect.name == "sqlite" else found & {"alembic_version"}
         if must_exist:
             raise SchemaError("it is empty; run python -m search.study first")
@@ -175,11 +175,11 @@ def _set_up_sqlite(db: Database) -> None:
 
     There are no row locks: of two that read and then write, one would fail, or undo the other.
 
-    A commit is in the write-ahead log when it returns, which no kill of a process undoes. A durable
-    one is on disk, with all before it; another waits for the disk only if none did for a second.
+    When a commit returns it is in the write-ahead log, which no kill of a process undoes. A durable
+    one is on disk, with all before it; others wait for the disk only if none did for a second.
 
-    A file that was removed or replaced is noticed as a transaction begins: what is open would go on
-    to take writes that nobody will ever read, and new connections would make or open another file.
+    A removed or replaced file is noticed when a transaction begins: open connections would still
+    accept writes that nobody will ever read, and new ones would create or open another file.
     """
     path = Path(db.engine.url.database or "")
     opened = _file(path)
@@ -189,11 +189,11 @@ def _set_up_sqlite(db: Database) -> None:
         if _file(path) != opened:
             raise DatabaseGoneError(
                 f"{db.url}: the file was removed or replaced while this ran, and nothing more can "
-                "be stored; put it back, or run the command again to start anew"
+                "be stored; put it back, or run the command again to start from scratch"
             )
 
     def connected(driver_connection: sqlite3.Connection, _record: Any) -> None:
-        driver_connection.isolation_level = None  # Python's own, later BEGIN
+        driver_connection.isolation_level = None  # turns off Python's own, later BEGIN
 
     def begin(connection: Connection) -> None:
         nonlocal synced_at
@@ -234,14 +234,14 @@ def _set_up_sqlite(db: Database) -> None:
 
 
 def _file(path: Path) -> tuple[int, int] | None:
-    """What tells the file from every other, whatever its name; None where there is none."""
+    """What identifies the file, whatever its name; None if there is none."""
     with suppress(OSError):
         return (found := path.stat()).st_dev, found.st_ino
     return None
 
 
 def forbid_writing(db: Database) -> None:
-    """From now on nothing can be changed through it, and on SQLite no writer is held up by it."""
+    """From now on nothing can be changed through it, and on SQLite it delays no writer."""
     db.close()  # the connections made before
     db.engine.update_execution_options(read_only=True, postgresql_readonly=True)
     if db.engine.dialect.name == "sqlite":
@@ -250,7 +250,7 @@ def forbid_writing(db: Database) -> None:
 
 def _set_up_session(connection: Any) -> None:
     connection.execute(_SESSION)
-    # Behind a pooler such as pgbouncer, where each transaction may be another session's.
+    # Behind a pooler such as pgbouncer, each transaction may run in another session.
     (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
     if process != connection.info.backend_pid:
         connection.prepare_threshold = None

@@ -35,10 +35,10 @@ from search.training.epoch import Epoch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRow(Epoch):
-    """An epoch as it was recorded; measurements are NaN where there are none.
+    """A recorded epoch; missing measurements are NaN.
 
     Attributes:
-        value: what the study lowers, see `search.spec.objectives`.
+        value: what the study minimises, see `search.spec.objectives`.
         attempt: of the trial, see `Lease`.
         reported_at: seconds since 1970 (UTC), by the database's clock.
     """
@@ -55,9 +55,9 @@ class ResultRow:
     """One test evaluation.
 
     Attributes:
-        opened_at: when it was begun, by the database's clock, UTC.
-        figures: its metrics; None if it did not end.
-        is_ours: else of an earlier study of the name, whose trial it was.
+        opened_at: when it was started, by the database's clock, UTC.
+        figures: its metrics; None if it did not finish.
+        is_ours: False if the trial belonged to an earlier study of the same name.
     """
 
     result_id: str
@@ -76,7 +76,7 @@ _earlier = select(func.max(epochs.c.epoch), func.min(epochs.c.best_validation_lo
 
 
 def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None:
-    """Report an epoch, to our table and to Optuna (its value at step `epoch`) together.
+    """Report an epoch to our table and to Optuna (its value at step `epoch`) together.
 
     When it returns, no kill can undo the report. The first report of an epoch stands: later ones,
     of a trial that had to start over, change nothing. Raises `LostLeaseError`, see `fence`.
@@ -98,12 +98,12 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
         known = {"of_trial": lease.trial_id, "to": epoch.epoch}
         latest, lowest = connection.execute(_earlier, known).one()
         if latest == epoch.epoch:
-            return  # it is there
+            return  # already reported
         finite = [it for it in (lowest, value) if it is not None and math.isfinite(it)]
         best = min(finite, default=None)
         connection.execute(insert(epochs).values(**row, best_validation_loss=best))
         db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, value)
-        if lease.attempt > 1:  # the holders that vanished before this epoch count no more
+        if lease.attempt > 1:  # holders that vanished before this epoch no longer count
             connection.execute(update(leases).where(MINE).values(abandonments=0), lease.key)
 
     write(db, record, durable=False)
@@ -116,7 +116,7 @@ def epochs_of(
     numbers: Sequence[int] | None = None,
     objective: str = RAW_LOSS,
 ) -> list[EpochRow]:
-    """Reports of a study, by trial number and epoch; of all trials, or of those numbers.
+    """Reports of a study by trial number and epoch, of all trials or only those in `numbers`.
 
     The study's objective decides the rows' values.
     """
@@ -145,13 +145,13 @@ def _epochs_where(
 
 
 def count_reports(db: Database, study_id: int) -> int:
-    """How many epochs of a study's trials were reported so far."""
+    """How many epochs of a study's trials have been reported so far."""
     query = select(func.count()).where(epochs.c.study_id == study_id)
     return read(db, lambda connection: connection.execute(query).scalar_one())
 
 
 def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
-    """The finished epoch with the lowest value; None where there is none."""
+    """The finished epoch with the lowest value; None if there is none."""
     finite = [row for row in rows if row.epoch > 0 and math.isfinite(row.value)]
     return min(finite, key=lambda row: row.value, default=None)
 
@@ -159,11 +159,11 @@ def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
 def add_result(
     study: StudyHandle, *, trial_number: int, seeds: Sequence[int], result_id: str
 ) -> None:
-    """Record that the test set is about to be evaluated on.
+    """Record that a test evaluation is about to start.
 
-    Before and not after: a process that dies while it scores has seen the test set, too. An id (at
-    most 32 characters) that is on record already changes nothing, but that of an earlier study of
-    the name becomes this one's.
+    Before, not after: a process that dies while scoring has seen the test set, too. An id (at most
+    32 characters) that is already on record changes nothing, except that a record of an earlier
+    study of the same name becomes this study's.
     """
 
     def add(connection: Connection) -> None:
@@ -180,7 +180,7 @@ def add_result(
 
 
 def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) -> None:
-    """Add what the evaluation gave, anything that JSON can hold; what was added first stands."""
+    """Add the evaluation's result, anything that JSON can hold; the first one added stands."""
     mine = (results.c.result_id == result_id, results.c.figures.is_(sa.null()))
     added = update(results).where(*mine).values(figures=dict(figures))
     write(db, lambda connection: connection.execute(added))
@@ -199,11 +199,11 @@ def results_of(study: StudyHandle) -> list[ResultRow]:
 
 
 def read_trials(connection: Connection, condition: sa.ColumnElement[bool]) -> list[FrozenTrial]:
-    """The trials that meet a condition on `schema.trials`, by number, from the tables.
+    """The trials that meet a condition on `schema.trials`, by number, read from the tables.
 
-    Optuna itself takes half a millisecond and 25 kB more for each, and remembers for good those
-    that it has seen ended. Without their values and attributes of the system's kind; a report that
-    is not finite is NaN.
+    Optuna itself takes half a millisecond and 25 kB more for each, and caches for good those that
+    it has seen ended. Values and system attributes are left out; a report that is not finite is
+    NaN.
     """
     columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
     query = select(*(trials.c[name] for name in columns)).where(condition)
@@ -237,5 +237,5 @@ def read_trials(connection: Connection, condition: sa.ColumnElement[bool]) -> li
 
 
 def _of(table: sa.TableClause, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Its rows of the trials that meet the condition."""
+    """The table's rows for the trials that meet the condition."""
     return select(table).join(trials, trials.c.trial_id == table.c.trial_id).where(condition)

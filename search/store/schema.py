@@ -1,4 +1,4 @@
-"""Our tables and their migrations, what we read of Optuna's, and a study's and trial's attributes.
+"""Our tables and migrations, what we read of Optuna's, and the attributes of studies and trials.
 
 Times are seconds since 1970 (UTC) by the database's own clock, never by a worker's: hosts disagree.
 A missing or NaN measurement is stored as NULL, since SQLite has no NaN and PostgreSQL's sorts high.
@@ -23,25 +23,25 @@ from models.family import count
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
 
-# Attributes of a study; FINGERPRINT is of the data set, and a study of an earlier version has none.
+# Attributes of a study; FINGERPRINT is the data set's; studies of earlier versions have none.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
 FINGERPRINT = "fingerprint"
-# [the gain that flat means, trials that had begun when it was last told to go on]; why it stopped.
+# [the gain below which it is flat, trials started when it was last extended]; why it stopped.
 FLAT, STOPPED = "stop_when_flat", "stopped"
 # Attributes of a trial; numeric ones become columns and axes in optuna-dashboard.
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
 metadata = sa.MetaData()
-_LOCK = 4_815_162_342  # PostgreSQL's advisory lock of those that migrate
+_LOCK = 4_815_162_342  # PostgreSQL's advisory lock for migrations
 
 
 def _columns(table: str, *names: str) -> sa.TableClause:
     return sa.table(table, *map(sa.column, names))
 
 
-# Optuna's, as far as we read them. Optuna alone creates, migrates and writes them, but for what it
-# has no word for, that a pruned trial goes on (`search.store.leases.run_again`).
+# Optuna's, as far as we read them. Only Optuna creates, migrates and writes them, except for what
+# it has no call for: resuming a pruned trial (`search.store.leases.run_again`).
 studies = sa.Table(
     "studies",
     metadata,
@@ -61,7 +61,7 @@ trials = sa.Table(
 study_user_attributes = _columns("study_user_attributes", "study_id", "key")
 trial_user_attributes = _columns("trial_user_attributes", "trial_id", "key", "value_json")
 trial_values = _columns("trial_values", "trial_id", "value")
-trial_intermediate_values = _columns(  # values are NULL where they are not finite
+trial_intermediate_values = _columns(  # values that are not finite are NULL
     "trial_intermediate_values", "trial_id", "step", "intermediate_value"
 )
 trial_params = _columns(  # values are as the distribution stores them
@@ -85,14 +85,14 @@ epochs = sa.Table(
     sa.Column("trial_number", sa.Integer, nullable=False),
     *(sa.Column(name, sa.Double) for name in (*_ERRORS, "learning_rate", "seconds")),
     # The lowest value of this epoch and all before, whatever the study's objective is: the pruner's
-    # one column. It is called after what the only objective was at first.
+    # only column. It is named after what was at first the only objective.
     sa.Column("best_validation_loss", sa.Double),
     sa.Column("images", sa.Integer),
     sa.Column("metrics", sa.JSON(none_as_null=True)),  # further ones by name; NULL: none
     sa.Column("worker", sa.String(255), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("reported_at", sa.Double, nullable=False),
-    # What the pruner asks is answered from here alone, without looking at the rows.
+    # The pruner's queries are answered from this index only, without looking at the rows.
     sa.Index("ix_epochs_standing", "study_id", "epoch", "best_validation_loss", "trial_id"),
 )
 
@@ -100,17 +100,17 @@ leases = sa.Table(
     "leases",
     metadata,
     _key_of(trials.c.trial_id),
-    sa.Column("token", sa.Integer, nullable=False),  # one more with each claim
+    sa.Column("token", sa.Integer, nullable=False),  # incremented by each claim
     # Holders that vanished since a new epoch was recorded.
     sa.Column("abandonments", sa.Integer, nullable=False),
     sa.Column("worker", sa.String(255), nullable=False),
-    # The call that won it, by a name never used again: fences late writers, makes retries harmless.
+    # The call that won it, by a name never reused: fences late writers, makes retries harmless.
     sa.Column("claim", sa.String(32), nullable=False),
     sa.Column("expires_at", sa.Double),  # NULL: nobody holds it (released, or the trial has ended)
-    # 1: by a claimant, since its holder last renewed it; else NULL.
+    # 1: extended by a claimant since its holder last renewed it; else NULL.
     sa.Column("extended", sa.Integer),
-    # 1: laid aside at a rung, and to be taken up again if it is worth it, also where the end of the
-    # study has pruned it; NULL: not, or somebody has taken it up.
+    # 1: paused at a rung and to be resumed if it is worth it, even if the end of the study has
+    # pruned it; NULL: not paused, or resumed by now.
     sa.Column("paused", sa.Integer),
 )
 
@@ -123,7 +123,7 @@ results = sa.Table(
     sa.Column("trial_number", sa.Integer, nullable=False),
     sa.Column("opened_at", sa.Double, nullable=False),
     sa.Column("seeds", sa.JSON, nullable=False),
-    sa.Column("figures", sa.JSON),  # its metrics; NULL: the evaluation was begun and did not end
+    sa.Column("figures", sa.JSON),  # its metrics; NULL: the evaluation began but did not finish
     sa.Column("identity", sa.String(32)),  # the study's; NULL: an earlier version made it
 )
 
@@ -139,7 +139,7 @@ _VERSION = sa.Column("version", sa.Integer, primary_key=True, autoincrement=Fals
 schema = sa.Table("cnn_search_schema", metadata, _VERSION)  # one row, see MIGRATIONS
 OURS = (epochs, leases, results, identities, schema)
 
-# SQLite gives a deleted row's id to the next one, and heeds foreign keys only where each client
+# SQLite gives a deleted row's id to the next one, and enforces foreign keys only if each client
 # asks for it (optuna-dashboard does not): without these, a new trial would find an old one's rows.
 for _table in (epochs, leases, identities):
     (_key,) = _table.foreign_keys
@@ -154,7 +154,7 @@ for _table in (epochs, leases, identities):
 class DatabaseClock(FunctionElement[float]):
     """In an SQL expression: seconds since 1970 by the database's clock, to 1 ms or better.
 
-    On PostgreSQL of the statement and not of the transaction, which may have waited for a lock.
+    On PostgreSQL the statement's time, not the transaction's, which may have waited for a lock.
     """
 
     type = sa.Double()
@@ -170,7 +170,7 @@ def _clock(_element: DatabaseClock, compiler: Any, **_options: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFacts:
-    """What pages say of the data, without loading it."""
+    """What pages say about the data, without loading it."""
 
     name: str
     title: str
@@ -178,8 +178,8 @@ class DatasetFacts:
     image_shape: tuple[int, int, int]
     training_count: int
     validation_count: int
-    own_validation: bool = False  # else a part of the training images is drawn for it
-    notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
+    own_validation: bool = False  # else part of the training images is sampled for it
+    notes: tuple[str, ...] = ()  # what was done to its pictures; escape those of a folder
 
     def __post_init__(self) -> None:
         numbers = (self.training_count, self.validation_count, *self.image_shape)
@@ -209,7 +209,7 @@ class SchemaError(RuntimeError):
 
 
 def is_current(connection: sa.Connection) -> bool:
-    """Whether our tables need no migration; `SchemaError`: a later version of ours made them."""
+    """Whether our tables need no migration; `SchemaError` if a later version of ours made them."""
     if (found := _version(connection)) > len(MIGRATIONS):
         raise SchemaError(
             f"a later version of cnn-search made it (schema {found}, this one knows "
@@ -221,7 +221,7 @@ def is_current(connection: sa.Connection) -> bool:
 def migrate(engine: sa.Engine) -> None:
     """Bring our tables to this version, in one transaction; any number of processes may do so.
 
-    Raises `SchemaError` if one of the tables is another program's, else SQLAlchemy's errors.
+    Raises `SchemaError` if one of the tables belongs to another program, else SQLAlchemy's errors.
     """
     with engine.begin() as connection:  # on SQLite it holds the one lock
         if engine.dialect.name == "postgresql":
@@ -235,24 +235,24 @@ def migrate(engine: sa.Engine) -> None:
 
 
 def _version(connection: sa.Connection) -> int:
-    """How many migrations it has seen; 0 for a new one, and for those made before we counted."""
+    """How many migrations the database has seen; 0 if it is new, or made before we counted."""
     if not sa.inspect(connection).has_table(schema.name):
         return 0
     return connection.scalar(sa.select(sa.func.max(schema.c.version))) or 0
 
 
 def _create_tables(connection: sa.Connection) -> None:
-    """All that are missing. Those of a database made before we counted keep their rows."""
+    """Create all that are missing. Those of a database made before we counted keep their rows."""
     found = sa.inspect(connection).get_multi_columns(filter_names=[table.name for table in OURS])
     for (_, name), columns in found.items():
         must_have = {column.name for column in metadata.tables[name].c if not column.nullable}
         if not must_have <= {column["name"] for column in columns}:
-            raise SchemaError(f"its table {name!r} is another program's; name another database")
+            raise SchemaError(f"another program owns its table {name!r}; name another database")
     metadata.create_all(connection, tables=OURS)
 
 
 def _add(column: sa.Column[Any]) -> Callable[[sa.Connection], None]:
-    """Adds a column that may be NULL; nothing where the table was created with it."""
+    """A step that adds a column that may be NULL, unless the table was created with it."""
 
     def add(connection: sa.Connection) -> None:
         found = sa.inspect(connection).get_columns(column.table.name)
@@ -264,8 +264,8 @@ def _add(column: sa.Column[Any]) -> Callable[[sa.Connection], None]:
 
 
 # In order; a database's version is how many of them it has seen. Never change one: append another,
-# which may add tables, indexes, and columns that can be NULL, so that earlier versions can go on
-# with the database.
+# which may add tables, indexes, and columns that can be NULL, so that earlier versions can still
+# use the database.
 MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
     _add(leases.c.extended),
@@ -276,7 +276,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
 
 
 def stored_flat(attributes: Mapping[str, Any]) -> tuple[float, int] | None:
-    """The gain, and how many trials had begun when the study was told to go on; None: neither."""
+    """The gain, and how many trials had started when the study was extended; None if not stored."""
     match attributes.get(FLAT):
         case [int() | float() as gain, int() as begun] if 0 < gain < math.inf:
             return float(gain), begun

@@ -1,8 +1,8 @@
 """Studies in the database: made once, found again, and held to what they were made with.
 
-SQLite gives a deleted study's id to the next one, and a name can be given again. So each study has
-an identity, made with it or, for one of an earlier version, when it is first opened; a copy has one
-of its own. What is written to a study is written in a transaction that finds its identity there.
+SQLite gives a deleted study's id to the next one, and names can be reused. Each study therefore has
+an identity, made with it or, for one of an earlier version, when it is first opened; a copy gets
+its own. All writes to a study are made in a transaction that finds its identity there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from data.fingerprint import Fingerprint
     from search.store.views import TrialView
 
-# Of a stored specification: totals, and what a study of before does not record of its report.
+# In a stored specification: totals, and what older studies do not record about their report.
 MAY_CHANGE = ("trials", "repeats", "budget", "published")
 T = TypeVar("T")
 
@@ -53,8 +53,8 @@ class StudyHandle:
     """One study of an open database.
 
     Attributes:
-        study: Optuna's; whoever asks it for configurations sets its sampler and pruner.
-        identity: 32 hexadecimal digits, the same for as long as the study lives, under whatever
+        study: Optuna's; the code that asks it for configurations sets its sampler and pruner.
+        identity: 32 hexadecimal digits, the same for as long as the study lives, whatever its
             name. None for a study of an earlier version in a database that we may not write to.
         ended_views: what `view_study` read of trials that have ended, by number.
     """
@@ -81,7 +81,7 @@ class StudyHandle:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Those of the user's kind, as they are now; raises `StudyGoneError` if it was deleted."""
+        """The user attributes as they are now; raises `StudyGoneError` if the study was deleted."""
         with self.told_if_gone(), snapshot(self.db):
             return self.study.user_attrs
 
@@ -89,7 +89,7 @@ class StudyHandle:
     def transaction(self, **options: bool) -> Iterator[Connection]:
         """A `search.store.database.transaction` in which none of the study's trials begins or ends.
 
-        Raises `StudyGoneError` if it was deleted; nothing was written then.
+        Raises `StudyGoneError` if it was deleted; then nothing is written.
         """
         with transaction(self.db, **options) as connection:
             found = connection.execute(_LOCK, {"of_study": self.study_id}).first()
@@ -98,7 +98,7 @@ class StudyHandle:
             yield connection
 
     def write(self, do: Callable[[Connection], T], **options: bool) -> T:
-        """What `do` returns, done in a transaction with these options; see `with_retry`."""
+        """Run `do` in a transaction with these options and return its result; see `with_retry`."""
 
         def attempt() -> T:
             with self.transaction(**options) as connection:
@@ -107,19 +107,19 @@ class StudyHandle:
         return with_retry(self.db, attempt)
 
     def check(self) -> None:
-        """Raises `StudyGoneError` if it is not there; asks once, whatever the database answers."""
+        """Raises `StudyGoneError` if it is gone; asks only once, whatever the database answers."""
         if self.identity is not None and self._found_identity() != self.identity:
             raise self._gone()
 
     @contextmanager
     def told_if_gone(self) -> Iterator[None]:
-        """Turn errors that come from its deletion, of missing rows, into `StudyGoneError`."""
+        """Turn errors caused by the study's deletion (missing rows) into `StudyGoneError`."""
         try:
             yield
         except StudyGoneError:
             raise
         except Exception:
-            with suppress(exc.SQLAlchemyError):  # where it does not answer, the error stands
+            with suppress(exc.SQLAlchemyError):  # if it does not answer, the error stands
                 self.check()
             raise
 
@@ -127,7 +127,7 @@ class StudyHandle:
         return StudyGoneError(
             f"{self.db.url}: study {self.name!r} was deleted while this ran (a dashboard that "
             "renames a study copies it and deletes the original); run the command again to start "
-            "anew"
+            "from scratch"
         )
 
     def _found_identity(self) -> str | None:
@@ -140,7 +140,7 @@ class StudyHandle:
         if (found := self._found_identity()) is not None:
             return found
         try:
-            with self.transaction() as connection:  # so that all who open it at once agree
+            with self.transaction() as connection:  # so that all who open it at the same time agree
                 found = connection.scalar(_LOCK, {"of_study": self.study_id})
                 if found is None:
                     found = uuid.uuid4().hex
@@ -164,20 +164,20 @@ _LOCK = (
 
 
 def find_study(db: Database, name: str) -> StudyHandle | None:
-    """The study of that name; None where there is none. `StorageError`: something else made it."""
+    """The study of that name, or None; raises `StorageError` if something else made it."""
     try:
         study = with_retry(db, lambda: optuna.load_study(study_name=name, storage=db.optuna))
     except KeyError:
         return None
     handle = StudyHandle.of(db, study)
     if SPEC not in handle.attributes and not study.get_trials(deepcopy=False):
-        return None  # made by a start that was killed before it could say more
+        return None  # made by a start that was killed before it stored more
     load_spec(handle)
     return handle
 
 
 def require_study(db: Database, name: str | None) -> StudyHandle:
-    """The study of that name, or the one begun last; a `StorageError` lists those there are."""
+    """The study of that name, or the one started last; a `StorageError` lists the known ones."""
     wanted = name or read(db, lambda connection: connection.scalar(_LATEST))
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
@@ -220,7 +220,7 @@ def create_study(
         if SPEC not in study.user_attrs:
             if content is not None:
                 study.set_user_attr(FINGERPRINT, content.to_dict())
-            with warnings.catch_warnings(action="ignore"):  # that Optuna may yet change this
+            with warnings.catch_warnings(action="ignore"):  # Optuna warns that this may change
                 study.set_metric_names([spec.value.label])
             study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
             if earlier:
@@ -243,14 +243,14 @@ def load_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -
 
 
 def load_facts(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> DatasetFacts:
-    """What the study records of its data set; raises `StorageError` if that is damaged."""
+    """What the study records about its data set; raises `StorageError` if that is damaged."""
     with damage_in_a_line(study):
         return DatasetFacts.from_dict((attributes or study.attributes)[DATASET])
 
 
 @contextmanager
 def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
-    """What no study of ours has written into the database becomes a `StorageError`."""
+    """Turn errors from data that no study of ours has written into a one-line `StorageError`."""
     try:
         yield
     except ExtensionError as error:
@@ -262,11 +262,11 @@ def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
 
 
 def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) -> StudySpec:
-    """The specification under which an existing study goes on.
+    """The specification under which an existing study resumes.
 
     Args:
-        wanted: what this start would make of its flags and its file.
-        named: the fields that the person gave, by flag or by file; others follow the study.
+        wanted: the specification that this start's flags and file ask for.
+        named: the fields that the user gave, by flag or in the file; others follow the study.
 
     Raises `SpecError` if a named field differs from what the study was made with.
     """
@@ -276,14 +276,14 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
             raise SpecError(
                 name,
                 f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
-                "give another --study NAME, or leave it out to carry on",
+                "give another --study NAME, or leave it out to resume",
             )
     changed = stored.with_total(given.get("trials", stored.trials))
     return replace(changed, budget=given.get("budget", stored.budget))
 
 
 def set_total(study: StudyHandle, trials: int, budget: float | None = None) -> None:
-    """Change the study's totals. If it may spend more, what was paused at its end is so again."""
+    """Change the study's totals. If it may spend more, trials paused at its end pause again."""
     with study.transaction() as connection:
         old = load_spec(study, study.study.user_attrs)
         new = replace(old.with_total(trials), budget=budget or old.budget)

@@ -1,4 +1,4 @@
-"""A study as it stood when it was read: what every table, figure and page is made of."""
+"""A study as it was when it was read: what every table, figure and page is made from."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from search.store.studies import (
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
-    TrialState.RUNNING: "running",  # or paused or interrupted, as its lease says
+    TrialState.RUNNING: "running",  # or paused or interrupted, depending on its lease
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -63,18 +63,18 @@ class TrialView:
     """One trial.
 
     Attributes:
-        state: Optuna's; running ones that no worker holds are `paused` if they were laid aside at
-            a rung, else `interrupted`, and the next worker to claim a trial carries one on.
-        params: as Optuna stores them, but for those that an older study's baseline did not have.
-        config: None where the parameters make no configuration (a trial that failed early).
-        parameters, multiply_adds: trained weights and biases, work for one image; None: unknown.
+        state: Optuna's; running ones that no worker holds are `paused` if they were paused at a
+            rung, else `interrupted`, and the next worker to claim a trial resumes one of those.
+        params: as Optuna stores them, minus those that an older study's baseline did not have.
+        config: None if the parameters make no configuration (a trial that failed early).
+        parameters, multiply_adds: trained weights and biases, work per image; None: unknown.
         curve: its finished epochs in order.
-        partial_epoch: the partial-epoch validation inside the first epoch, where there was one.
+        partial_epoch: the partial-epoch validation inside the first epoch, if there was one.
         reason: why it failed.
         is_baseline: the hand-made model that the study starts with.
         worker: who holds it or held it last, see `search.store.claims`; None: it has ended.
-        continued: a person has asked to take it to its end.
-        arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
+        continued: the user asked to train it to its end.
+        arm, repeat: for a comparison's trial: the arm's name, and the repeat index, from 0.
     """
 
     number: int
@@ -123,10 +123,10 @@ class StudyView:
     results: tuple[ResultRow, ...] = ()
     earlier: tuple[Earlier, ...] = ()
     stop_when_flat: float | None = None  # it ends when less than this gain is expected
-    stopped: str | None = None  # why it has ended so; its total is then what it has
+    stopped: str | None = None  # why it ended that way; its total is then what it has
 
     def count(self, *states: State) -> int:
-        """How many trials the study has in these states, or at all."""
+        """How many trials the study has in these states, or in total."""
         return len(self.in_state(*states) if states else self.trials)
 
     def in_state(self, *states: State) -> list[TrialView]:
@@ -145,7 +145,7 @@ class StudyView:
 
     @property
     def trained_far(self) -> list[TrialView]:
-        """Those that are complete or past half their epochs, lowest value first."""
+        """Trials that are complete or past half their epochs, lowest value first."""
         half = self.spec.epochs / 2
         far = (one for one in self.trials if one.state == "complete" or len(one.curve) >= half)
         return sorted((one for one in far if one.best is not None), key=_value)
@@ -177,7 +177,7 @@ def _value(trial: TrialView) -> float:
 
 
 def view_study(study: StudyHandle) -> StudyView:
-    """Read the study as it is now. Trials that have ended are read once for each handle."""
+    """Read the study as it is now. Trials that have ended are read only once per handle."""
     attributes = study.attributes
     spec, facts = load_spec(study, attributes), load_facts(study, attributes)
     versions, flat = attributes.get(VERSIONS), stored_flat(attributes)
@@ -195,8 +195,8 @@ def view_study(study: StudyHandle) -> StudyView:
         stop_when_flat=None if flat is None else flat[0],
         stopped=_text(attributes.get(STOPPED)),
     )
-    # With the total that it has: a copy, or a study whose total was lowered, can have more; one
-    # that is flat has less.
+    # Shown with the total that it has: a copy, or a study whose total was lowered, can have more
+    # trials; one that is flat has fewer.
     arms = len(spec.arms) or 1
     if view.finished > spec.trials or (view.stopped and view.finished):
         return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
@@ -204,23 +204,23 @@ def view_study(study: StudyHandle) -> StudyView:
 
 
 def all_studies(db: Database) -> list[StudyHandle]:
-    """Of this project, by name."""
+    """All studies of this project, by name."""
     found = []
     for name in sorted(optuna.get_all_study_names(db.optuna)):
-        with suppress(StorageError):  # of something else
+        with suppress(StorageError):  # made by something else
             if study := find_study(db, name):
                 found.append(study)
     return found
 
 
 def load_earlier(study: StudyHandle, attributes: Mapping[str, Any]) -> tuple[Earlier, ...]:
-    """What the study keeps of earlier ones; raises `StorageError` if that is damaged."""
+    """What the study stores about earlier ones; raises `StorageError` if that is damaged."""
     with damage_in_a_line(study):
         return tuple(map(Earlier.from_dict, attributes.get(WARM_START, ())))
 
 
 def _text(stored: object) -> str | None:
-    """An attribute as we write it; None for what others put in its place."""
+    """An attribute as we write it; None if others put something else in its place."""
     return stored if isinstance(stored, str) else None
 
 
@@ -242,7 +242,7 @@ def _trial_views(study: StudyHandle, spec: StudySpec) -> tuple[TrialView, ...]:
         return found, {row.number: row for row in running_trials(connection, study.study_id)}
 
     found, held = read(study.db, ask)
-    # Read after the trials: one that had ended by then has all of its own.
+    # Read after the trials, so that those that had ended by then have all their epochs.
     rows = defaultdict[int, list[EpochRow]](list)
     numbers = [trial.number for trial in found]
     for row in epochs_of(study.db, study.study_id, numbers=numbers, objective=spec.objective):

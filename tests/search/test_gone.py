@@ -61,8 +61,8 @@ def test_the_database_file_taken_away(
         database.unlink()
     (line,) = errors_of(site, process, children)
     assert line == (
-        f"error: sqlite:///{database}: the file was removed or replaced while this "
-        "ran, and nothing more can be stored; put it back, or run the command again to start anew"
+        f"error: sqlite:///{database}: the file was removed or replaced while this ran, and "
+        "nothing more can be stored; put it back, or run the command again to start from scratch"
     )
     assert database.exists() == replaced
 
@@ -96,7 +96,7 @@ def test_the_runs_folder_taken_away(
             shutil.rmtree(site.folder / "runs", ignore_errors=True)
     (line,) = errors_of(site, process, children)
     assert "runs/s was removed or renamed while the study ran" in line
-    assert "run the same command again to go on" in line
+    assert "run the same command again to resume" in line
     total = len(site.view().trials) + 1
     site.finish(total, "none")
     assert site.view().finished == total
@@ -128,7 +128,7 @@ def test_the_study_deleted_or_renamed_in_a_dashboard(
     delete(database_url, rename=rename)
     (line,) = errors_of(site, process, children)
     assert "study 's' was deleted while this ran" in line
-    assert line.endswith("run the command again to start anew")
+    assert line.endswith("run the command again to start from scratch")
     with closing(open_database(database_url)) as db:
         assert optuna.get_all_study_names(db.optuna) == ["t"] * rename
 

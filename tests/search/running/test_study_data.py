@@ -123,7 +123,7 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
     moved = tmp_path / "elsewhere"
     shutil.move(place / "pets", moved)
     for command in (lambda: search(trials=3), lambda: finalise("pets", seeds=1)):
-        with pytest.raises(DataError, match="if they were moved, name their place: --dataset"):
+        with pytest.raises(DataError, match="if they were moved, say where to: --dataset"):
             command()
     assert search(trials=3, dataset=f"folder:{moved}").finished == 3
     view = search(trials=4)  # from there on it is known
@@ -150,7 +150,7 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
 def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
     other = f"folder:{make_pets(tmp_path / 'pets', first_seed=900)}"
     before = stored()
-    with pytest.raises(DataError, match=r"other data than folder:.* holds: .* pictures in"):
+    with pytest.raises(DataError, match=r"different data than folder:.* holds: .* pictures in"):
         search(trials=3, dataset=other)
     with pytest.raises(DataError, match="pictures in 'cat'"):
         finalise("pets", dataset=other, seeds=1)
@@ -168,7 +168,7 @@ def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
             connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (FINGERPRINT,))
             connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (HELD_OUT,))
         rename_class(place / "pets")
-        with pytest.raises(DataError, match="other classes, another size or number"):
+        with pytest.raises(DataError, match="different classes, or another size or number"):
             search(trials=3)
         rename_class(place / "pets", "zebra", "cat")
         assert search(trials=2).finished == 2

@@ -180,7 +180,7 @@ def test_a_server_that_stays_away(postgres: Any) -> None:
         db.patience_seconds = 0.3
         postgres.stop()
         try:
-            with pytest.raises(StorageError, match=r"did not answer for \d s: .*carry on with"):
+            with pytest.raises(StorageError, match=r"did not answer for \d s: .*resume with"):
                 with_retry(db, lambda: query(db))
             with pytest.raises(StorageError, match="check the server and the URL"):
                 open_database(db.url)

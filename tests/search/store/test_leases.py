@@ -54,7 +54,7 @@ def test_finish_refuses_a_value_that_does_not_fit(study: StudyHandle, lease: Lea
 def test_a_late_writer_writes_nothing(db: Database, study: StudyHandle, lease: Lease) -> None:
     report(db, lease, 1, 0.5)
     new = take_over(db, study, lease)
-    with pytest.raises(LostLeaseError, match="trial 0 is in other hands"):
+    with pytest.raises(LostLeaseError, match="trial 0 has ended, or its lease is lost"):
         report(db, lease, 2, 0.1)
     with pytest.raises(LostLeaseError):
         sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1))

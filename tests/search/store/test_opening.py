@@ -122,7 +122,7 @@ def test_another_programs_table_of_the_same_name(tmp_path: Path) -> None:
     optuna.create_study(storage=f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE results (id INTEGER)")
-    assert "its table 'results' is another program's" in message(f"sqlite:///{path}")
+    assert "another program owns its table 'results'" in message(f"sqlite:///{path}")
 
 
 def test_another_version_of_optuna(db: Database, database_url: str) -> None:
