@@ -1,7 +1,7 @@
-"""The most promising configurations of a study, trained again with fresh seeds, and who wins.
+"""Picks the winner among a study's most promising configurations, retrained with fresh seeds.
 
-The study's own runs do not count here: the best of many is best partly by luck (its winner's
-curse). All candidates share their fresh seeds, so differences are taken seed by seed.
+The study's own runs do not count here: the best of many is best partly by luck (the winner's
+curse). All candidates share the same fresh seeds, so differences are taken seed by seed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from search.analysis.wording import capitalized, counted, spread
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A trial's configuration trained again on the study's split.
+    """A trial's configuration retrained on the study's split.
 
-    `values` are of the study's objective after the last epoch; infinite where the run diverged.
+    `values`: the study's objective after the last epoch, infinite if the run diverged.
     """
 
     trial: int
-    epochs: int  # that each run was trained
+    epochs: int  # of each run
     searched: float  # its value in the study
-    values: tuple[float, ...]  # by fresh seed
+    values: tuple[float, ...]  # one per fresh seed
 
     @property
     def mean(self) -> float:
@@ -37,12 +37,12 @@ class Candidate:
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The winner first: by the mean over the fresh seeds, of equal ones by the study's value."""
+    """The winner first: by mean over the fresh seeds; ties are broken by the study's value."""
     return sorted(candidates, key=lambda one: (one.mean, one.searched))
 
 
 def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Difference]:
-    """The winner against each of the others, the second first; tests are corrected together."""
+    """The winner against each of the others, runner-up first; tests are corrected together."""
     winner, *others = ranked(candidates)
     return corrected(
         judged(
@@ -64,7 +64,7 @@ def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Diff
 
 
 def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
-    """Which trial was taken, by what, and how sure that is."""
+    """Which trial won, by which measure, and how certain that is."""
     winner, *_ = ranked(candidates)
     measure, seeds = measure_of(objective), counted(len(winner.values), "fresh seed")
     second = against_winner(candidates, objective)[0]
@@ -86,7 +86,7 @@ def mean_over_seeds(candidate: Candidate, objective: str) -> str:
 
 
 def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[str, Any] | None:
-    """For `metrics.json`: null in place of what is not finite, or was not tested; None of none."""
+    """For `metrics.json`: null for what is not finite or was not tested; None if empty."""
     if not candidates:
         return None
     second = against_winner(candidates, objective)[0]
@@ -114,7 +114,7 @@ def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[
 
 
 def recorded_candidates(figures: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """Of a test evaluation, as the database keeps it; empty where there were none."""
+    """The candidates recorded with a test evaluation; empty if there were none."""
     return tuple(
         Candidate(
             values=tuple(math.inf if value is None else value for value in one["values"]),

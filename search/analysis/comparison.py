@@ -1,16 +1,15 @@
-"""The arms of a comparison as numbers: what each reached, how it differs from another, and what
-becomes of the journal's hypotheses.
+"""A comparison in numbers: results per arm, differences, and verdicts on the hypotheses.
 
-Arms share their seeds, so differences are taken seed by seed and tested by Student's paired t test
-(two-sided, normal differences assumed). Several tests are corrected after Holm (1979), which keeps
-the chance of any false finding below ALPHA. Their 95 % confidence intervals are widened to agree:
-one leaves 0 out where the corrected p of a paired t test is below ALPHA, and nowhere else.
+Arms share their seeds, so differences are taken seed by seed and tested with Student's paired t
+test (two-sided, assuming normal differences). Multiple tests are corrected after Holm (1979), which
+keeps the chance of any false finding below ALPHA. Their 95 % confidence intervals are widened to
+agree: one excludes 0 if and only if the corrected p of a paired t test is below ALPHA.
 
-Of a hypothesis, "better" and "worse" hold if that test finds a difference in that direction, and
-are contradicted if it finds one in the other; "no different" holds if two one-sided t tests place
-the difference within the margin (TOST; Schuirmann 1987, Lakens 2017, doi
-10.1177/1948550617697177), and is contradicted if the confidence interval lies beyond it. Else it is
-undecided: there are too few seeds. The expectations of an entry are corrected together.
+"Better" and "worse" in a hypothesis are supported if that test finds a difference in that direction
+and contradicted if it finds one in the other; "no different" is supported if two one-sided t tests
+place the difference within the margin (TOST; Schuirmann 1987, Lakens 2017, doi
+10.1177/1948550617697177) and contradicted if the confidence interval lies beyond it. Otherwise it
+is undecided: there are too few seeds. The expectations of an entry are corrected together.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from search.spec.arms import Arm, Expectation, JournalEntry
 from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05
-DIVERGED = "diverged"  # how the reason of a trial begins whose loss became infinite
+DIVERGED = "diverged"  # prefix of a failed trial's reason if its loss became infinite
 
 Verdict = Literal["better", "worse", "no evidence"]
 Decision = Literal["supported", "contradicted", "undecided"]
@@ -46,7 +45,7 @@ class ArmRuns:
     failed: tuple[TrialView, ...]
 
     def by_repeat(self, metric: str) -> dict[int, float]:
-        """Of complete trials; the number of parameters also of failed ones."""
+        """From complete trials; the number of parameters also from failed ones."""
         trials = (*self.complete, *self.failed) if metric == "parameters" else self.complete
         return {
             trial.repeat: value
@@ -67,7 +66,7 @@ class ArmRuns:
 
 
 def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
-    """Every arm of the comparison by its name, the base first."""
+    """Every arm of the comparison by name, the base first."""
     complete = [trial for trial in view.in_state("complete") if trial.best is not None]
     return {
         arm.name: ArmRuns(
@@ -89,19 +88,19 @@ def ranked_arms(view: StudyView) -> list[ArmRuns]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How far an arm is from another one, `arm` minus `than`, with what a test says of it.
+    """The difference between two arms, `arm` minus `than`, with its test results.
 
-    No test is made of a number of parameters, of fewer than two pairs, or without any spread.
+    Parameter counts, fewer than two pairs, and differences without any spread are not tested.
     """
 
     arm: str
     than: str
     metric: str  # as `measure_of` takes it
-    by_repeat: Mapping[int, float]  # of each seed with which both were trained
-    diverged: str | None = None  # the arm that did so in every seed while the other one trained
+    by_repeat: Mapping[int, float]  # one per seed that both were trained with
+    diverged: str | None = None  # the arm that diverged in every seed while the other trained
     p: float | None = None
-    p_holm: float | None = None  # corrected over the tests that were made together
-    low: float | None = None  # confidence interval of the mean, 95 % or, to agree with p_holm, more
+    p_holm: float | None = None  # corrected over all tests made together
+    low: float | None = None  # confidence interval of the mean: 95 %, or more to agree with p_holm
     high: float | None = None
 
     @property
@@ -114,8 +113,8 @@ class Difference:
 
     @property
     def direction(self) -> Literal["better", "worse"] | None:
-        """Where the mean points, however surely; an arm that always diverged is worse than one
-        that trained."""
+        """What the mean suggests, significant or not; an arm that always diverged is worse than
+        one that trained."""
         if self.diverged is not None:
             return "worse" if self.diverged == self.arm else "better"
         if not self.mean:
@@ -125,7 +124,7 @@ class Difference:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the corrected test finds something at ALPHA, or none is needed."""
+        """Whether the corrected test is significant at ALPHA, or no test is needed."""
         if self.p_holm is not None:
             return self.p_holm < ALPHA
         return self.diverged is not None or (self.metric == "parameters" and self.pairs > 0)
@@ -145,8 +144,8 @@ def against_base(view: StudyView, metric: str) -> list[Difference]:
 def _difference(
     arm: ArmRuns, than: ArmRuns, metric: str, margin: float | None = None
 ) -> Difference:
-    """Before correction. With a margin, p is that of TOST where the mean lies within the margin;
-    beyond it, that of the two-sided test against the nearer border."""
+    """Before correction. With a margin, p is that of TOST if the mean lies within the margin, else
+    that of the two-sided test against the nearer bound."""
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     counted = metric == "parameters" and by_repeat
@@ -164,9 +163,9 @@ def _difference(
 
 
 def judged(plain: Difference, largest: float, margin: float | None = None) -> Difference:
-    """With what a test says of it, before correction; `largest` of the compared values in size."""
+    """With its test results, before correction. `largest`: magnitude of the largest value."""
     differences = list(plain.by_repeat.values())
-    # But for rounding, differences that are all the same leave nothing to test with.
+    # Differences that are all equal, up to rounding, leave nothing to test with.
     if (spread(differences) or 0.0) <= 1e-9 * largest:
         return plain
     from scipy import stats  # half a second to import
@@ -175,7 +174,7 @@ def judged(plain: Difference, largest: float, margin: float | None = None) -> Di
     low, high = test.confidence_interval(1 - ALPHA)
     p = test.pvalue
     if margin is not None:
-        # Mirrored to a mean above 0, the nearer border is the one that decides.
+        # With the mean mirrored above 0, the upper bound is the nearer one, which decides.
         positive = np.copysign(1, mean(differences)) * np.array(differences)
         within = stats.ttest_1samp(positive, margin, alternative="less").pvalue
         p = within if positive.mean() <= margin else 2 * (1 - within)
@@ -183,7 +182,7 @@ def judged(plain: Difference, largest: float, margin: float | None = None) -> Di
 
 
 def corrected(found: Iterable[Difference]) -> list[Difference]:
-    """With p after Holm, as tests that were made together, and intervals that agree with it."""
+    """With p after Holm, corrected over all of them, and intervals that agree with it."""
     found = list(found)
     p_values = iter(holm([one.p for one in found if one.p is not None]))
     return [one if one.p is None else _widened(one, next(p_values)) for one in found]
@@ -212,7 +211,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """An expectation and what the comparison says of it."""
+    """An expectation and the difference that decides it."""
 
     expectation: Expectation
     difference: Difference
@@ -231,7 +230,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """An entry and its verdict: contradicted if any check is, supported if all support it."""
+    """An entry and its verdict: contradicted if any check is, supported if all checks are."""
 
     entry: JournalEntry
     checks: tuple[Check, ...]

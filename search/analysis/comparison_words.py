@@ -19,17 +19,17 @@ from search.spec.space import base_values
 from search.store.views import StudyView
 
 SPREAD = "Mean ± sample standard deviation over the seeds"
-INTERVAL = "95 % interval"  # of Difference.low and high, wherever it is shown
+INTERVAL = "95 % interval"  # how Difference.low and high are labelled everywhere
 
 
 def mean_in_words(runs: ArmRuns, metric: str) -> str:
-    """See `Measure.mean_and_spread`; empty where nothing was measured."""
+    """See `Measure.mean_and_spread`; empty if nothing was measured."""
     values = runs.values(metric)
     return measure_of(metric).mean_and_spread(values) if values else ""
 
 
 def trained_in_words(runs: ArmRuns) -> str:
-    """`3`, `2 of 3, 1 diverged`, `0 of 3, 2 failed`: trained to the end, of how many."""
+    """`3`, `2 of 3, 1 diverged`, `0 of 3, 2 failed`: seeds trained to the end, out of all."""
     trained, other = len(runs.complete), len(runs.failed) - runs.diverged
     parts = [str(trained) if trained == runs.repeats else f"{trained} of {runs.repeats}"]
     parts += [f"{runs.diverged} diverged"] * bool(runs.diverged)
@@ -37,7 +37,7 @@ def trained_in_words(runs: ArmRuns) -> str:
 
 
 def standing_of_arms(view: StudyView) -> list[str]:
-    """An empty line, a head, and a line for each arm so far, the best first; [] of a search."""
+    """An empty line, a header, and a line for each arm so far, best first; [] for a search."""
     if not view.spec.arms:
         return []
     rows = [("arm", "trained", f"{view.spec.value.word}, mean ± s.d.", "accuracy, %")]
@@ -84,7 +84,7 @@ def p_in_words(p: float | None) -> str:
 
 
 def verdict_in_words(difference: Difference) -> str:
-    """The verdict, and where no test could be made, why."""
+    """The verdict and, if no test was possible, the reason."""
     if difference.diverged is not None:
         which = "it" if difference.diverged == difference.arm else printable(difference.than)
         return f"{difference.verdict}: {which} diverged in every seed"
@@ -120,7 +120,7 @@ def finding_in_words(difference: Difference) -> str:
 
 
 def differing_setup(view: StudyView) -> list[str]:
-    """What was done otherwise than in the published experiment."""
+    """How the setup differs from that of the published experiment."""
     spec, theirs = view.spec, view.spec.published
     if not theirs:
         return []
@@ -135,7 +135,7 @@ def differing_setup(view: StudyView) -> list[str]:
 
 
 def published_values(view: StudyView) -> list[tuple[str, str, str, str]]:
-    """(arm, value, theirs, ours) of every value that an arm reports."""
+    """(arm, measure, theirs, ours) for every published value of an arm."""
     return [
         (arm.arm.name, measure.words, measure.shown(theirs), _ours(view, arm, name))
         for arm in runs_by_arm(view).values()
@@ -145,7 +145,7 @@ def published_values(view: StudyView) -> list[tuple[str, str, str, str]]:
 
 
 def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
-    """A test value is that of the first test evaluation of this arm."""
+    """Test values are those of the arm's first test evaluation."""
     if not name.startswith("test"):
         values = arm.values(name)
         count = "" if name == "parameters" else f" ({counted(len(values), 'seed')})"
@@ -163,7 +163,7 @@ def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
 def conclusion(evaluation: Evaluation) -> str:
     """The verdict and the values behind it, as a sentence for each expectation."""
     if not evaluation.checks:
-        return "Undecided: the entry expects nothing that a test could decide (expect = [...])."
+        return "Undecided: the entry has no expectation that a test could decide (expect = [...])."
     findings = [
         f"{check.outcome}: {finding_in_words(check.difference)}" for check in evaluation.checks
     ]

@@ -1,4 +1,4 @@
-"""A configuration in words: whole sentences' worth of it, or as few as a table has room for."""
+"""A configuration in words: in full, or short enough for a table."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def describe_config(config: TrialConfig, parameters: int | None = None) -> str:
 
 
 def describe_network(architecture: Architecture, parameters: int | None = None) -> str:
-    """What is not a family's default, but for dropout; the number of parameters where known."""
+    """All but the family's defaults and dropout; with the number of parameters, if known."""
     parts, _ = _words(architecture)
     size = [] if parameters is None else [f"{grouped(parameters)} parameters"]
     return ", ".join([*parts, *size])
 
 
 def _words(architecture: Architecture) -> tuple[list[str], list[str]]:
-    """(`cnn`, `channels 32, 64`, `batch norm`), (`dropout 0.2`): as the parameters are called."""
+    """(`cnn`, `channels 32, 64`, `batch norm`), (`dropout 0.2`): named like the parameters."""
     family = family_of(architecture)
     defaults = {one.name: one.default for one in fields(architecture)}  # type: ignore[arg-type]
     network, dropout = [str(to_dict(architecture)["family"])], list[str]()
@@ -45,7 +45,7 @@ def _words(architecture: Architecture) -> tuple[list[str], list[str]]:
 
 
 def describe_training(config: TrialConfig) -> str:
-    """Optimiser, schedule and all that regularises: weight decay, dropout, augmentation."""
+    """Optimiser, schedule and regularisation: weight decay, dropout, augmentation."""
     recipe, (_, dropout) = config.recipe, _words(config.architecture)
     parts = [
         f"{_optimizer(recipe)} at {compact(recipe.learning_rate)}",
@@ -61,7 +61,7 @@ def describe_training(config: TrialConfig) -> str:
     if recipe.initial_weights is not None:
         parts.append(f"weights from {printable(recipe.initial_weights)}")
     if recipe.frozen_epochs:
-        parts.append(f"the last layer alone for {recipe.frozen_epochs} epochs")
+        parts.append(f"only the last layer for {recipe.frozen_epochs} epochs")
     if recipe.gradient_clip is not None:
         parts.append(f"gradient clipped at {compact(recipe.gradient_clip)}")
     parts.append(_augmentation(recipe) or "no augmentation")
@@ -69,7 +69,7 @@ def describe_training(config: TrialConfig) -> str:
 
 
 def short_config(config: TrialConfig) -> str:
-    """The same in the few words that a line has room for, the most telling ones first."""
+    """The same, short enough for one line, the most informative parts first."""
     recipe, (network, dropout) = config.recipe, _words(config.architecture)
     channels = config.architecture.values().get("channels")
     decays = recipe.weight_decay_kind != "none" and recipe.weight_decay

@@ -1,4 +1,4 @@
-"""Whether a search's winners lie on an edge of its space, and what to write in its place."""
+"""Whether a search's winners lie on an edge of its space, and which range to try instead."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from search.store.views import StudyView, TrialView
 
 FEWEST = 10  # finished trials
 WINNERS = 3
-NEAR = 0.05  # of the range's length, or of that of its logarithm
-# Steps by which it is widened, the first that makes a network: of a range's length, or of half that
-# of its logarithm, which is a factor of 10 at most.
+NEAR = 0.05  # share of the range's length, which is logarithmic for a log range
+# Steps by which a range is widened, as shares of its length or, for a log range, of half its
+# logarithmic length (at most a factor of 10). The first one that gives a valid network is taken.
 BY = (1.0, 0.5, 0.25)
 
 
@@ -57,8 +57,8 @@ def edges_in_words(view: StudyView) -> list[str]:
 def _sentence(
     view: StudyView, winners: list[TrialView], name: str, domain: Range, end: str
 ) -> str | None:
-    """Where all winners lie near the end: by chance that is rare, if it has three values or more
-    and no limit keeps most networks small."""
+    """None unless all winners lie near that end, which rarely happens by chance if the range has
+    three values or more and no limit keeps most networks small."""
     edge, parameter = getattr(domain, end), view.spec.parameters[name]
     if (
         edge in (parameter.least, parameter.most)
@@ -92,7 +92,7 @@ def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:
 
 
 def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:
-    """Ranges that reach further, at whose end the best trial is a network within all limits."""
+    """Wider ranges at whose new end the best trial's network is valid and within all limits."""
     spec, facts = view.spec, view.dataset
     parameter, edge = spec.parameters[name], getattr(domain, end)
     sign = 1 if end == "high" else -1

@@ -1,7 +1,7 @@
-"""What `finalize` found out: scores, mistakes, a look inside the network, and what it comes to.
+"""The results of `finalize`: scores, mistakes, a look inside the network, and the metrics.
 
-N images, C channels, H x W pixels, K classes; a confusion matrix holds images, rows by their true
-class, columns by the predicted one.
+N images, C channels, H x W pixels, K classes; a confusion matrix counts images, with true classes
+in rows and predicted ones in columns.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedRun:
-    """The winner trained once more, on training and validation images together.
+    """The winner retrained on training and validation images together.
 
-    What its curve says of validation means nothing, since those images were trained on.
+    The validation values of its curve mean nothing, because those images were trained on.
     """
 
     seed: int
@@ -44,15 +44,15 @@ class SeedRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureMaps:
-    """What one image becomes inside a network."""
+    """The activations of one image inside a network."""
 
     image_CHW: NDArray[np.uint8]
     what: str  # the image in words
-    stages: Mapping[str, NDArray[np.float32]]  # the output of each, (C, H, W), in running order
+    stages: Mapping[str, NDArray[np.float32]]  # the output of each, (C, H, W), in execution order
 
 
 class Mistake(NamedTuple):
-    """A test image taken for another class; the probability is that of the predicted one."""
+    """A misclassified test image; the probability is that of the predicted class."""
 
     image_CHW: NDArray[np.uint8]
     true: int
@@ -65,30 +65,30 @@ class FinalResult:
     """Everything that finalize's page, pictures, metrics and summary are made from.
 
     Attributes:
-        view: the study as it was before this: `view.results` are the earlier test evaluations.
-        kernels: weights of the first convolution of the first run, of shape (C_out, C_in, height,
-            width); None where there is none, as of `features`.
+        view: the study before this evaluation: `view.results` are the earlier ones.
+        kernels: weights of the first run's first convolution, of shape (C_out, C_in, height,
+            width); None if there is none, likewise `features`.
         mistakes: of the first run, for each of the most confused pairs of classes.
-        reliability: what `search.training.metrics.reliability` finds on the test set, added up over
-            the runs, without the temperature and with it: (2, CALIBRATION_BINS, 3).
+        reliability: `search.training.metrics.reliability` of the test set, summed over the runs,
+            without the temperature and with it: (2, CALIBRATION_BINS, 3).
     """
 
     view: StudyView
     trial: TrialView  # the winner
-    epochs: int  # that each run was trained
+    epochs: int  # of each run
     layers: tuple[LayerRow, ...]
     runs: tuple[SeedRun, ...]  # one for each seed, in order; the first one's weights are kept
     training_count: int  # images that each run was trained on
     test_count: int
     opened_at: datetime
-    confusion_KK: NDArray[np.int64]  # added up over the runs
+    confusion_KK: NDArray[np.int64]  # summed over the runs
     kernels: NDArray[np.float32] | None
     hardware: str
     versions: Mapping[str, str]
     temperature: float = 1.0  # fitted on the trial's validation images; 1: none
-    why: str = ""  # how the trial was chosen, where it is not simply the study's best
-    candidates: tuple[Candidate, ...] = ()  # among which it was chosen, after fresh seeds
-    evaluation: int = 1  # the number of this test evaluation among the study's
+    why: str = ""  # how the trial was chosen, if it is not simply the study's best
+    candidates: tuple[Candidate, ...] = ()  # that it was chosen among, with fresh seeds
+    evaluation: int = 1  # number of this test evaluation in the study, from 1
     fingerprint: str | None = None  # of the data set's content
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
@@ -107,7 +107,7 @@ class FinalResult:
 def confused_pairs(confusion_KK: NDArray[np.int64], n: int) -> list[tuple[int, int]]:
     """Labels of the n unordered pairs of classes with most mistakes between them, most first.
 
-    Within a pair the class that is mistaken more often stands first. Pairs without a mistake are
+    Within a pair, the class that is mistaken more often comes first. Pairs without mistakes are
     left out.
     """
     both_KK = np.triu(confusion_KK + confusion_KK.T, 1)
@@ -123,11 +123,11 @@ def collect_mistakes(
     shares_NK: NDArray[np.float32],
     confusion_KK: NDArray[np.int64],
 ) -> tuple[tuple[Mistake, ...], ...]:
-    """For each of the most confused pairs, its surest mistakes, both ways together.
+    """For each of the most confused pairs, its most confident mistakes in both directions.
 
     Args:
-        shares_NK: probabilities by one run.
-        confusion_KK: of all runs; decides which pairs these are.
+        shares_NK: probabilities from one run.
+        confusion_KK: of all runs; decides which pairs are the most confused.
     """
     predicted_N, sure_N = shares_NK.argmax(1), shares_NK.max(1)
     found = []
@@ -141,8 +141,8 @@ def collect_mistakes(
 
 
 def by_class(final: FinalResult) -> list[dict[str, Any]]:
-    """Name, test images, accuracy (its recall), precision and F1 score of each class, in the order
-    of their labels. All are over the runs; None where there is nothing to divide by."""
+    """Name, test images, accuracy (its recall), precision and F1 score of each class, in label
+    order. All are over the runs; None if there is nothing to divide by."""
     counts_KK, names, runs = final.confusion_KK, final.view.dataset.class_names, len(final.runs)
     right_K, actual_K, predicted_K = counts_KK.diagonal(), counts_KK.sum(1), counts_KK.sum(0)
     of_K = zip(names, right_K.tolist(), actual_K.tolist(), predicted_K.tolist(), strict=True)
@@ -159,9 +159,9 @@ def by_class(final: FinalResult) -> list[dict[str, Any]]:
 
 
 def figures_on_test(final: FinalResult) -> dict[str, Any]:
-    """The test set's part of `metrics.json`, and what is recorded of the evaluation.
+    """The test set's part of `metrics.json`, which is also recorded with the evaluation.
 
-    Means over the seeds, and sample standard deviations over them, null for one seed.
+    Means and sample standard deviations over the seeds; the latter are null for one seed.
     """
     scores = [run.test for run in final.runs]
     return {
@@ -187,7 +187,7 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
 
 
 def calibrations(final: FinalResult) -> dict[str, list[float]]:
-    """Each of the calibration's numbers on the test set, over the runs."""
+    """Each calibration metric on the test set, one value per run."""
     return {
         name: [run.calibration[name] for run in final.runs] for name in final.runs[0].calibration
     }
@@ -224,7 +224,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "temperature": final.temperature,
         "parameters": final.parameters,
         "epochs": final.epochs,
-        "kernels": None,  # what an earlier version said of them
+        "kernels": None,  # earlier versions described them here
         "seconds": [run.seconds for run in final.runs],
         "opened_at": final.opened_at.isoformat(timespec="seconds"),
         "evaluation": final.evaluation,

@@ -1,4 +1,4 @@
-"""What a study's trials show: its best trials, and sentences that stand only where true."""
+"""What a study's trials show: its best trials, and advice that is given only if it applies."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from search.analysis.wording import printable
 from search.spec.objectives import CALIBRATED_LOSS
 from search.store.views import StudyView, TrialView
 
-# Training loss as a share of the validation loss, below which a network learns images by heart.
+# Ratio of training to validation loss below which a network has learned images by heart.
 BY_HEART = 0.8
-LONG, SHARE = 10, 1 / 3  # trials without a gain, and their share of all: both at least
-LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
-LONGER = 2  # times the epochs, which over-fitting recipes gained from with stronger augmentation
-RISE = 0.05  # of the value from there to the last epoch, as a share: at least
+LONG, SHARE = 10, 1 / 3  # minimum trials without a gain, and minimum share of all trials
+LATER = 2, 0.2  # minimum epochs from the best to the last, and minimum share of all epochs
+LONGER = 2  # times the epochs: over-fitting recipes gained from it with stronger augmentation
+RISE = 0.05  # minimum relative rise of the value from the best to the last epoch
 
 
 def stopped_trials(view: StudyView, count: int) -> list[TrialView]:
-    """The pruned trials that came furthest, at most `count`; of equals, lowest value first."""
+    """At most `count` pruned trials, the longest trained first; among equals, the lowest value."""
     found = [(-len(t.curve), t.best.value, t) for t in view.in_state("pruned") if t.best]
     return [trial for *_, trial in sorted(found, key=lambda each: each[:2])][:count]
 
@@ -33,7 +33,7 @@ def named(trial: TrialView) -> str:
 
 
 def advice_in_words(view: StudyView) -> list[str]:
-    """What to do next, a sentence each: by the best trial, the last ones, and the space's edges."""
+    """What to do next, a sentence each, from the best trial, the last ones, and the edges."""
     if view.best is None:
         return []
     found = (overfitting_in_words(view.best, view), stop_in_words(view), *edges_in_words(view))
@@ -41,23 +41,23 @@ def advice_in_words(view: StudyView) -> list[str]:
 
 
 def stop_in_words(view: StudyView) -> str | None:
-    """That one could stop, where nothing was gained for long; None else, and of a comparison or a
-    Pareto front, which grows beside the best."""
+    """Advice to stop if nothing was gained for long; else None, as for a comparison or a Pareto
+    front, which grows without a new best."""
     if view.spec.is_comparison or view.spec.minimize_also or view.best is None:
         return None
-    # By their last reports: those that were paused all end together.
+    # By their last reports, because paused trials all end at the same time.
     last = view.best.reports[-1].reported_at
     others = view.in_state("complete", "pruned")
     without = sum(bool(one.reports) and one.reports[-1].reported_at > last for one in others)
     if without < max(LONG, SHARE * view.finished):
         return None
     done = view.finished >= view.spec.trials
-    advice = "more of them promise little" if done else "you could stop here and finalize"
+    advice = "more trials are unlikely to help" if done else "you could stop here and finalize"
     return f"None of the last {without} trials beat the best: {advice}."
 
 
 def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
-    """That its value has risen for long while its training loss went on falling."""
+    """A warning if its value has long been rising while its training loss kept falling."""
     best = trial.best
     if trial.state != "complete" or best is None:
         return None
@@ -79,7 +79,7 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
 
 
 def learned_by_heart(trial: TrialView) -> bool:
-    """Whether it ended with a training loss well below its validation loss, though it augments."""
+    """Whether its last training loss is well below its validation loss despite augmentation."""
     if trial.config is None or trial.config.recipe.augmentation == "none":
         return False
     last = trial.curve[-1]
@@ -91,17 +91,17 @@ def _remedy(trial: TrialView, view: StudyView) -> str:
     if view.spec.is_comparison or not learned_by_heart(trial):
         return ""
     more = f"finalize --epochs {LONGER * view.spec.epochs}"
-    return f" With {more} it is trained for longer, with stronger augmentation."
+    return f" With {more} it is trained longer, with stronger augmentation."
 
 
 def size_name(view: StudyView) -> str:
-    """What the study lowers beside its objective; else what its networks are shown by."""
+    """The size that the study minimises beside its objective; else `parameters`."""
     return view.spec.minimize_also or "parameters"
 
 
 def pareto_front(view: StudyView) -> list[TrialView]:
-    """Complete trials that no other equals in both size and value and beats in one, the smallest
-    network first."""
+    """Complete trials that no other matches in both size and value and beats in one of them, the
+    smallest network first."""
     front, least = list[TrialView](), math.inf
     sized = [
         (size, trial.best.value, trial)

@@ -1,5 +1,5 @@
-"""How much of the losses each searched parameter explains: Optuna's fANOVA (Hutter, Hoos and
-Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance")."""
+"""How much of the losses' variance each searched parameter explains: Optuna's fANOVA (Hutter, Hoos
+and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance")."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from search.store.database import optuna_warnings_only
 from search.store.records import best_epoch
 from search.store.views import StudyView
 
-FEWEST = 5  # trials that anything can be said of
-FEW = 12  # below it, little more than a hint
-MOST = 150  # trials that the forest is fitted to: its cost grows faster than their number
-SHARE = 1 / 3  # of the trials, at least, that have trained for so many epochs
+FEWEST = 5  # minimum number of trials for any estimate
+FEW = 12  # trials; below it, importances are little more than a hint
+MOST = 150  # trials that the forest is fitted to: its cost grows faster than linearly
+SHARE = 1 / 3  # minimum share of trials that have reached the epoch of comparison
 RESAMPLES = 10
 
 
@@ -36,15 +36,15 @@ class Importances:
     """How much of the losses' variance each parameter explains."""
 
     shares: Mapping[str, float]  # highest first, adding up to 1
-    spread: Mapping[str, float]  # standard deviation when trials are drawn again with replacement
+    spread: Mapping[str, float]  # standard deviation over bootstrap samples of the trials
     trials: int  # that it is estimated from
-    epoch: int  # after which all were compared; 0: at the look inside the first one
+    epoch: int  # after which all were compared; 0: partial-epoch validation
 
 
 def importances(view: StudyView) -> Importances | None:
-    """None where fewer than FEWEST trials or fewer than two parameters can be compared.
+    """None if fewer than FEWEST trials or fewer than two parameters can be compared.
 
-    Always the same for the same trials.
+    Deterministic for the same trials.
     """
     epoch, trials = comparable_trials(view)
     shares = shares_of(trials)
@@ -61,11 +61,11 @@ def importances(view: StudyView) -> Importances | None:
 
 
 def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
-    """An epoch, and the trials that have trained so long, with their lowest losses up to it.
+    """An epoch, and the trials that have trained that long, with their lowest losses up to it.
 
-    It is the last one that a third of all have trained; but where that leaves fewer than FEW, as
-    many trials pause at their first look, that look, as epoch 0. Losses above guessing's count as
-    guessing's. None where there are too few trials or parameters.
+    It is the last epoch that a third of all have reached; but if that leaves fewer than FEW because
+    many trials pause at rung 0, it is the partial-epoch validation, as epoch 0. Losses above that
+    of guessing count as guessing. No trials if there are too few of them or too few parameters.
     """
     space, guessing = distributions(view.spec), guessing_value(view)
     of_space = [  # not the baseline
@@ -94,39 +94,39 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
 
 
 def when(epoch: int) -> str:
-    """`after epoch 4`; of 0, the look inside the first epoch, `after 0.33 epochs`."""
+    """`after epoch 4`; for 0, the partial-epoch validation, `after 0.33 epochs`."""
     return f"after epoch {epoch}" if epoch else f"after {PARTIAL_EPOCH:.2g} epochs"
 
 
 def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
-    """What is searched: parameters with more than one value, in the order of the study's space."""
+    """The searched parameters, those with more than one value, in the order of the space."""
     return {name: one for name, one in distributions(spec).items() if not one.single()}
 
 
 def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Each parameter's share of the variance, highest first; empty where there is none."""
+    """Each parameter's share of the variance, highest first; empty if there is none."""
     if len({trial.value for trial in trials}) < 2:
         return {}
-    with warnings.catch_warnings(), optuna_warnings_only():  # nobody else gets to see this study
+    with warnings.catch_warnings(), optuna_warnings_only():  # this study is never shown
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study()
         study.add_trials(trials)
         try:
             evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)
             return get_param_importances(study, evaluator=evaluator)
-        except RuntimeError:  # the forest sees none
+        except RuntimeError:  # the forest finds no variance
             return {}
 
 
 def importances_in_words(found: Importances) -> str:
-    """What it rests on, what leads, and how sure that is."""
+    """What they are based on, which parameter leads, and how certain that is."""
     leading = next(iter(found.shares))
     hint = " So few trials give little more than a hint." if found.trials < FEW else ""
     if not found.epoch:
-        hint = " Too few went on to compare them later: what learns fast at first looks better."
+        hint = " Too few trained on to compare them later: what learns fast at first looks better."
     return (
         f"From the losses of {found.trials} trials {when(found.epoch)}: "
         f"{leading} explains {percent(found.shares[leading], 0)} of their variance (fANOVA; "
-        f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} Where trials "
-        "crowd, as a good sampler makes them, a parameter looks less important than it is."
+        f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} A good sampler "
+        "crowds trials together, which makes a parameter look less important than it is."
     )

@@ -1,8 +1,8 @@
-"""What is measured of trials and studies, how it is written, and how uncertain it is.
+"""What is measured in trials and studies, how it is written, and how uncertain it is.
 
-Two things make an accuracy uncertain, and no ± stands without saying which of them it is. Which
-images it was counted on: `± 0.26 (sampling)`, one binomial standard error. And which seed it was
-trained with: `± 0.12 (3 seeds)`, the sample standard deviation over the trainings.
+Two things make an accuracy uncertain, and every ± says which one it stands for: the images it was
+measured on, `± 0.26 (sampling)`, one binomial standard error; and the seed it was trained with,
+`± 0.12 (3 seeds)`, the sample standard deviation over the trainings.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from search.training.metrics import METRICS
 if TYPE_CHECKING:
     from search.store.views import StudyView, TrialView
 
-HUGE = 1000  # nats: a loss of which no decimals are shown
+HUGE = 1000  # nats: larger losses are shown as 1.23e+03
 MEANING = (
-    "sampling_error: one binomial standard error of the mean accuracy, of counting it on so many "
-    "images; seed_std: sample standard deviation of the accuracy over the seeds, null for one"
+    "sampling_error: one binomial standard error of the mean accuracy on that many images; "
+    "seed_std: sample standard deviation of the accuracy over the seeds, null for one seed"
 )
 
 
@@ -47,7 +47,7 @@ class Measure:
         return f"{self.factor * value:.{self.digits}f}{self.unit}"
 
     def bare(self, value: float) -> str:
-        """The same without its unit, for columns and axes whose head says it."""
+        """The same without its unit, for columns and axes whose header names it."""
         return self.shown(value).removesuffix(self.unit)
 
     def size(self, difference: float) -> str:
@@ -61,7 +61,7 @@ class Measure:
         return f"{sign}{size}" if any(digit in "123456789" for digit in size) else size
 
     def mean_and_spread(self, values: Sequence[float]) -> str:
-        """`0.0958 ± 0.0127`, `97.10 ± 0.31`; `9 850`, the mean alone, of a count or one value."""
+        """`0.0958 ± 0.0127`, `97.10 ± 0.31`; `9 850`, only the mean, for a count or one value."""
         around = spread(values) if self.digits else None
         return self.bare(mean(values)) + ("" if around is None else f" ± {self.bare(around)}")
 
@@ -89,16 +89,16 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def measure_of(name: str) -> Measure:
-    """One of MEASURES, or a metric that the study records beside them."""
+    """One of MEASURES, or another metric that the study records."""
     if name in MEASURES:
         return MEASURES[name]
-    known = METRICS.get(name)  # None: a person's own, whose file is not loaded
+    known = METRICS.get(name)  # None: the user's own, whose file is not loaded
     lower = known is None or not known.higher_is_better
     return Measure(words=name.replace("_", " "), lower_is_better=lower)
 
 
 def measured(trial: TrialView, name: str) -> float | None:
-    """At the trial's best epoch; None where it was not measured.
+    """At the trial's best epoch; None if it was not measured.
 
     Losses in nats; errors and accuracies are shares in [0, 1].
     """
@@ -124,15 +124,15 @@ class Accuracy:
 
     mean: float  # in [0, 1]
     images: int  # that each training was scored on
-    seeds: int = 1  # how many trainings
-    seed_std: float | None = None  # over the trainings; None of a single one
+    seeds: int = 1  # number of trainings
+    seed_std: float | None = None  # over the trainings; None for a single one
 
     @property
     def sampling_error(self) -> float:
         return sampling_error(self.mean, self.images)
 
     def __str__(self) -> str:
-        """`93.54 % ± 0.25 (sampling) ± 0.12 (3 seeds)`; of one training without the latter."""
+        """`93.54 % ± 0.25 (sampling) ± 0.12 (3 seeds)`; without the last part for one training."""
         text = f"{100 * self.mean:.2f} % ± {100 * self.sampling_error:.2f} (sampling)"
         return text + MEASURES["test_accuracy"].of_seeds(self.seed_std, self.seeds)
 
@@ -149,13 +149,13 @@ class Accuracy:
 
 
 def accuracy_of(errors: Sequence[float], images: int) -> Accuracy:
-    """Of trainings with these errors, in [0, 1], each on so many images."""
+    """From the errors of trainings, in [0, 1], each measured on this many images."""
     std = spread(errors)
     return Accuracy(mean=1 - mean(errors), images=images, seeds=len(errors), seed_std=std)
 
 
 def recorded_accuracy(figures: Mapping[str, Any]) -> Accuracy:
-    """Of a test evaluation, as the database keeps it."""
+    """From the metrics of a test evaluation, as the database stores them."""
     mean, images, seeds, std = (figures[key] for key in ("accuracy", "images", "seeds", "std"))
     return Accuracy(mean=mean, images=images, seeds=seeds, seed_std=std)
 
@@ -163,26 +163,26 @@ def recorded_accuracy(figures: Mapping[str, Any]) -> Accuracy:
 def sampling_error(share: float, images: int) -> float:
     """Standard error of a share counted on `images` independent images: sqrt(p(1-p)/n).
 
-    Without a mistake, or a hit, it is that of half an image: nothing counted is certain.
+    Without a mistake, or a hit, it is that of half an image, because no count is certain.
     """
     inside = min(max(share, 0.5 / images), 1 - 0.5 / images)
     return math.sqrt(inside * (1 - inside) / images)
 
 
 def legend(images: int, seeds: int = 1) -> str:
-    """What the signs mean, as a sentence."""
+    """What the ± signs mean, as a sentence."""
     sampling = f"± (sampling) is one binomial standard error of {grouped(images)} images"
     if seeds == 1:
-        return f"{sampling}; of one seed, so how much seeds differ is not in it."
+        return f"{sampling}; from one seed, so the spread over seeds is not included."
     return f"{sampling}; ± ({seeds} seeds) is the standard deviation over the seeds."
 
 
 def busy_seconds(view: StudyView) -> float:
-    """By the clock, while at least one trial was in training: pauses count for nothing.
+    """Wall-clock time while at least one trial was in training: pauses do not count.
 
-    Trainings of one worker take turns: the seconds of each are laid one before the other here.
+    Trials of one worker take turns, so their seconds are laid end to end here.
     """
-    begins: dict[str, float] = {}  # by worker, of what it did after
+    begins: dict[str, float] = {}  # by worker: start of its next span
     spans = []
     rows = [row for trial in view.trials for row in trial.reports]
     for row in sorted(rows, key=lambda row: row.reported_at, reverse=True):
@@ -197,7 +197,7 @@ def busy_seconds(view: StudyView) -> float:
 
 
 def time_spent(view: StudyView) -> str:
-    """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
+    """`12 min, pauses not counted`, and the sum over trials if that differs."""
     wall = duration(busy_seconds(view))
     total = duration(sum(trial.seconds for trial in view.trials))
     added = f" ({total} added up over trials)" if total != wall else ""
@@ -205,11 +205,11 @@ def time_spent(view: StudyView) -> str:
 
 
 def objective_in_words(view: StudyView, value: float) -> str:
-    """`0.1975`, `6.12 %`: as the study's objective is written."""
+    """`0.1975`, `6.12 %`: a value of the study's objective."""
     return measure_of(view.spec.objective).shown(value)
 
 
 def guessing_value(view: StudyView) -> float:
-    """What all classes as equally likely score in the study's objective: in nats, or a share."""
+    """The study's objective if all classes are predicted as equally likely: nats or a share."""
     classes = max(2, len(view.dataset.class_names))
     return math.log(classes) if view.spec.value.unit else 1 - 1 / classes

@@ -1,7 +1,7 @@
-"""How long a study still takes: the epochs still to train, times what an epoch took lately.
+"""How long a study will still take: the epochs left to train times the recent seconds per epoch.
 
-An epoch takes what passed between two reports of its worker: where networks are small, to propose a
-configuration and to write takes longer than to train.
+An epoch is timed from one report of its worker to the next, because for small networks, proposing a
+configuration and writing take longer than training.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from search.spec.recipe import PARTIAL_EPOCH
 if TYPE_CHECKING:
     from search.store.views import State, StudyView, TrialView
 
-GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts like so many trials
-GUESS_VARIATION = 1.0  # standard deviation of the seconds of trials, as a share of their mean
-LEAST = 3  # trials that the cost of a budget's epochs is taken from
-UNKNOWN_PATIENCE = 0.8  # spread, until a first trial has shown how early they stop
-RECENT = 20  # trials that the cost of an epoch is taken from
-MOST_BETWEEN = 60  # seconds between two reports, beside training; more is a pause
+GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts as this many trials
+GUESS_VARIATION = 1.0  # standard deviation of trials' seconds, relative to their mean
+LEAST = 3  # minimum trials for the cost of a budget's epochs
+UNKNOWN_PATIENCE = 0.8  # spread until a first trial has shown how early they stop
+RECENT = 20  # latest trials that the cost of an epoch is taken from
+MOST_BETWEEN = 60  # seconds between two reports besides training; more is a pause
 
 
 class TimeLeft(NamedTuple):
-    """Seconds, and their standard deviation as a share of them."""
+    """Seconds, and their relative standard deviation."""
 
     seconds: float
     spread: float
 
 
 class Trained(NamedTuple):
-    """A trial, as far as the time left depends on it."""
+    """What the time left depends on in a trial."""
 
     number: int
     state: State
-    epochs: float  # reported of it
+    epochs: float  # reported
     seconds: float  # that its workers spent on it
-    continued: bool = False  # to its end, whatever the study's rule says
-    worker: str | None = None  # who trains it
+    continued: bool = False  # to its end at the user's request, whatever the pruner says
+    worker: str | None = None  # that trains it
 
 
 def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
-    """From the latest reports until the study has its total; see `estimate`."""
+    """From the latest reports until the study reaches its total; see `estimate`."""
     latest, seconds = dict[str, float](), defaultdict[int, float](float)
     rows = (row for trial in view.trials for row in trial.reports)
     for row in sorted(rows, key=lambda row: row.reported_at):
@@ -64,17 +64,17 @@ def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
 def estimate(
     spec: StudySpec, trials: Sequence[Trained], workers: int | None = None
 ) -> TimeLeft | None:
-    """Until the study has its total; None before the first report of a trial that was drawn.
+    """Until the study reaches its total; None before the first report of a sampled trial.
 
-    The baseline, made by hand and often small, says little of the others.
+    The baseline, made by hand and often small, says little about the others.
 
-    After the third of 50 trials it is within a factor of two in four of five simulated studies.
-    Arms go as they went before; those not trained yet count like the others, and make the estimate
-    that much less certain.
+    After the third of 50 trials, it is within a factor of two in four of five simulated studies.
+    Arms are assumed to take as long as before; arms not trained yet count like the others, and make
+    the estimate correspondingly less certain.
 
     Args:
-        trials: all that the study has, by number.
-        workers: processes that train; None: as many as now, or one.
+        trials: all trials of the study, by number.
+        workers: training processes; None: as many as now, or one.
     """
     workers = workers or len({trial.worker for trial in trials if trial.state == "running"}) or 1
     counted = ("complete", "pruned", *(["failed"] if spec.is_comparison else []))
@@ -88,15 +88,15 @@ def estimate(
     if (budget := epoch_budget(spec)) is not None:
         pruner = find_pruner(spec.pruner)
         stops = [*(rung or PARTIAL_EPOCH for rung in pruner.rungs(spec.epochs)), spec.epochs]
-        # Also where the budget is spent, trials must begin, and those in training reach a rung.
+        # Even if the budget is spent, trials must begin, and those in training reach a rung.
         needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs)
         for trial in begun:
-            ahead = [stop for stop in stops if stop > trial.epochs]  # past one, it goes on
+            ahead = [stop for stop in stops if stop > trial.epochs]  # past one, it continues
             trains = trial.state == "running" or (trial.continued and trial.state == "interrupted")
             if trains and ahead:
                 needed += (max(ahead) if trial.continued else min(ahead)) - trial.epochs
         left = max(budget - sum(trial.epochs for trial in trials), needed)
-        # What is left goes to the best, often large ones, as it went to those trained furthest.
+        # What is left goes to the best, often large ones, like those trained furthest so far.
         furthest = sorted(timed, key=lambda trial: trial.epochs)[-max(LEAST, len(timed) // 3) :]
         seconds = left * _epoch_seconds(furthest) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
@@ -124,14 +124,14 @@ def estimate(
 
 
 def spread(varies: float, remaining: int, known: int = 0) -> float:
-    """Of the sum of so many trials, estimated from `known` ones; `varies`: that of one trial."""
+    """Of the sum of the remaining trials, estimated from `known`; `varies`: of one trial."""
     return varies * math.sqrt(1 / max(1, remaining) + 1 / (GUESS_TRIALS + known))
 
 
 def expected_epochs(
     spec: StudySpec, trials: Sequence[Trained] = (), arm: str | None = None
 ) -> float:
-    """That a trial, or one of an arm, trains: guessed by the pruner, then as trials did."""
+    """Epochs that a trial, or one of an arm, trains: guessed by the pruner, then from trials."""
     pruner = find_pruner(spec.pruner)
     guess = pruner.expected_epochs(spec.epochs)
     if (budget := epoch_budget(spec)) is not None:
@@ -142,7 +142,7 @@ def expected_epochs(
     if guess < spec.epochs:
         return (GUESS_TRIALS * guess + sum(ended)) / (GUESS_TRIALS + len(ended))
     if spec.patience is not None and not ended:
-        # As far as those of other arms; before any has ended, twice as far as they are.
+        # As many as in other arms; before any trial has ended, twice what they have so far.
         ended = [one.epochs for one in over]
         begun = [one.epochs for one in trials if one.epochs > 0]
         guess = min(guess, 2 * fmean(begun) + spec.patience) if begun else guess
@@ -155,11 +155,11 @@ def arm_of(spec: StudySpec, number: int) -> str | None:
 
 
 def _epoch_seconds(timed: Sequence[Trained]) -> float:
-    """Of the latest trials."""
+    """Mean over the latest trials."""
     recent = timed[-RECENT:]
     return sum(trial.seconds for trial in recent) / sum(trial.epochs for trial in recent)
 
 
 def epochs_trained(trial: TrialView) -> float:
-    """As far as reported; the partial-epoch validation is a share of the first."""
+    """Epochs reported; the partial-epoch validation counts as a share of the first."""
     return len(trial.curve) or (0.0 if trial.partial_epoch is None else PARTIAL_EPOCH)

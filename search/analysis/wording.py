@@ -1,4 +1,4 @@
-"""Figures and facts in words: the one place that decides digits, units, spread and states."""
+"""Numbers and facts in words: the one place that decides digits, units, spread and states."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_NAME = 24  # characters of a class name on an axis
 ENDED: Sequence[State] = ("complete", "pruned", "failed")
 MEANINGS: Mapping[State, str] = {
     "complete": "trained to the end",
-    "pruned": "ended early by the study's pruner, since others promised more",
+    "pruned": "ended early by the study's pruner because others were more promising",
     "failed": "ended by an error or an infinite loss",
     "running": "held by a worker",
-    "paused": "laid aside; it goes on if it is worth its next epochs",
-    "interrupted": "its worker is gone or was stopped; the next worker carries it on",
-    "waiting": "not begun",
+    "paused": "on hold; it resumes if it is worth its next epochs",
+    "interrupted": "its worker is gone or was stopped; the next worker resumes it",
+    "waiting": "not started",
 }
 WORDS: Mapping[State, str] = {**{state: state for state in MEANINGS}, "waiting": "queued"}
 
@@ -44,7 +44,7 @@ def percent(share: float, digits: int = 2) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The two largest units that tell something: `45 s`, `12 min`, `1 h 05 min`."""
+    """At most the two largest units that matter: `45 s`, `12 min`, `1 h 05 min`."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -54,40 +54,40 @@ def duration(seconds: float) -> str:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (n - 1); None of a single value, which has no spread."""
+    """Sample standard deviation (n - 1); None for a single value, which has no spread."""
     return stdev(values) if len(values) > 1 else None
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line for each row, whose cells are padded to the widest of their column."""
+    """A line for each row; cells are padded to the widest in their column."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def printable(text: str) -> str:
-    """Text that people typed, on one line and without control characters."""
+    """User-supplied text on one line, without control characters."""
     return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def fitted(name: str, most: int = MOST_NAME) -> str:
-    """A name that people typed, cut to so many characters; not escaped."""
+    """A user-supplied name, cut to `most` characters; not escaped."""
     clean = printable(name)
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
 def numbers_in_words(counts: Mapping[State, int]) -> str:
-    """`6 complete, 11 pruned, 1 failed`; what there is none of is left out, but for the first."""
+    """`6 complete, 11 pruned, 1 failed`; zero counts are left out, except the first."""
     shown = [(n, state) for rank, (state, n) in enumerate(counts.items()) if n or rank == 0]
     return ", ".join(f"{grouped(n)} {WORDS[state]}" for n, state in shown)
 
 
 def counts_in_words(view: StudyView, states: Sequence[State] = ENDED) -> str:
-    """The same of a study's trials in these states."""
+    """The same for a study's trials in these states."""
     return numbers_in_words({state: view.count(state) for state in states})
 
 
 def all_counts(view: StudyView) -> str:
-    """The same of those in any state."""
+    """The same for all states."""
     return counts_in_words(view, tuple(WORDS))
 
 
@@ -105,13 +105,13 @@ def training_count(view: StudyView) -> int:
 
 def split_in_words(view: StudyView) -> str:
     """`stratified split, seed 0`."""
-    own = "validation images as the data set has them"
+    own = "the data set's own validation images"
     return own if view.dataset.own_validation else f"stratified split, seed {view.spec.seed}"
 
 
 def notes_in_words(view: StudyView) -> list[str]:
-    """What was done to make a data set of a person's pictures, from which studies the search
-    starts, and why it ended early, a sentence each."""
+    """How a data set was made from the user's pictures, which studies the search starts from, and
+    why it ended early, a sentence each."""
     ended = [] if view.stopped is None else [f"ended early: {view.stopped}"]
     notes = [*view.dataset.notes, *map(warm_start_in_words, view.earlier), *ended]
     return [printable(f"{capitalized(note)}.") for note in notes]
@@ -129,7 +129,7 @@ def warm_start_in_words(earlier: Earlier) -> str:
     if earlier.clipped:
         parts.append(f"{earlier.clipped} moved to the nearest end of a range")
     if earlier.left_out:
-        parts.append(f"{earlier.left_out} left out, which this study does not offer")
+        parts.append(f"{earlier.left_out} left out, not offered by this study")
     if earlier.not_searched:
         parts.append(f"not searched here: {', '.join(earlier.not_searched)}")
     source = f"study {earlier.source} ({earlier.data}, {best})"

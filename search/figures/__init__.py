@@ -1,7 +1,7 @@
-"""Figures: a registry of all there are, in the order in which they are shown.
+"""The registry of all figures, in the order in which they are shown.
 
-FIGURES are those of a study, FINAL_FIGURES those of finalize. Plotly, matplotlib and what they draw
-are imported only when a figure is made.
+FIGURES are those of a study, FINAL_FIGURES those of finalize. Plotly, matplotlib and the drawing
+code are imported only when a figure is made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)
-HEIGHT = 440  # pixels on a page, of a figure that does not say
+HEIGHT = 440  # pixels on a page, if a figure does not set its own
 Section = Literal["arms", "progress", "parameters", "confusion", "calibration", "more"]
 Source = TypeVar("Source")
 
@@ -30,21 +30,21 @@ Source = TypeVar("Source")
 class Figure(Generic[Source]):
     """A figure of a study (`Source` is StudyView) or of a finalised network (FinalResult).
 
-    What `make` draws gets our style, and a subtitle that names data set and counts, unless it calls
+    The result of `make` gets our style and a subtitle with data set and counts, unless `make` calls
     `search.figures.style.apply_style`. Text in `layout.meta["caption"]` is shown below. Plotly
     reads HTML: escape names with `search.figures.style.in_figure`.
     """
 
     title: str  # above the figure, unless `make` gives it one
-    description: str  # what it shows, in one line; also for those who cannot see it
+    description: str  # what it shows, in one line; also its alternative text
     make: Callable[[Source], go.Figure]
-    applies: Callable[[Source], bool] = lambda _: True  # there is, or will be, anything to show
+    applies: Callable[[Source], bool] = lambda _: True  # if there is, or will be, anything to show
     section: Section = "more"  # of the report or of finalize's page
-    in_dashboard: bool = True  # for figures of at most about 50 kB that take little work
-    dashboard_id: str = ""  # where the dashboard has it under another name
+    in_dashboard: bool = True  # for figures of at most about 50 kB that are cheap to draw
+    dashboard_id: str = ""  # if the dashboard has it under another name
 
     def draw(self, source: Source) -> go.Figure:
-        """The figure in our style. An error of `make` is shown in its place."""
+        """The figure in our style. An error in `make` is shown in its place."""
         import plotly.graph_objects as go
 
         from search.figures import style
@@ -52,7 +52,7 @@ class Figure(Generic[Source]):
         nothing = "Nothing to show yet"
         try:
             figure = self.make(source)
-        except Exception as error:  # of any kind: one figure must not cost all others
+        except Exception as error:  # of any kind: one broken figure must not cost the others
             why = f"{type(error).__name__}: {first_line(error)}"
             figure, nothing = go.Figure(), f"It cannot be drawn: {why}"
         if not (figure.data or figure.layout.annotations):
@@ -66,7 +66,7 @@ class Figure(Generic[Source]):
 
 
 def _lazily(place: str) -> Callable[[Any], go.Figure]:
-    """`study:best_so_far` of this folder, imported when it is called."""
+    """A function of this folder, such as `study:best_so_far`, imported when it is called."""
     module, name = place.split(":")
     return lambda source: getattr(import_module(f"search.figures.{module}"), name)(source)
 
@@ -131,11 +131,11 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 
 
 def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:
-    """The figures with something to show of a study or final network, in their page's order."""
+    """The figures that have something to show for a study or final network, in page order."""
     return {name: one.draw(source) for name, one in registry.items() if one.applies(source)}
 
 
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
-    """What the dashboard shows of the study, by the dashboard's ids."""
+    """The study's figures for the dashboard, by the dashboard's ids."""
     shown = {name: figure for name, figure in FIGURES.items() if figure.in_dashboard}
     return {FIGURES[name].dashboard_id or name: it for name, it in draw_all(shown, view).items()}

@@ -1,7 +1,7 @@
-"""Plotly figures drawn once more by matplotlib, as files: PNG, and SVG whose text stays text.
+"""Plotly figures redrawn by matplotlib as files: PNG, and SVG whose text stays text.
 
-Plotly cannot write files itself without a browser. Drawn from a figure's own traces is what ours
-are made of: lines, markers, error bars, lying bars, contours and heat maps, in panels.
+Plotly cannot write files itself without a browser. Only trace types that our figures use are
+supported: lines, markers, error bars, horizontal bars, contours and heat maps, in panels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
 SMALL, TINY = 7, 4  # points
 MOST_TITLE = 120  # characters of a line
-MOST_LETTERS = 90  # of a panel's labels beside each other, of a figure with one panel
+MOST_LETTERS = 90  # of all x labels together, in a figure with one panel
 MANY_LABELS = 25
 _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # a class may be called $x$
@@ -50,12 +50,12 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def rendered(picture: go.Figure | Draw, kind: Kind, dpi: int = DPI) -> bytes:
-    """The figure, or what is drawn on call, as a file's content."""
+    """The plotly figure, or what the function draws, as a file's content."""
     draw = partial(drawn, picture) if isinstance(picture, go.Figure) else picture
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     content = BytesIO()
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # A script that the bundled font lacks gives boxes in the PNG; the SVG has the text.
+        # Scripts that the bundled font lacks become boxes in the PNG; the SVG has the text.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         draw().savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()
@@ -72,7 +72,7 @@ def write_pictures(
 
 
 def drawn(plot: go.Figure) -> Figure:
-    """The plotly figure on white ground."""
+    """The plotly figure on a white background."""
     figure = plot.to_dict()
     layout = figure["layout"]
     names = sorted((key for key in layout if key.startswith("xaxis")), key=lambda x: (len(x), x))
@@ -108,12 +108,12 @@ def drawn(plot: go.Figure) -> Figure:
 
 
 def plain(text: str) -> str:
-    """Plotly's HTML as text: `in_figure` backwards, `<br>` as a new line."""
+    """Plotly's HTML as text: the inverse of `in_figure`, with `<br>` as a new line."""
     return html.unescape(re.sub(r"<br\s*/?>", "\n", text))
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    """None, which parts a line, as NaN."""
+    """As floats; None, which interrupts a line, becomes NaN."""
     return np.array(values, dtype=float)
 
 
@@ -189,7 +189,7 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
         axis.set_inverted(True)
     elif given.get("rangemode") == "tozero" and not log:
         axes.set(**{f"{name}lim": (0, None)})
-    if log:  # plain numbers: signs for powers of ten need formulas, which are switched off
+    if log:  # plain numbers: powers of ten need math text, which is switched off
         axis.set_major_locator(LogLocator(subs=(1,) if given.get("dtick") == 1 else (1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}".replace(",", " ")))
         axis.set_minor_formatter(NullFormatter())
@@ -197,7 +197,7 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
         labels = [plain(text) for text in given["ticktext"]]
         size = TINY if len(labels) > MANY_LABELS else SMALL
         axis.set_ticks(given["tickvals"], labels, fontsize=size)
-        if most_letters and sum(map(len, labels)) > most_letters:  # they would run together
+        if most_letters and sum(map(len, labels)) > most_letters:  # they would overlap
             turned = 90 if len(labels) > MANY_LABELS else 30
             axis.set_tick_params(labelrotation=turned)
             for label in axis.get_ticklabels():

@@ -1,4 +1,4 @@
-"""How one network learned and what it confuses: the final one, or a trial's. K classes."""
+"""How one network, the final one or a trial's, learned and what it confuses. K classes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from search.store.records import EpochRow
 from search.store.views import StudyView, TrialView
 
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
-MOST_NUMBERS = 25  # classes up to which each cell shows its count
+MOST_NUMBERS = 25  # classes; with more, cells do not show their counts
 BLUES = [[0, "#F7FBFF"], [0.5, "#6BAED6"], [1, "#08306B"]]
-SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # marked at the confusion matrix's scale
+SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # ticks on the confusion matrix's colour scale
 DPI = 100  # of a trial's pictures in the dashboard
 
 
@@ -45,7 +45,7 @@ def training_curves(final: FinalResult) -> go.Figure:
         figure,
         f"{style.in_figure(data_in_words(final.view))}, one run; final runs: {len(final.runs)} on "
         f"{grouped(final.training_count)} images<br>training values are means over the epoch, "
-        "augmented and with dropout, as the weights changed",
+        "augmented and with dropout, while the weights changed",
     )
     return figure
 
@@ -76,12 +76,12 @@ def loss_and_error(
 
 
 def reliability_diagram(final: FinalResult) -> go.Figure:
-    """Share of right predictions by mean confidence, a point a bin: on the diagonal they agree."""
+    """Share of right predictions by mean confidence, a point per bin; equal on the diagonal."""
     figure, names = go.Figure(), ["the network's own"]
     if final.temperature != 1:
         names.append(f"logits divided by {final.temperature:.3f}")
     diagonal = {"color": style.GREY, "width": 1, "dash": "dash"}
-    style.add(figure, [0, 1], [0, 1], "confidence fits", line=diagonal)
+    style.add(figure, [0, 1], [0, 1], "perfect calibration", line=diagonal)
     bins_2B3 = final.reliability if final.reliability is not None else ()
     for name, color, bins_B3 in zip(names, (style.VERMILION, style.BLUE), bins_2B3, strict=False):
         images_B, confidence_B, right_B = bins_B3[bins_B3[:, 0] > 0].T
@@ -91,7 +91,7 @@ def reliability_diagram(final: FinalResult) -> go.Figure:
         style.add(figure, x, y, name, hover, customdata=images_B.astype(int).tolist(), **look)
     style.apply_style(figure, style.in_figure(tested_on(final)))
     figure.update_xaxes(title_text="mean confidence of a bin", range=[0, 1.02])
-    return figure.update_yaxes(title_text="share of them right", range=[0, 1.02])
+    return figure.update_yaxes(title_text="share of right predictions", range=[0, 1.02])
 
 
 def confusion_on_test(final: FinalResult) -> go.Figure:
@@ -109,7 +109,7 @@ def tested_on(final: FinalResult) -> str:
 def confusion_matrix(
     confusion_KK: NDArray[np.int64], class_names: Sequence[str], below: str
 ) -> go.Figure:
-    """Counts, rows by true class. Colour: square root of the row's share, so that errors show."""
+    """Counts, a row per true class. Colour: square root of the row's share, so that errors show."""
     # A class without images keeps a row of zeros.
     shares_KK = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
     labels = [style.in_figure(fitted(name)) for name in class_names]
@@ -125,7 +125,7 @@ def confusion_matrix(
         zmin=0,
         zmax=1,
         colorscale=BLUES,
-        # Zeros are left out: what is there stands out.
+        # Zeros are left out so that mistakes stand out.
         text=[[str(count) if count else "" for count in row] for row in counts],
         texttemplate="%{text}" if len(labels) <= MOST_NUMBERS else None,
         hovertext=[
@@ -146,7 +146,7 @@ def confusion_matrix(
 
 
 def image_drawings(final: FinalResult) -> dict[str, Draw]:
-    """What draws the pictures that are no plotly figures, where there are such."""
+    """Functions that draw the pictures that are not plotly figures, if there are any."""
     title, names = fitted(final.view.dataset.title), final.view.dataset.class_names
     network = f"trial {final.trial.number}, seed {final.runs[0].seed}"
     made: dict[str, Draw] = {}
@@ -156,7 +156,7 @@ def image_drawings(final: FinalResult) -> dict[str, Draw]:
         words = f"{title}: feature maps, {network}"
         made["features"] = partial(draw_feature_maps, final.features, words)
     if final.mistakes:
-        words = f"{title}: the surest mistakes on test, {network}"
+        words = f"{title}: the most confident test mistakes, {network}"
         made["mistakes"] = partial(draw_mistakes, final.mistakes, names, words)
     return made
 
@@ -172,7 +172,7 @@ def trial_pictures(
 ) -> dict[str, bytes]:
     """PNG of each picture of a trial with a report, by its file's name.
 
-    `confusion_KK` is of validation images, after the last epoch.
+    `confusion_KK` counts validation images, after the last epoch.
     """
     data, last, best = data_in_words(view), trial.reports[-1].epoch, trial.best
     names = "training (augmented, with dropout)", "validation"

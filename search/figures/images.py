@@ -1,4 +1,4 @@
-"""Images side by side: predictions, the surest mistakes, kernels, and feature maps."""
+"""Images side by side: predictions, the most confident mistakes, kernels, and feature maps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from search.training.bundle import Bundle, Prediction
 
 MOST_MAPS, MOST_STAGES = 32, 20
-COLUMNS = 16  # maps a row
+COLUMNS = 16  # maps per row
 MOST = 200  # pictures on one sheet
-LETTERS = 30  # in a line of text below a picture of it
+LETTERS = 30  # per line of text below a picture
 NOTE_LINES = 3
 
 
@@ -32,10 +32,10 @@ def draw_images(
 ) -> Figure:
     """Rows of (uint8 (1 or 3, H, W), text below it).
 
-    All on one axes: a sheet with an axes for each picture takes many seconds to draw.
+    All on one axes, because a sheet with axes for each picture takes many seconds to draw.
     """
     width, height = 1.7, 1.3 + caption_inches  # of a cell, inches
-    across = max(4, *map(len, rows))  # a title needs the room of four cells
+    across = max(4, *map(len, rows))  # a title needs the width of four cells
     size = across * width, len(rows) * height + 0.5
     sheet = Figure(figsize=size, facecolor="white")
     axes = sheet.add_axes((0, 0, 1, 1))
@@ -67,7 +67,7 @@ def draw_mistakes(
 
 
 def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
-    """PNG of the first `MOST` predictions, in their order: label, probability, file, treatment."""
+    """PNG of the first `MOST` predictions, in order: label, probability, file, preparation."""
 
     def words(prediction: Prediction) -> str:
         label = fitted(bundle.class_names[prediction.label])
@@ -87,7 +87,7 @@ def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
 
 
 def draw_kernels(kernels: NDArray[np.float32], title: str) -> Figure:
-    """Kernels (C_out, C_in, height, width), input channels below each other; grey is zero."""
+    """Kernels (C_out, C_in, height, width), input channels stacked vertically; grey is zero."""
     limit = float(np.abs(kernels[np.isfinite(kernels)]).max(initial=0.0)) or 1.0
     grid = tile(kernels.reshape(len(kernels), -1, kernels.shape[-1]))
     picture = _panels([("", grid)], [8 * grid.shape[0] / grid.shape[1]], title)
@@ -96,7 +96,7 @@ def draw_kernels(kernels: NDArray[np.float32], title: str) -> Figure:
 
 
 def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
-    """The image, then for each stage its first maps; white is the highest value of the stage."""
+    """The image, then the first maps of each stage; white is the stage's highest value."""
     panels: list[tuple[str, NDArray[Any]]] = [(features.what, _in_colour(features.image_CHW))]
     heights = [1.3]
     for name, maps_CHW in islice(features.stages.items(), MOST_STAGES):
@@ -111,7 +111,7 @@ def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
 def _panels(
     panels: Sequence[tuple[str, NDArray[Any]]], heights: Sequence[float], title: str
 ) -> Figure:
-    """(heading, image) below each other. `heights`: in inches."""
+    """(heading, image), stacked vertically. `heights`: in inches."""
     picture = Figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
     picture.suptitle(title, fontsize=9)
     below = picture.subplots(len(panels), 1, height_ratios=heights, squeeze=False).flat
@@ -123,12 +123,12 @@ def _panels(
 
 
 def _in_colour(image_CHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey as well as coloured as (H, W, 3)."""
+    """Grey or coloured, as (H, W, 3)."""
     return np.broadcast_to(image_CHW, (3, *image_CHW.shape[1:])).transpose(1, 2, 0)
 
 
 def tile(maps_CHW: NDArray[Any]) -> NDArray[np.float32]:
-    """Maps in reading order, COLUMNS a row, a pixel of NaN between them."""
+    """Maps in reading order, COLUMNS per row, with a pixel of NaN between them."""
     count, height, width = maps_CHW.shape
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
     framed = np.full((rows * columns, height + 1, width + 1), np.nan, np.float32)

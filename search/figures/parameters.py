@@ -1,4 +1,4 @@
-"""What a search found out about its parameters."""
+"""What a search found about its parameters."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, TrialView
 
 COLUMNS = 3
-SPREAD = 0.3  # points of one choice lie within this of its place, choices being 1 apart
-GOLDEN = 0.618033988749895  # multiples of it, modulo 1, never crowd
+SPREAD = 0.3  # maximum distance of a choice's points from its place; choices are 1 apart
+GOLDEN = 0.618033988749895  # its multiples, modulo 1, are evenly spread
 
 
 def importances_bars(view: StudyView) -> go.Figure:
-    """Each parameter's share of the losses' variance, highest on top, and how sure it is."""
+    """Each parameter's share of the losses' variance, highest on top, and how certain it is."""
     found = fanova.importances(view)
     if found is None:
         few = (
-            f"Importances take {fanova.FEWEST} trials that have trained equally long, without the "
+            f"Importances need {fanova.FEWEST} trials that have trained equally long, without the "
             "baseline, and losses that differ."
         )
         return go.Figure(layout={"height": 260, "meta": {"caption": few}})
@@ -70,7 +70,7 @@ def contour(view: StudyView) -> go.Figure:
 
 
 def _number_choices(figure: go.Figure, letter: str) -> None:
-    """Choices at 0, 1, 2, as our other figures and their files have them; names are escaped."""
+    """Put choices at 0, 1, 2, as in our other figures and their files; names are escaped."""
     axis, (surface, *points) = figure.layout[f"{letter}axis"], figure.data
     axis.title.text = style.in_figure(axis.title.text.replace("_", " "))
     if axis.type == "category":
@@ -103,7 +103,7 @@ def slices(view: StudyView) -> go.Figure:
             figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, **place)
         elif getattr(axis, "log", False):
             figure.update_xaxes(type="log", dtick=1, exponentformat="power", **place)
-    remark = "one run each; the bluer, the longer trained"
+    remark = "one run each; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_layout(height=150 + 250 * rows)
     figure.update_yaxes(style.value_axis(view) | {"title_text": None})
@@ -111,7 +111,7 @@ def slices(view: StudyView) -> go.Figure:
 
 
 def _across(parameter: str, choices: Sequence[Any], trial: TrialView) -> float | None:
-    """Where the trial stands on the panel's axis; of a choice evenly beside its place."""
+    """The trial's position on the panel's axis; for a choice, spread evenly around its place."""
     value = trial.params[parameter]
     if not choices:
         return style.short(value)

@@ -1,6 +1,6 @@
 """Figures of a study as it stands, search or comparison. None needs a finished trial.
 
-Each stays within tens of kilobytes however long the study: optuna-dashboard keeps a figure in
+Each stays within tens of kilobytes however long the study is: optuna-dashboard keeps a figure in
 rows of 2 kB and sends them all to the browser every few seconds.
 """
 
@@ -23,29 +23,29 @@ from search.figures import style
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
 
-TOP = 10  # trials that are told apart
+TOP = 10  # trials drawn individually
 MOST_CURVES = 60  # of each other kind
-BEHIND = 1001  # in the legend, where a trace's rank is 1000 unless it says otherwise
-MOST_SEEDS, MOST_ARMS = 400, 12  # points of all arms together; arms whose curves are told apart
+BEHIND = 1001  # legend rank; the default of a trace is 1000
+MOST_SEEDS, MOST_ARMS = 400, 12  # points of all arms together; arms with their own curves
 MOST_EPOCHS = 2000  # of all seeds' curves together
 MOST_LETTERS = 40  # of an arm's name
-ROW_PX = 30  # an arm takes
+ROW_PX = 30  # height of an arm's row
 SEED = {"color": style.GREY, "symbol": "circle-open", "size": 7}
 MEAN = {"color": style.BLUE, "symbol": "diamond", "size": 9}
 CIRCLE = {"size": 9, "symbol": "circle-open", "line": {"width": 2}, "color": style.GREY}
 
 
 def learning_curves(view: StudyView) -> go.Figure:
-    """Of the trials; of a comparison's arms once one has been trained to its end."""
+    """Those of the trials, or of a comparison's arms once one has been trained to its end."""
     arms = [runs for runs in runs_by_arm(view).values() if runs.complete]
     return _arm_curves(view, arms) if arms else _trial_curves(view)
 
 
 def _trial_curves(view: StudyView) -> go.Figure:
-    """Value by epoch: the ten best of those that came past half their epochs in colour, their best
-    epochs marked, the rest in grey.
+    """Value by epoch: the ten best trials past half their epochs in colour, with their best epochs
+    marked; the rest in grey.
 
-    The axis of values is logarithmic and ends at that of guessing.
+    The value axis is logarithmic and ends at the value of guessing.
     """
     figure = go.Figure()
     top = [trial for trial in view.trained_far if not trial.is_baseline][:TOP]
@@ -106,14 +106,14 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
         line = {"color": style.BLUE, "width": 1, "shape": "hv"}
         style.add(figure, x, y, "Pareto front", line=line)
         figure.update_layout(meta={"caption": front_in_words(view)})
-    remark = f"lowest {view.spec.value.word}, one run each; the bluer, the longer trained"
+    remark = f"lowest {view.spec.value.word}, one run each; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text=measure_of(size).words, type="log")
     return figure.update_yaxes(style.value_axis(view))
 
 
 def best_so_far(view: StudyView) -> go.Figure:
-    """Lowest value by the epochs that all trials together had trained when they reached it."""
+    """Lowest value by the total epochs of all trials when it was reached."""
     figure, word, spent = go.Figure(), view.spec.value.word, 0.0
     trained, found, steps = dict[int, float](), dict[tuple[int, int], float](), [(0.0, math.inf)]
     reports = [row for trial in view.trials for row in trial.reports]
@@ -141,7 +141,7 @@ def best_so_far(view: StudyView) -> go.Figure:
         line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
         ends = [0.0, style.short(spent)]
         style.add(figure, ends, [low] * 2, "baseline", line=line, showlegend=False)
-    remark = "a point: a trial's lowest; the bluer, the longer trained"
+    remark = "point: a trial's lowest; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_yaxes(style.value_axis(view))
     return figure.update_xaxes(title_text="epochs trained by all trials", rangemode="tozero")
@@ -183,7 +183,7 @@ def loss_by_arm(view: StudyView) -> go.Figure:
 def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     """Training loss and value by epoch: each seed thin, the arm's mean thick.
 
-    A mean ends with the seed that stopped first.
+    A mean ends where its first seed stopped.
     """
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.09)
     best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))
@@ -204,7 +204,7 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
 
 
 def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
-    """`most`: seeds that are drawn one by one."""
+    """`most`: maximum number of seeds drawn individually."""
     seeds = style.thinned(runs.complete, most)
     shared = list(zip(*(trial.curve for trial in runs.complete), strict=False))
     look, label = style.line_style(rank), _label(runs)

@@ -1,7 +1,7 @@
-"""One style for all figures, and what they take from a study: few digits, few points.
+"""One style for all figures, and the data they take from a study: few digits, few points.
 
 The colours are those of Okabe and Ito (2008, "Color Universal Design") that keep a contrast of 3:1
-on white and on the pages' dark ground. Lines differ by their dashes, too.
+on white and on the pages' dark background. Lines also differ in their dashes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from search.store.views import State, StudyView, TrialView
 T = TypeVar("T")
 
 BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-GREY = "#7F7F7F"  # what is there for comparison only
+GREY = "#7F7F7F"  # for comparison only
 DASHES = ("solid", "dash", "dot")
 STATES: dict[State, tuple[str, str, str]] = {  # of trials: marker; colour and dash of a curve
     "complete": ("circle", GREY, "solid"),
@@ -33,16 +33,16 @@ STATES: dict[State, tuple[str, str, str]] = {  # of trials: marker; colour and d
     "interrupted": ("diamond-wide-open", GREEN, "dashdot"),
     "failed": ("triangle-up", PURPLE, "dot"),
 }
-MOST_POINTS, BEST = 60, 10  # trials of each kind, the best ones in any case
+MOST_POINTS, BEST = 60, 10  # trials of each kind; the best are always drawn
 
-_TEXT = "#7D7D7D"  # 4.1:1 on white and on the dashboard's dark ground; pages have their own colour
+_TEXT = "#7D7D7D"  # 4.1:1 on white and the dashboard's dark background; pages have their own
 _GRID = "rgba(127,127,127,0.22)"
 _NOTHING = "rgba(0,0,0,0)"
 _MOST_ERROR = 100  # characters of an error's text
 
 
 def line_style(rank: int) -> dict[str, Any]:
-    """Colour and dash of the line at this rank, from 0: twelve that differ."""
+    """Colour and dash of the line at this rank, from 0: twelve different ones."""
     dash, colour = divmod(rank, len(COLOURS))
     return {"color": COLOURS[colour], "dash": DASHES[dash % len(DASHES)]}
 
@@ -50,7 +50,7 @@ def line_style(rank: int) -> dict[str, Any]:
 def add(
     figure: go.Figure, x: Sequence[Any], y: Sequence[Any], name: str, hover: str = "", **look: Any
 ) -> None:
-    """Add points, or a line where `look` has `line` alone. `hover`: plotly's template."""
+    """Add points, or a line if `look` has only `line`. `hover`: plotly's template."""
     shown = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
     mode = "markers" if "marker" in look else "lines"
     figure.add_scatter(x=x, y=y, name=name, **{"mode": mode, **shown, **look})
@@ -59,7 +59,7 @@ def add(
 def kinds(
     trials: Sequence[TrialView],
 ) -> Iterator[tuple[str, list[TrialView], Mapping[str, Any]]]:
-    """(name, trials, marker) of those in each state, and of the baseline, apart from them."""
+    """(name, trials, marker) for each state, and separately for the baseline."""
     for state, (symbol, _, _) in STATES.items():
         found = [trial for trial in trials if trial.state == state and not trial.is_baseline]
         yield state, found, {"symbol": symbol, "size": 8}
@@ -77,9 +77,9 @@ def add_trials(
     label: Callable[[TrialView], str] = lambda trial: f"#{trial.number}",
     **more: Any,
 ) -> None:
-    """Trials as points at `x` and their lowest value: the BEST and MOST_POINTS others.
+    """Add trials as points at `x` and their lowest value: the BEST and MOST_POINTS others.
 
-    Unless `marker` has a colour, they are the bluer, the longer they trained.
+    Unless `marker` has a colour, the longer a trial was trained, the bluer it is.
     """
     found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
     shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
@@ -93,7 +93,7 @@ def add_trials(
 
 
 def _trained_colour(view: StudyView, trial: TrialView) -> str:
-    """From grey, not at all, to blue, all epochs."""
+    """From grey (not trained) to blue (all epochs)."""
     share = min(1.0, len(trial.curve) / view.spec.epochs)
     pairs = zip(*(bytes.fromhex(colour[1:]) for colour in (GREY, BLUE)), strict=True)
     return "#" + "".join(f"{round(grey + share * (blue - grey)):02X}" for grey, blue in pairs)
@@ -102,7 +102,7 @@ def _trained_colour(view: StudyView, trial: TrialView) -> str:
 def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None:
     """Give the figure a subtitle, and our style: transparent, without plotly's template of 6 kB.
 
-    The texts are plotly's HTML: escape what people typed with `in_figure`.
+    The texts are plotly's HTML: escape user-supplied text with `in_figure`.
     """
     place = {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 16}}
     lower = {"text": below, "font": {"size": 12, "color": _TEXT}}
@@ -138,7 +138,7 @@ def subtitle(view: StudyView, remark: str = "one run each") -> str:
 
 
 def in_figure(text: str) -> str:
-    """Text that people typed, for plotly's HTML, which knows no entity for quotation marks."""
+    """User-supplied text for plotly's HTML, which has no entity for quotation marks."""
     return html.escape(text, quote=False)
 
 
@@ -149,8 +149,8 @@ def axis(view: StudyView) -> str:
 
 
 def value_axis(view: StudyView) -> dict[str, Any]:
-    """A logarithmic axis from the lowest value to the highest, or to that of guessing if lower:
-    a diverging trial would squeeze all others into a line."""
+    """A logarithmic axis from the lowest value to the highest, or to that of guessing if lower,
+    because a diverging trial would squeeze all others into a line."""
     found = [value for trial in view.trials for _, value in points(trial) if value > 0]
     guessing = guessing_value(view)
     low, high = min(found, default=guessing / 10), max(found, default=guessing)
@@ -159,7 +159,7 @@ def value_axis(view: StudyView) -> dict[str, Any]:
 
 
 def at_epoch(row: EpochRow) -> float:
-    """Rung 0 stands where in its epoch it was taken."""
+    """The epoch, or for rung 0 the share of the first epoch after which it was taken."""
     return row.epoch or round(PARTIAL_EPOCH, 2)
 
 
@@ -170,7 +170,7 @@ def points(trial: TrialView) -> list[tuple[float, float]]:
 
 
 def lowest_report(trial: TrialView) -> EpochRow | None:
-    """Its best epoch; rung 0 where it came no further."""
+    """Its best epoch; rung 0 if it got no further."""
     return trial.best or trial.partial_epoch
 
 
@@ -181,23 +181,23 @@ def lowest(trial: TrialView) -> float | None:
 
 
 def thinned(items: Sequence[T], most: int) -> Sequence[T]:
-    """At most so many (2 or more), evenly chosen, first and last among them."""
+    """At most `most` (2 or more) items, evenly spaced, including the first and the last."""
     if len(items) <= most:
         return items
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def joined(parts: Iterable[Iterable[Any]]) -> list[Any]:
-    """Many lines as one trace: None parts them, which leaves a gap."""
+    """Many lines as one trace, separated by None, which leaves gaps."""
     return [value for part in parts for value in (*part, None)]
 
 
 def with_count(name: str, shown: Sequence[T], all_of_them: Sequence[T]) -> str:
-    """`pruned (30)`, or `pruned (60 of 412)` where not all are drawn."""
+    """`pruned (30)`, or `pruned (60 of 412)` if not all are drawn."""
     some = "" if len(shown) == len(all_of_them) else f"{len(shown)} of "
     return f"{name} ({some}{grouped(len(all_of_them))})"
 
 
 def short(value: float | None) -> float | None:
-    """Four significant digits, which is what can be seen; None where not finite."""
+    """Four significant digits, as many as can be seen; None if not finite."""
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

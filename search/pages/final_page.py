@@ -74,7 +74,7 @@ def _of_seeds(found: Sequence[float], what: str) -> str:
 
 
 def _scores(final: FinalResult) -> list[tuple[str, ...]]:
-    """Of training, validation and test: loss, error, accuracy, sampling error, images."""
+    """Rows for training, validation and test: loss, error, accuracy, sampling error, images."""
     best, images = final.trial.best, final.view.dataset.validation_count
     assert best is not None
     runs, points = counted(len(final.runs), "run"), MEASURES["test_error"].bare
@@ -84,7 +84,7 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
     of_trial = f"validation (the trial's run, epoch {best.epoch})"
     of_counting = points(sampling_error(validation.error, images))
     return [
-        # Training images are no sample of what is to come: without a sampling error.
+        # Training images are not a sample of new data, so they have no sampling error.
         (f"training ({runs})", *training, "", grouped(final.training_count)),
         (of_trial, *_means([validation]), of_counting, grouped(images)),
         (f"test ({runs})", *test, points(final.accuracy.sampling_error), grouped(final.test_count)),

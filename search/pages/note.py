@@ -17,10 +17,10 @@ BEGIN = (
     "<!-- cnn-search: begin. What stands up to the end mark is rewritten; write above or below -->"
 )
 END = "<!-- cnn-search: end -->"
-# Each on a line of its own, where no text has them that a study file or a class name brings in.
+# Each on its own line, where no text from a study file or a class name can put them.
 _BEGIN = re.compile(r"^<!-- cnn-search: begin\b[^\n]*-->[ \t]*\r?\n", re.MULTILINE)
 _END = re.compile(r"^<!-- cnn-search: end -->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-# Its beginning and its end, as the versions wrote them that knew no marks.
+# Its beginning and its end as written by earlier versions, which had no marks.
 _FIRST = re.compile(r"^# [^\n]*\n\n[^\n]*\btrials finished\*\*", re.MULTILINE)
 _LAST = re.compile(r"^(`{3,})toml\n.*?^\1(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -41,10 +41,10 @@ def study_note(view: StudyView) -> str:
 
 
 def _standing(view: StudyView) -> str:
-    """`Done`, or `About 14 min left` as of the latest report: the note may outlive its study."""
+    """`Done`, or `About 14 min left` as of the latest report, because the note may get old."""
     latest = max((t.reports[-1].reported_at for t in view.trials if t.reports), default=None)
     if latest is None:
-        return "Not begun"
+        return "Not started"
     if view.finished >= view.spec.trials:
         return "Done"
     when = in_utc(datetime.fromtimestamp(latest, UTC))
@@ -52,9 +52,9 @@ def _standing(view: StudyView) -> str:
 
 
 def placed(ours: str, note: str) -> str:
-    """A study's note with our part in place of the one that it had, else behind it.
+    """A study's note with our part replaced or, if it had none, appended.
 
-    What people wrote around our part stays to the letter.
+    What users wrote around our part is kept verbatim.
     """
     section = f"{BEGIN}\n\n{ours.rstrip()}\n\n{END}\n"
     found = _marked(note) or _unmarked(note)

@@ -1,7 +1,7 @@
-"""Templates filled with plain values: Markdown in GitHub's dialect, text, and offline pages.
+"""Templates filled with plain values: GitHub-flavoured Markdown, text, and offline pages.
 
-Whatever a template prints is escaped for where it stands, so that no name that people typed becomes
-markup; only what is `Markup` already, made here or by a macro, stays as it is. A page's policy lets
+Everything a template prints is escaped for its context, so that no user-supplied name becomes
+markup; only what is already `Markup`, made here or by a macro, stays as it is. A page's policy lets
 the browser run our scripts, by their hashes, and load nothing at all.
 """
 
@@ -36,7 +36,7 @@ for (const data of document.querySelectorAll("script.figure")) {
     {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
 }
 """
-# Tables of trials, arms, studies and classes by a column: a click sorts, another one turns round.
+# Sorts tables of trials, arms, studies and classes: a click on a header sorts, another reverses.
 SORT = """
 const key = (row, column) => {
   const shown = row.cells[column].textContent.replace("−", "-");
@@ -61,16 +61,16 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 """
-# What would be markup in a text: anywhere; at a line's start; `1.` there.
+# What would be markup in a text: anywhere; at the start of a line; `1.` there.
 _SIGNS = re.compile(r"[\\`*_\[\]<>#|~&]|\A[-+=]|(?<=\A\d)[.)](?=\s)")
-# What Markdown makes of a figure of the template; nobody's text can hold it, as it is escaped.
+# A template's figure as rendered Markdown; no user text can contain it, because that is escaped.
 _PICTURE = re.compile(r'<p><img src="figures/([\w-]+)(?:\.\w+)?" alt="([^"]*)" /></p>')
 
 
 def escape(text: object) -> Markup:
-    """Text that people typed, as plain Markdown on one line, in a table, too.
+    """User-supplied text as plain Markdown on one line, also for table cells.
 
-    As entities, not with backslashes, which a table cell or a block of raw HTML would not heed.
+    Uses entities, not backslashes, which do not work in a table cell or a block of raw HTML.
     """
     if text is None or isinstance(text, Markup):
         return Markup(text or "")
@@ -84,7 +84,7 @@ def markdown(template: str, **values: Any) -> str:
 
 
 def plain(template: str, **values: Any) -> str:
-    """A template's text for the terminal, without control characters, wrapped but for tables."""
+    """A template's text for the terminal, without control characters, wrapped except for tables."""
     text = _environment(_on_a_line).get_template(template).render(values)
     wrap = partial(textwrap.fill, width=WIDTH, break_on_hyphens=False)
     parts = re.split(r"\n\s*\n", text.strip())
@@ -111,7 +111,7 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
 
 
 def head(*names: str) -> Markup:
-    """The first two lines of a table; `>name` heads a column that is aligned to the right."""
+    """The first two lines of a table; `>name` is for a right-aligned column."""
     rule = [Markup("---:" if name.startswith(">") else "---") for name in names]
     return row(*(name.removeprefix(">") for name in names)) + "\n" + row(*rule)
 
@@ -122,13 +122,13 @@ def row(*cells: object) -> Markup:
 
 
 def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
-    """Rows of text below each other, see `in_columns`."""
+    """The rows of all tables in shared columns, see `in_columns`."""
     rows = [[printable(cell) for cell in row] for table in tables for row in table]
     return Markup("\n".join(in_columns(rows)))
 
 
 def code(text: str, language: str = "") -> Markup:
-    """Text as it stands, between fences that are longer than any run of their signs inside."""
+    """Text verbatim, between fences that are longer than any run of backticks inside."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")
@@ -137,7 +137,7 @@ def code(text: str, language: str = "") -> Markup:
 def plot_values(
     registry: Mapping[str, Figure[Any]], figures: Mapping[str, go.Figure]
 ) -> dict[str, Any]:
-    """What `plots` of macros.md needs of these figures, drawn by the registry's entries."""
+    """What `plots` in macros.md needs for these figures, drawn by the registry's entries."""
     plots = [
         {
             "name": Markup(name),  # of a file
@@ -156,8 +156,8 @@ def page(
     figures: Mapping[str, go.Figure],
     pictures: Mapping[str, bytes] | None = None,
 ) -> str:
-    """A whole page of Markdown, in which `![description](figures/NAME)` stands for a figure or
-    picture (a PNG file). With any figures, the page holds plotly.js (4.8 MB) once."""
+    """A whole page from Markdown, in which `![description](figures/NAME)` stands for a figure or
+    picture (a PNG file). If there are figures, the page contains plotly.js (4.8 MB) once."""
 
     def shown(found: re.Match[str]) -> str:
         name, description = found.groups()
@@ -189,7 +189,7 @@ def page(
 
 @cache
 def _plotly() -> str:
-    """plotly.js, as it may stand in a script element."""
+    """plotly.js, escaped for a script element."""
     return re.sub("<(/script|!--)", r"<\\\1", get_plotlyjs().replace("\r\n", "\n"))
 
 

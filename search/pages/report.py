@@ -1,4 +1,4 @@
-"""A study's report: a page, Markdown, and every figure for a paper, as far as the study is."""
+"""A study's report at any point: a page, Markdown, and every figure as files for a paper."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from search.store.folders import FINAL
 from search.store.views import StudyView
 
 PAGE = "report.html"
-FOLDER = "figures"  # beside the page
+FOLDER = "figures"  # next to the page
 GONE = ("kinds", "dropout", "parallel", "time", "effects")  # figures of earlier versions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Report:
-    """The whole report. `figures`: by the names under which the Markdown shows their files."""
+    """The whole report. `figures`: by the names of their files in the Markdown."""
 
     title: str
     markdown: str
@@ -43,13 +43,13 @@ class Report:
 
 
 def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
-    """The report of a study as it stands. `kind`: of the figures' files that Markdown shows."""
+    """The report of a study so far. `kind`: of the figure files that the Markdown shows."""
     figures = draw_all(FIGURES, view)
     best, whose = view.best, "the best trial"
     lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
     verdicts = dict[str, str]()
     if view.spec.is_comparison:
-        # A trial of it stands for the arm.
+        # One of its trials represents the arm.
         best, whose = (lowest.complete[0], f"“{lowest.arm.name}”") if lowest else (None, "")
         verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, view.spec.objective)}
     config, dataset = best and best.config, view.dataset

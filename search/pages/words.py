@@ -1,4 +1,4 @@
-"""The functions and phrases that templates call by their names."""
+"""The functions and phrases that templates can use by name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def in_utc(when: datetime) -> str:
 
 
 def evaluation_in_words(result: ResultRow) -> str:
-    """One test evaluation: when, which trial, what came out, with seeds and spread."""
+    """One test evaluation: when, which trial, and the result with seeds and spread."""
     seeds = ", ".join(map(str, result.seeds))
     of = "" if result.is_ours else " of an earlier study of this name"
     head = f"{in_utc(result.opened_at)}: trial {result.trial_number}{of}, seeds {seeds}"
     found = result.figures
     if found is None:
-        return f"{head}: begun, but not ended"
+        return f"{head}: started, but not finished"
     accuracy = measures.recorded_accuracy(found)
     measure, images = measures.MEASURES["test_loss"], grouped(accuracy.images)
     loss = measure.shown(found["loss"]) + measure.of_seeds(found.get("loss_std"), accuracy.seeds)
@@ -38,7 +38,7 @@ def evaluation_in_words(result: ResultRow) -> str:
 
 
 def evaluated_before(view: StudyView) -> str:
-    """A warning where the next test evaluation is not the first."""
+    """A warning if a test evaluation is not the first."""
     count = len(view.results)
     times = "once" if count == 1 else f"{count} times"
     return (
@@ -49,12 +49,12 @@ def evaluated_before(view: StudyView) -> str:
 
 
 def reason_in_words(trial: TrialView) -> str:
-    """Why a trial failed, cut; not escaped."""
+    """Why a trial failed, truncated; not escaped."""
     return (trial.reason or "for an unknown reason")[:MOST_REASON]
 
 
 def value(trial: TrialView, name: str) -> str:
-    """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty where not measured."""
+    """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty if not measured."""
     found = measures.measured(trial, name)
     return "" if found is None else measures.measure_of(name).bare(found)
 

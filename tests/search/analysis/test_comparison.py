@@ -274,7 +274,7 @@ def test_all_must_be_supported_and_one_contradiction_is_enough() -> None:
     text = conclusion(judge(arms, low, noise))
     assert text.startswith("Undecided as a whole. One by one, supported: ")
     assert judge(arms).outcome == "undecided"
-    assert "expects nothing" in conclusion(judge(arms))
+    assert "has no expectation" in conclusion(judge(arms))
 
 
 def test_expectations_are_corrected_together() -> None:

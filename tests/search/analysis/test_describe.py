@@ -69,7 +69,7 @@ def test_networks_in_words(architecture: Architecture, words: str) -> None:
         ({"label_smoothing": 0.1, "gradient_clip": 2.0}, "label smoothing 0.1, gradient clipped"),
         (
             {"initial_weights": "imagenet", "frozen_epochs": 2},
-            "weights from imagenet, the last layer alone for 2 epochs",
+            "weights from imagenet, only the last layer for 2 epochs",
         ),
     ],
 )

@@ -88,7 +88,7 @@ def test_what_counts_is_when_trials_ended() -> None:
     assert stop_in_words(arms) is None  # trained to be compared, not to win
     assert stop_in_words(dataclasses.replace(view, trials=())) is None
     words = stop_in_words(best_at(5, 50))
-    assert words == "None of the last 44 trials beat the best: more of them promise little."
+    assert words == "None of the last 44 trials beat the best: more trials are unlikely to help."
 
 
 FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]

@@ -72,5 +72,5 @@ def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) ->
         words = " ".join(text.split())
         assert "2 failed, 1 interrupted, 1 queued" in words
         assert not re.search("abandoned|[0-9] running|[0-9] waiting", words)
-    assert "the next worker carries it on" in note
+    assert "the next worker resumes it" in note
     assert standing_in_words(interrupted).endswith("with one worker; none is training now")

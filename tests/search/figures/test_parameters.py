@@ -30,7 +30,7 @@ def test_importances_say_what_they_are_from(searched: StudyView) -> None:
     assert "fANOVA of 10 after epoch 2" in figure.layout.title.subtitle.text
     assert "losses of 10 trials" in figure.layout.meta["caption"]
     caption = importances_bars(dataclasses.replace(study_view(), spec=SPEC)).layout.meta["caption"]
-    assert "Importances take 5 trials" in caption
+    assert "Importances need 5 trials" in caption
 
 
 def test_each_trial_stands_at_its_value_of_each_parameter(searched: StudyView) -> None:

@@ -79,7 +79,7 @@ def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(result_row: R
         assert "had been evaluated once before, first on 2026-03-02 10:30 UTC" in told
         assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
         assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in told
-        assert "of one seed, so how much seeds differ is not in it" in told
+        assert "from one seed, so the spread over seeds is not included" in told
         assert "no baseline to compare with" in told
     itself = study_view([trial_view(0, [0.4], is_baseline=True)])
     assert "the study's baseline itself" in final_text(final_result(view=itself))
@@ -92,7 +92,7 @@ def test_another_trial_than_the_best_and_what_is_inside() -> None:
     page = final_page(final)
     assert "Trial 1 was named by hand, &lt;not&gt; the study" in page
     assert "--trial 1" in page
-    assert "surest mistakes" in page
+    assert "most confident mistakes" in page
     assert page.count('<img alt="') == 3
     assert '<img alt="' not in final_page(final_result(kernels=None))
     assert metrics(final)["chosen"] == why

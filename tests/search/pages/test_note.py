@@ -51,7 +51,7 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
         "Best is trial 3: loss 0.2500, accuracy 91.67 % ± 0.28 (sampling)",
         "The baseline, trial 0: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling)",
         "Over the baseline: loss 0.1500 lower and accuracy 5.00 points higher",
-        "made from the 4 complete trials alone, without the 2 pruned ones",
+        "made only from the 4 complete trials, without the 2 pruned ones",
         "50 000 training and 10 000 validation images, 5 classes, 1 × 28 × 28 pixels",
         "stratified split, seed 7",
         "python -m search.study --study fashion --trials 100",
@@ -63,7 +63,7 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
 def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
     done = dataclasses.replace(small_study, spec=small_study.spec.with_total(6))
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
-    assert "\nNot begun: **0 of 50" in study_note(study_view())
+    assert "\nNot started: **0 of 50" in study_note(study_view())
     left = standing_in_words(small_study)  # which has its own tests
     assert re.fullmatch("about .* left, give or take .* %", left)
     assert f"\nA{left[1:]} as of 2026-03-01 09:09 UTC: " in study_note(small_study)
@@ -76,7 +76,7 @@ def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
 def test_trials_that_nobody_trains_are_told() -> None:
     held = [trial_view(0, [0.5], state="paused"), trial_view(1, [0.5], state="interrupted")]
     note = study_note(study_view(held))
-    assert "\nPaused: laid aside; it goes on if it is worth its next epochs. This dash" in note
+    assert "\nPaused: on hold; it resumes if it is worth its next epochs. This dash" in note
     assert "\nInterrupted: its worker is gone or was stopped" in note
 
 
@@ -91,7 +91,7 @@ def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(result_row: Res
         "(3 seeds), loss 0.2101 ± 0.0030 (3 seeds), on 10 000 images"
     ) in note
     assert "trial 3 of an earlier study of this name, seeds 0, 1, 2: accuracy 93.12 %" in note
-    assert "seeds 0, 1, 2: begun, but not ended" in note
+    assert "seeds 0, 1, 2: started, but not finished" in note
     assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 
 

@@ -185,7 +185,7 @@ def test_a_study_that_has_hardly_begun() -> None:
     text = text_of(study_view([trial_view(0, state="running")]))
     assert "Not finished: 0 of 50 trials" in text
     assert "No trial has run to its end yet" in text
-    assert "Importances take 5 trials that have trained equally long" in text
+    assert "Importances need 5 trials that have trained equally long" in text
     text = text_of(comparison_view({"base": [], "low": []}, repeats=2, journal=JOURNAL[1:]))
     assert "No arm has been trained to its end yet" in text
     assert "Not finished: 0 of 4 trials" in text
