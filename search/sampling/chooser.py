@@ -1,4 +1,4 @@
-"""What a free worker trains next: the study's rule, asked about what the database holds."""
+"""Chooses what a free worker trains next: the study's rule, applied to what the database holds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from search.store.records import read_trials
 from search.store.schema import trials
 from search.store.studies import StudyHandle
 
-# Paused trials: those that keep their checkpoints, and those that only had their first look.
+# Paused trials to keep: with checkpoints, and with only a partial-epoch validation.
 KEPT, KEPT_WITHOUT = 20, 200
-AT_ONCE = 100  # are dropped in one transaction: a study made before may have thousands
-STATES: Mapping[TrialState, State] = {  # of trials that have begun
+AT_ONCE = 100  # are dropped per transaction: a study made by an older version may have thousands
+STATES: Mapping[TrialState, State] = {  # of started trials
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -48,7 +48,7 @@ def contender_of(trial: FrozenTrial, spec: StudySpec) -> Contender:
 
 @dataclass(slots=True)
 class Chooser:
-    """Asks the rule of one study; see `make_chooser`. Each answer is of the moment."""
+    """Applies the rule of one study; see `make_chooser`. Each answer holds only at that moment."""
 
     study: StudyHandle
     spec: StudySpec
@@ -58,10 +58,10 @@ class Chooser:
     flat: Callable[[Connection], str | None] | None
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> Choice:
-        """A paused trial's number, "new", or None where nothing is worth training.
+        """A paused trial's number, "new", or None if nothing is worth training.
 
         Args:
-            asking: number of a trial that is to count as paused.
+            asking: number of a trial that counts as paused.
         """
         spec = self.spec
         return self.choose(
@@ -73,7 +73,7 @@ class Chooser:
         )
 
     def goes_on(self, lease: Lease, epoch: int) -> bool:
-        """Whether a trial that is held trains on after an epoch that was reported.
+        """Whether the trial of a held lease continues after a reported epoch.
 
         Raises:
             StorageError: the database was unavailable.
@@ -94,7 +94,7 @@ class Chooser:
 
     def surplus(self) -> list[int]:
         """The least promising paused trials, beyond `KEPT` with a checkpoint and `KEPT_WITHOUT`
-        without, so that disk use, database rows and the cost of a choice are bounded.
+        without, so that disk use, database rows and the cost of a choice stay bounded.
         """
         contenders = read(self.study.db, self.contenders)
         paused = [one for one in contenders if one.state == "paused"]
@@ -116,25 +116,25 @@ class Chooser:
 
 @dataclass(slots=True)
 class Contenders:
-    """Reads what a study's trials have come to, from the tables: Optuna would keep all of each.
+    """Reads the state of a study's trials from the tables: Optuna would keep each in full.
 
-    One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs. So is
-    one that is paused, until somebody takes it up.
+    An ended trial is read once; if it resumes (`leases.revive`), it is noticed because it runs. A
+    paused one is also read once, until a worker claims it.
     """
 
     study: StudyHandle
     spec: StudySpec
-    _ended: dict[int, Contender] = field(default_factory=dict)  # by number, as all of these
+    _ended: dict[int, Contender] = field(default_factory=dict)  # by number, like the next two
     _paused: dict[int, tuple[int, Contender]] = field(default_factory=dict)  # with lease's token
-    _unended: set[int] = field(default_factory=set)  # those that were there at the last look
+    _unended: set[int] = field(default_factory=set)  # seen at the last read
     _latest: int = -1
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
-        """Those that tell something: see `begun`, without the failed ones."""
+        """The informative ones: as `begun`, without failed trials."""
         return [it for it in self.begun(connection, asking=asking) if it.state != "failed"]
 
     def begun(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
-        """All trials that have begun, by number; `asking`: see `Chooser`."""
+        """All started trials, by number; `asking`: see `Chooser`."""
         running = running_trials(connection, self.study.study_id)
         tokens = {row.number: row.token for row in running if is_paused(row)}
         known = {it for it, (token, _) in self._paused.items() if tokens.get(it) == token}
@@ -164,10 +164,10 @@ class Contenders:
 def make_chooser(
     contenders: Contenders, flat: Callable[[Connection], str | None] | None = None
 ) -> Chooser | None:
-    """None where the study's rule lays no trial aside.
+    """The study's chooser; None if its pruner never pauses trials.
 
     Args:
-        flat: see `claim`; then no trial goes on from a rung.
+        flat: see `claim`; once it gives a reason, no trial continues from a rung.
 
     Raises:
         SpecError: there is no pruner of that name.

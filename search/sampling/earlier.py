@@ -22,7 +22,7 @@ from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, load_facts, load_spec, require_study
 
-FIRST = 3  # of the best configurations, but at most a tenth of the new study's trials
+FIRST = 3  # best configurations are taken, but at most a tenth of the new study's trials
 TELLING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 Params = Mapping[str, Any]  # as Optuna stores them
 
@@ -30,15 +30,15 @@ Params = Mapping[str, Any]  # as Optuna stores them
 def read_earlier(
     named: Sequence[str], spec: StudySpec, storage: str, db: Database | None, limits: Limits | None
 ) -> tuple[Earlier, ...]:
-    """What a new study takes over of each earlier one.
+    """What a new study takes over from each earlier one.
 
     Args:
         named: `STUDY` of the study's own database, `URL#STUDY`, or `URL` for the latest there.
-        db: the database at `storage`, where it is open.
+        db: the database at `storage`, if it is open.
         limits: of the new study.
 
     Raises:
-        SpecError: a study of whose trials none can be trained here.
+        SpecError: none of an earlier study's trials can be trained here.
         StorageError: there is no such study or database.
     """
     if named and spec.is_comparison:
@@ -69,7 +69,7 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
     contenders = [contender_of(trial, old) for trial in trials]
     forecast = fit(contenders, old.epochs, prior_for(old.dataset))
     ends = [forecast.estimate_final(one) if one.in_space else None for one in contenders]
-    # A young trial may end higher than it promises.
+    # Ranked by mean plus standard deviation: a young trial may end higher than forecast.
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
     first, left_out, clipped = list[Params](), 0, 0
     for _, place in by_end:
@@ -86,8 +86,8 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
     if not first:
         raise SpecError(
             "warm_start",
-            f"study {study.name!r} has no trial that this study could begin with, but {left_out} "
-            f"that its space does not offer; leave --warm-start {source} out",
+            f"study {study.name!r} has no trial that this study could start with: {left_out} do "
+            f"not fit its space or limits; leave --warm-start {source} out",
         )
     levels = [one.level() for one in contenders if one.state == "complete"]
     return Earlier(
@@ -103,7 +103,7 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
 
 
 def _values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue] | None:
-    """All values that a trial of a search trained with; None where it has not all of them yet."""
+    """All values that a trial of a search trained with; None if it does not have all yet."""
     open_ones = searched(spec)
     if not open_ones.keys() <= trial.params.keys():
         return None
@@ -118,7 +118,7 @@ def _values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]
 def adapted(values: Mapping[str, ParameterValue], spec: StudySpec) -> tuple[Params, bool] | None:
     """Another study's values in this one's space, and whether a number had to be moved.
 
-    None where the space does not offer one of its choices, or another kind of network.
+    None if the space lacks one of its choices, or the family of networks differs.
     """
     open_ones, found, moved = searched(spec), dict[str, Any](), False
     if FAMILY not in open_ones and values[FAMILY] != base_values(spec)[FAMILY]:

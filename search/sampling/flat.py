@@ -1,9 +1,9 @@
-"""Whether a study has gone flat: further training is expected to gain less than a person asks for.
+"""Whether a study has gone flat: further training is expected to gain less than the user asks for.
 
-Two things can still lower the best value: trials that pause or run, by their forecasts, and new
-configurations, of which the latest third of the trials shows what they bring. A study is flat when
-both are below the gain. That is asked after FEWEST trials; and where a study that was flat is given
-more, not before a third of its trials are new.
+Two things can still lower the best value: paused and running trials, judged by their forecasts, and
+new configurations, judged by what the latest third of the trials gained. A study is flat when both
+are below the gain. This is checked only after FEWEST trials; if a flat study is given more trials,
+only once a third of its trials are new.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from search.store.leases import revive
 from search.store.schema import FLAT, STOPPED, stored_flat, trials
 from search.store.studies import StudyHandle, load_spec
 
-FEWEST = 20  # trials that have begun; ten of them were not the sampler's
+FEWEST = 20  # started trials; the first ten were not proposed by a model
 
 
 def why_flat(
@@ -34,13 +34,13 @@ def why_flat(
     prior: Path | None,
     measure: str = "objective",
 ) -> str | None:
-    """Why further training is expected to lower the best by less than `gain`; None: it is not.
+    """Why further training is expected to lower the best value by less than `gain`, or None.
 
     Args:
-        contenders: all trials of the study but the failed ones, by number.
+        contenders: all trials of the study except failed ones, by number.
         epochs: maximum per trial.
         prior: see `forecast.fit`.
-        measure: what is lowered, in words.
+        measure: the name of the value, for the message.
     """
     told = informative(contenders)
     ends = fit(told, epochs, prior).estimates(told)
@@ -50,7 +50,7 @@ def why_flat(
     if not whole or not before:
         return None
     open_ones = [one.number for one in contenders if one.state in ("paused", "running")]
-    lowest = min(whole)  # logarithms, as all of these
+    lowest = min(whole)  # a logarithm, like all values here
     promised = max(
         (expected_improvement(lowest, *ends[number]) for number in open_ones if number in ends),
         default=0.0,
@@ -68,9 +68,9 @@ def why_flat(
 
 
 def make_flat(contenders: Contenders) -> Callable[[Connection], str | None] | None:
-    """A function that says why the study is to end now, or None where it is not.
+    """A function that returns why the study should end now, or None if it should not.
 
-    None where the study is to have its total in any case.
+    None if the study is to reach its total in any case.
     """
     study, spec = contenders.study, contenders.spec
     stored = stored_flat(study.attributes)
@@ -92,9 +92,9 @@ def make_flat(contenders: Contenders) -> Callable[[Connection], str | None] | No
 
 
 def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
-    """Have the study end when it is flat, or not; before its total is changed.
+    """Set whether the study ends when it is flat; to be called before its total is changed.
 
-    One that has ended so and is now told otherwise pauses again what was paused then.
+    If it has ended that way and the setting changes, the trials that were paused then pause again.
     """
     with study.transaction() as connection:
         attributes = study.study.user_attrs
@@ -111,6 +111,6 @@ def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
 
 
 def unstop(study: StudyHandle) -> None:
-    """A study that may have ended as flat has something to train again; in a transaction."""
+    """Unmark a study that ended as flat, if it did: there is more to train. In a transaction."""
     if study.study.user_attrs.get(STOPPED) is not None:
         study.study.set_user_attr(STOPPED, None)

@@ -1,14 +1,14 @@
-"""Where a trial will end: its final objective, forecast from its curve and its parameters so far.
+"""Forecasts a trial's final objective from its parameters and its curve so far.
 
-For each rung, a Bayesian linear regression of the fall that is still to come (in the logarithm of
-the objective) on the level at the rung and on the trial's parameters: how fast such networks learn
-and how late regularised ones overtake. It begins with what recorded curves of other data sets say
-(`python -m benchmarks.prior`) and how much those differ, and learns from every trial of the study
-that went on from the rung, in closed form. What no such trial has tried keeps the belief of before.
+Each rung has a Bayesian linear regression of the fall still to come (in the logarithm of the
+objective) on the level at the rung and on the trial's parameters: how fast such networks learn and
+how late regularised ones overtake. Its prior comes from recorded curves of other data sets
+(`python -m benchmarks.prior`) and how much those differ; it is updated in closed form with every
+trial of the study that continued from the rung. For what no such trial has tried, the prior stands.
 
-Data sets differ most in scale: by how much configurations end apart. In units of that, what
-parameters do is much alike. The scale, the noise, and whether the prior holds at all are not known
-when a study begins: each rung weighs HYPOTHESES of them by how well they foretold its trials.
+Data sets differ most in scale: how far apart configurations end. In units of that scale, parameters
+have similar effects. The scale, the noise, and whether the prior holds at all are unknown when a
+study begins: each rung weights HYPOTHESES about them by how well they predicted its trials.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from search.spec.recipe import PARTIAL_EPOCH
 
 State = Literal["running", "paused", "complete", "pruned", "failed"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
-# Scales (of the logarithm of a final objective), deviations of the noise as multiples of the
-# prior's, and how far its word on parameters holds: every combination of them is a hypothesis.
+# Scales (of the logarithm of a final objective), noise deviations as multiples of the prior's, and
+# how far its predictions from parameters hold: every combination of them is a hypothesis.
 SCALES = np.geomspace(0.05, 1.6, 8)
 NOISES = (0.25, 0.5, 1.0, 2.0)
-TRUSTS = {1.0: 0.9, 0.0: 0.1}  # and how likely each is beforehand
+TRUSTS = {1.0: 0.9, 0.0: 0.1}  # with the prior probability of each
 HYPOTHESES = np.array(list(product(SCALES, NOISES, TRUSTS)))
-UNTOLD_SD = 0.5  # of what a parameter does, in scales, where the prior's word on it does not hold
-START_SD = 0.7  # of what the prior does not know of first levels, in their standard deviations
-MOST = 40  # best and latest trials of a long study
+UNTOLD_SD = 0.5  # of a parameter's effect, in scales, if the prior does not hold
+START_SD = 0.7  # of what the prior does not explain of first levels, in their standard deviations
+MOST = 40  # of the best and of the latest trials of a long study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """What is known of one trial that has begun.
+    """The state of one started trial, as the sampler and the pruner see it.
 
     Attributes:
         params: as Optuna stores them.
-        curve: its objective by report; 0 is the partial-epoch validation. Empty before the first.
-        size: logarithm of what its study lowers beside the objective; 0 where that is nothing.
-        in_space: what it trains with is of its study's space.
+        curve: its objective by epoch; 0 is the partial-epoch validation. Empty before any report.
+        size: logarithm of what its study minimises besides the objective; 0 if nothing.
+        in_space: whether its configuration lies in its study's space.
     """
 
     number: int
@@ -67,15 +67,15 @@ class Contender:
         return 0.0 if last is None else last or PARTIAL_EPOCH
 
     def level(self, rung: float = math.inf) -> float:
-        """Logarithm of the lowest objective up to a rung; NaN where there is none."""
+        """Logarithm of the lowest objective up to a rung; NaN if there is none."""
         seen = [it for epoch, it in self.curve.items() if epoch <= rung and math.isfinite(it)]
         return math.log(max(min(seen), 1e-12)) if seen else math.nan
 
 
 def informative(trials: Sequence[Contender]) -> Sequence[Contender]:
-    """Of a long study its best trials, its latest, and those that run or pause.
+    """The best and the latest trials of a long study, plus all that are running or paused.
 
-    So the cost of a forecast is bounded.
+    This bounds the cost of a forecast.
     """
     if len(trials) <= 2 * MOST:
         return trials
@@ -85,14 +85,14 @@ def informative(trials: Sequence[Contender]) -> Sequence[Contender]:
 def best_and_latest(
     trials: Sequence[Contender], keep: Callable[[Contender], bool]
 ) -> list[Contender]:
-    """All that are to be kept, and of the others MOST of each kind."""
+    """All trials to keep, plus up to MOST of the best and of the latest."""
     reported = [one for one in trials if one.curve and not keep(one)]
     chosen = {one.number for one in (*_best(reported), *trials[-MOST:])}
     return [one for one in trials if one.number in chosen or keep(one)]
 
 
 def _best(reported: Sequence[Contender]) -> Sequence[Contender]:
-    """MOST, by their lowest objectives. Where sizes count as well, whole Pareto fronts of both: the
+    """The MOST with the lowest objectives. If sizes count as well, whole Pareto fronts of both: the
     first, the next without it, and so on, until there are MOST."""
     if not any(one.size for one in reported):
         return nsmallest(MOST, reported, key=lambda one: min(one.curve.values()))
@@ -112,12 +112,12 @@ def _best(reported: Sequence[Contender]) -> Sequence[Contender]:
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Linear, with a normal belief about F coefficients under each of S hypotheses.
+    """Linear regression with a normal belief about F coefficients under each of S hypotheses.
 
     Attributes:
         means, precisions: of the coefficients, (S, F) and (S, F, F).
         variances: of the noise, (S,).
-        log_weights: how likely each hypothesis is, (S,), but for a constant.
+        log_weights: how likely each hypothesis is, (S,), up to a constant.
     """
 
     means: Array
@@ -127,12 +127,12 @@ class Regression:
 
     @classmethod
     def believed(cls, means: Array, sds: Array, variances: Array, weights: Array) -> Regression:
-        """Before the first observation: (S, F) twice, (S,) twice; weights add up to anything."""
+        """Before the first observation: (S, F) twice, (S,) twice; weights need not sum to 1."""
         precisions = np.stack([np.diag(sd_F**-2.0) for sd_F in sds])
         return cls(means, precisions, variances, np.log(weights))
 
     def updated(self, x_NF: Array, y_N: Array, sd_N: Array) -> Regression:
-        """After N more observations, known to within `sd_N` beside the noise.
+        """After N more observations, uncertain by `sd_N` in addition to the noise.
 
         Bishop 2006, "Pattern recognition", sections 3.3 and 3.5.
         """
@@ -160,12 +160,12 @@ class Regression:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Fitted to one study.
+    """The regressions fitted to one study.
 
     Attributes:
         center: mean level at each rung.
         models: by rung, of the fall on 1, the level, and the parameters' features.
-        ends: of an end, less the mean of those that are known, on 1 and the features alone.
+        ends: of the end of a curve, minus the mean of the known ends, on 1 and the features only.
     """
 
     center: Mapping[int, float]
@@ -173,7 +173,7 @@ class Forecast:
     ends: Regression
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
-        """See `estimates`; None as long as no finite objective was reported."""
+        """See `estimates`; None if no finite objective was reported yet."""
         return self.estimates([trial]).get(trial.number)
 
     def estimates(self, trials: Iterable[Contender]) -> dict[int, tuple[float, float]]:
@@ -201,7 +201,7 @@ class Forecast:
         known: Mapping[int, tuple[float, float]],
         trials: Iterable[Contender],
     ) -> Array:
-        """Mean logarithms of the final objectives of N configurations that none trains, (N,).
+        """Mean logarithms of the final objectives of N untrained configurations, (N,).
 
         Args:
             known: `estimates` of these trials.
@@ -216,7 +216,7 @@ class Forecast:
         return np.asarray(end_N.mean() + model.predict(new_NF)[0])
 
     def inputs(self, trials: Sequence[Contender], rung: int) -> tuple[Array, Array]:
-        """Of the rung's regression, (N, F), and the trials' levels there, (N,)."""
+        """Inputs of the rung's regression, (N, F), and the trials' levels there, (N,)."""
         level_N = np.array([one.level(rung) for one in trials])
         columns = np.ones(len(trials)), level_N - self.center[rung]
         features_NF = np.array([features(one.params) for one in trials])
@@ -224,7 +224,7 @@ class Forecast:
 
 
 def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecast:
-    """Learn from all trials of a study, whose maximum is `epochs` epochs each.
+    """Learn from all trials of a study, each of at most `epochs` epochs.
 
     Args:
         prior: see `read_prior`.
@@ -258,10 +258,10 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
 
 
 def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float:
-    """By how much the trials' first levels speak for the prior's word on parameters, a logarithm.
+    """How strongly the trials' first levels support the prior on parameters, as a logarithm.
 
-    By the slope of the levels on what the prior expects of them. How steep it is differs between
-    data sets; how far it stands out of the noise does not. Trials that are all alike say nothing.
+    From the slope of the levels on those that the prior expects. Data sets differ in how steep it
+    is, not in how far it exceeds the noise. Trials with nearly equal parameters say nothing.
     """
     there = [one for one in trials if one.in_space and not math.isnan(one.level(rung))]
     starts_F, count = read_prior(prior).starts, len(there)
@@ -281,9 +281,9 @@ def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float
 
 @cache
 def _believed(prior: Path | None, fraction: float | None) -> Regression:
-    """What is expected, after that fraction of the training, of a data set that nobody knows.
+    """The belief about an unknown data set, after that fraction of the training.
 
-    None: before any training, of the ends themselves.
+    None: before any training, about the ends themselves.
     """
     table = read_prior(prior)
     at = partial(table.at, fraction or 0.0)

@@ -1,6 +1,6 @@
-"""Configurations within a study's limits, found before they become trials.
+"""Keeps configurations within a study's limits, before they become trials.
 
-What exceeds `max_parameters` or `max_multiply_adds` is no trial: it is drawn again.
+One that exceeds `max_parameters` or `max_multiply_adds` never becomes a trial: it is replaced.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from search.spec.space import (
 )
 from search.store.database import optuna_warnings_only
 
-CHECKED = 100  # draws by which a study is judged before it begins
-MOST_DRAWS = 1000  # for one that fits
-NEAR_OF = 16  # networks that fit, of which the one nearest to a proposal is taken
+CHECKED = 100  # random draws that check a study before it begins
+MOST_DRAWS = 1000  # until one fits
+NEAR_OF = 16  # networks that fit; the one nearest to a proposal is taken
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Those of one study, on images of this kind: (channels, height, width) and classes."""
+    """The limits of one study, on images of this shape (channels, height, width) and classes."""
 
     spec: StudySpec
     image_shape: tuple[int, int, int]
     classes: int
 
     def fit(self, params: Mapping[str, Any]) -> bool:
-        """Whether parameters, as Optuna stores them, make a network within the limits."""
+        """Whether the parameters, as Optuna stores them, give a network within the limits."""
         return self._share(params)[0] <= 1
 
     def draw(self, random: optuna.Study) -> dict[str, Any]:
-        """A configuration that fits; `random`: a study in memory that makes random draws.
+        """A random configuration that fits; `random`: an in-memory study with a random sampler.
 
         Raises:
-            SpecError: hardly any fits.
+            SpecError: hardly any configuration fits.
         """
         space = distributions(self.spec)
         for _ in range(MOST_DRAWS):
             if self.fit(params := random.ask(space).params):
                 return params
         named = " and ".join(limits(self.spec))
-        raise SpecError("space", f"of {MOST_DRAWS} random draws from [space] none fits {named}")
+        raise SpecError("space", f"none of {MOST_DRAWS} random draws from [space] fits {named}")
 
     def nearest(self, params: Mapping[str, Any], random: optuna.Study) -> dict[str, Any]:
         """The configuration; if it is too large, with the most similar of some networks that fit.
 
-        How it is trained stays: all that a sampler has learned of that is of use.
+        The training parameters stay, because what a sampler has learned about them still holds.
         """
         if self.fit(params):
             return dict(params)
@@ -78,10 +78,10 @@ class Limits:
 
     @optuna_warnings_only()
     def check(self) -> str:
-        """For people: how much of the space fits, and whether the baseline does.
+        """A message for the user: how much of the space fits, and whether the baseline does.
 
         Raises:
-            SpecError: of many random draws none fits.
+            SpecError: none of many random draws fits.
         """
         random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space = distributions(self.spec)
@@ -90,19 +90,19 @@ class Limits:
         if not fitting:
             raise SpecError(
                 next(iter(limits(self.spec))),
-                f"of {CHECKED} random draws from [space] none fits: the smallest network "
-                f"{found[0][1]}; raise the limit or allow smaller networks, by fewer channels or "
+                f"none of {CHECKED} random draws from [space] fits: the smallest network "
+                f"{found[0][1]}; raise the limit or allow smaller networks, with fewer channels or "
                 'hidden units or head = "global"',
             )
         named = " and ".join(f"{name} = {most:_}" for name, most in limits(self.spec).items())
-        text = f"{fitting} of {CHECKED} random draws fit {named}; others will not be trials."
+        text = f"{fitting} of {CHECKED} random draws fit {named}; others are not trained."
         if self.spec.baseline is None:
             return text
         share, words = share_of_baseline(self.spec, self.image_shape, self.classes)
         return text if share <= 1 else f"{text} The baseline is left out: it {words}."
 
     def _share(self, params: Mapping[str, Any]) -> tuple[float, str]:
-        """See `share_of_limits`; infinite for what makes no network."""
+        """See `share_of_limits`; infinite if no network can be built."""
         try:
             network = suggest(optuna.trial.FixedTrial(dict(params)), self.spec).architecture
             return share_of_limits(network, self.spec, self.image_shape, self.classes)
@@ -111,6 +111,6 @@ class Limits:
 
 
 def limits_of(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> Limits | None:
-    """None where there are none, and of a comparison: its arms are checked beforehand."""
+    """None if the study has none, or is a comparison, whose arms are checked beforehand."""
     limited = limits(spec) and not spec.is_comparison
     return Limits(spec, image_shape, classes) if limited else None

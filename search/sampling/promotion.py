@@ -1,12 +1,12 @@
-"""Which trial trains next: a new one, or one that was laid aside at a rung.
+"""Chooses which trial trains next: a new one, or one that is paused at a rung.
 
-Trials pause at rungs and keep their checkpoint. The study's budget is spent in step with its
-trials: while a smaller share of it is spent than of the trials has begun, the paused trial goes on
-from which each further epoch promises most (by its forecast; expected improvement, in a study that
-looks for a Pareto front of the hypervolume); else a new one begins. So what is learned from whole
-trainings comes early, and the length of a study is known. As much as one whole trial takes is kept
-for when all have begun; and if of those past half their epochs the one that promises most is paused
-then, it is trained to its end even if the budget is spent.
+Trials pause at rungs and keep their checkpoints. The study's budget is spent in step with its
+trials: while the share of the budget spent is below the share of trials begun, the paused trial
+with the highest expected improvement per remaining epoch resumes (by its forecast; improvement of
+the hypervolume, in a study that looks for a Pareto front); otherwise a new one begins. Whole
+trainings thus inform the search early, and the length of a study is known. The epochs of one whole
+trial are reserved until all have begun. If the most promising of the trials past half their epochs
+is still paused once the budget is spent, it is trained to its end all the same.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from search.sampling.forecast import Contender, fit, informative
 from search.store.claims import Choice
 
 NEW: Literal["new"] = "new"
-FIRST = 4  # trials begin before any goes on
-WHOLE = 2  # trials, of which one may be the baseline
+FIRST = 4  # trials begin before any resumes
+WHOLE = 2  # complete trials, one of which may be the baseline
 
 
 def choose(
@@ -36,8 +36,8 @@ def choose(
     """What a free worker should train next.
 
     Args:
-        contenders: all trials of the study but the failed ones, by number.
-        trials: how many the study is to have.
+        contenders: all trials of the study except failed ones, by number.
+        trials: the study's total.
         epochs: maximum per trial.
         budget: epochs that the study may spend on all trials together.
         prior: see `forecast.fit`.
@@ -68,15 +68,15 @@ def choose(
 
 
 class Front:
-    """Sizes and the lowest value that any trial has up to each: a staircase.
+    """A staircase: for each size, the lowest value of any trial up to that size.
 
-    Where size is nothing to a study, all trials have the same, and it has one step of width 1.
+    If size is no objective of the study, all trials have the same one: a single step of width 1.
     """
 
     def __init__(self, found: Iterable[tuple[float, float]]) -> None:
         self._steps, self._end = list[tuple[float, float]](), 0.0
         for size, value in sorted(found):
-            self._end = size + 1  # a size e times the largest is as good as none
+            self._end = size + 1  # reference point of the hypervolume: e times the largest size
             if not self._steps or value < self._steps[-1][1]:
                 self._steps.append((size, value))
 
@@ -85,7 +85,7 @@ class Front:
         return min((value for other, value in self._steps if other <= size), default=math.inf)
 
     def improvement(self, size: float, mean: float, sd: float) -> float:
-        """Expected growth of the area above the staircase by a value of normal distribution."""
+        """Expected growth of the area above the staircase by a normally distributed value."""
         larger = [step for step in self._steps if step[0] > size]
         steps = [(size, self.level(size)), *larger, (self._end, -math.inf)]
         return sum(
@@ -95,7 +95,7 @@ class Front:
 
 
 def expected_improvement(lowest: float, mean: float, sd: float) -> float:
-    """Of a normally distributed value below `lowest`."""
+    """Expected improvement on `lowest` by a normally distributed value."""
     z = (lowest - mean) / sd
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     return sd * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)

@@ -1,4 +1,4 @@
-"""Whether a trial is stopped early: by a rule over its rivals' losses, or by any Optuna pruner."""
+"""Decides whether to stop a trial early: by a rule on its rivals' losses, or any Optuna pruner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search.store.studies import StudyHandle
 
 
 def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) -> bool:
-    """What the study's pruner says of a trial after an epoch that was reported.
+    """Whether the study's pruner stops a trial after a reported epoch.
 
     Args:
         epoch: 0 is the partial-epoch validation.
@@ -46,7 +46,7 @@ def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) 
 def _lowest_losses(db: Database, study_id: int, epoch: int) -> dict[int, float]:
     """Each trial's lowest value up to that epoch, by trial id; NaN if none was finite.
 
-    One query of an index, where Optuna's pruners read all trials.
+    One index query; Optuna's pruners would read all trials.
     """
     query = select(epochs.c.trial_id, epochs.c.best_validation_loss).where(
         epochs.c.study_id == study_id, epochs.c.epoch == epoch

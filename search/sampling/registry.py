@@ -1,6 +1,6 @@
 """The samplers and pruners that a study file can name; loads neither Optuna nor PyTorch.
 
-Adding one is assigning one entry, also from a study's extension file:
+To add one, assign an entry, also from a study's extension file:
 
     SAMPLERS["qmc"] = Sampler(description="...", make=lambda spec, seed: QMCSampler(seed=seed))
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from search.spec.config import StudySpec
     from search.store.claims import Choice
 
-STARTUP_TRIALS = 10  # drawn at random before a sampler models anything
-# (epoch, a trial's lowest value, those of all others that came so far) -> stop it?
+STARTUP_TRIALS = 10  # drawn at random, half with the help of the prior, before any model
+# (epoch, a trial's lowest value, those of all others that reached this epoch) -> stop it?
 Rule = Callable[[int, float, Sequence[float]], bool]
 
 
@@ -35,11 +35,11 @@ class Sampler:
     Attributes:
         description: one line, a noun phrase: "a grid".
         make: (specification, seed) -> any Optuna sampler; called for each trial, with its own seed.
-        on_estimates: whether it draws from a study in memory that holds all trials as complete, by
-            their estimated final losses (see `search.sampling.forecast`). False: it is given the
-            study itself, for samplers that keep what they know in the study.
-        untried: how many configurations that nobody trained stand beside those trials, by what is
-            expected of them; none where a study searches a parameter that recorded curves lack.
+        on_estimates: whether it works on an in-memory study that holds all trials as complete, with
+            estimated final losses (see `search.sampling.forecast`). False: it gets the study
+            itself, for samplers that keep their state in the study.
+        untried: how many untrained configurations are added to those trials, with their expected
+            losses; none if the study searches a parameter that the recorded curves lack.
     """
 
     description: str
@@ -57,12 +57,12 @@ class Pruner:
         make: specification -> any Optuna pruner, or a `Rule`. By default nothing is stopped.
         rungs: maximum epochs per trial -> the epochs after which it is asked; 0 is the
             partial-epoch validation. Never the last: a trial is complete there.
-        unjudged: first trials that it never stops.
-        expected_epochs: maximum epochs per trial -> how many a later trial trains on average, as
-            long as the study has not shown it.
-        choose: of a rule that lays trials aside at its rungs instead, and takes them up again as
-            long as the study's budget lasts: what a free worker trains next, with the arguments of
-            `search.sampling.promotion.choose`. A trial goes on from a rung if it is chosen there.
+        unjudged: number of first trials that it never stops.
+        expected_epochs: maximum epochs per trial -> how many a later trial trains on average, used
+            until the study itself shows it.
+        choose: for a rule that pauses trials at its rungs instead, and resumes them while the
+            study's budget lasts: what a free worker trains next, with the arguments of
+            `search.sampling.promotion.choose`. A trial continues from a rung if chosen there.
     """
 
     description: str
@@ -121,14 +121,14 @@ SAMPLERS: dict[str, Sampler] = {
 PRUNERS: dict[str, Pruner] = {
     "halving": Pruner(
         description="asynchronous successive halving: at each rung (inside the first epoch, then "
-        "after 1, 2, 4, 8, ...) the best of the trials so far go on",
+        "after 1, 2, 4, 8, ...) the best of the trials so far continue",
         make=lambda _spec: halving.rule,
         rungs=halving.rungs,
         unjudged=halving.RIVALS,
         expected_epochs=halving.expected_epochs,
     ),
     "median": Pruner(
-        description="Optuna's MedianPruner: stops what is worse than the median of complete trials",
+        description="Optuna's MedianPruner: stops trials worse than the median of complete ones",
         make=_median,
         unjudged=5,
         expected_epochs=lambda epochs: 1 + 0.5 * (epochs - 1),
@@ -138,8 +138,8 @@ PRUNERS: dict[str, Pruner] = {
         rungs=lambda _epochs: (),
     ),
     "promotion": Pruner(
-        description="trials pause at each rung (as above) and go on when they promise most, for as "
-        "long as there is budget (in [study]; a share of trials x epochs, by default 0.3)",
+        description="trials pause at each rung (as above), and the most promising resume while the "
+        "budget lasts (in [study]; a share of trials x epochs, by default 0.3)",
         rungs=halving.rungs,
         expected_epochs=partial(halving.expected_epochs, share=halving.PROMOTED),
         choose=_promotion,
@@ -150,17 +150,17 @@ _Entry = TypeVar("_Entry", Sampler, Pruner)
 
 
 def find_sampler(name: str) -> Sampler:
-    """Raises SpecError for an unknown name, with those that are known."""
+    """Raises SpecError for an unknown name, listing the known ones."""
     return _find(SAMPLERS, name, "sampler")
 
 
 def find_pruner(name: str) -> Pruner:
-    """Raises SpecError for an unknown name, with those that are known."""
+    """Raises SpecError for an unknown name, listing the known ones."""
     return _find(PRUNERS, name, "pruner")
 
 
 def epoch_budget(spec: StudySpec) -> float | None:
-    """Epochs that a study may spend on all its trials; None where each runs until it is stopped."""
+    """Epochs that a study may spend on all its trials; None if each runs until it is stopped."""
     pauses = find_pruner(spec.pruner).choose is not None
     return spec.budget * spec.trials * spec.epochs if pauses else None
 

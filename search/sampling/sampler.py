@@ -1,16 +1,15 @@
-"""How the next configuration is drawn: Optuna's samplers, on what is known of unfinished trials.
+"""Proposes the next configuration: Optuna's samplers, fed with forecasts for unfinished trials.
 
-Optuna's samplers learn from complete trials; most of ours are stopped early. So each draw is made
-in a study in memory that holds every trial with an estimate of its final loss
-(`search.sampling.forecast`), and the sampler cannot tell them from complete ones. Trials that run
-and have not reported yet are there as RUNNING, so that workers spread out. Random configurations
-that nobody trained stand beside them by what is expected of such, so that the sampler begins with
-what other data sets say of the whole space.
+Optuna's samplers learn from complete trials, but most of ours are stopped early. Each proposal is
+therefore made in an in-memory study that holds every trial as complete, with an estimate of its
+final loss (`search.sampling.forecast`). Running trials without a report are RUNNING there as well,
+so that workers spread out. Random untrained configurations are added with their expected losses, so
+that the sampler starts with what other data sets say about the whole space.
 
 Measured on whole studies of 30 trials, 10 seeds each (benchmarks/results/samplers.json): the lowest
 loss by the Gaussian process is 0.91 +- 0.03 times random search's on Fashion-MNIST and 0.90 +- 0.07
-on digits, by TPE 0.93 +- 0.03 and 0.81 +- 0.12. A draw takes 0.1 to 0.3 s of one core with
-the process and 0.02 s with TPE: where trials take a second, choose TPE.
+on digits, by TPE 0.93 +- 0.03 and 0.81 +- 0.12. A proposal takes 0.1 to 0.3 s of one core with the
+Gaussian process and 0.02 s with TPE: if trials take a second, choose TPE.
 """
 
 from __future__ import annotations
@@ -37,22 +36,22 @@ from search.spec.space import ARM, REPEAT, distributions
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
-PROMISED_OF = 8  # half the first trials: the most promising of so many random ones
-RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
-HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
+PROMISED_OF = 8  # half of the first trials: the most promising of this many random ones
+RETRIES = 20  # random draws to replace a configuration that the study has; small spaces run out
+HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are does not matter
 
 
 class StudySampler(BaseSampler):
-    """Draws trial n from a generator seeded by (study's seed, n), whatever process asks.
+    """Samples trial n with a generator seeded by (study's seed, n), whichever process asks.
 
-    Optuna does not store samplers with a study: made again with one seed they repeat their first
-    draws, without one a resumed study is not reproducible. With this, what a trial gets depends on
-    the study's seed, its number and the trials before it alone.
+    Optuna does not store samplers with a study: recreated with the same seed they repeat their
+    first draws, and without a seed a resumed study is not reproducible. Here a configuration
+    depends only on the study's seed, the trial's number and the trials before it.
 
     Args:
-        prior: see `search.sampling.priors.prior_for`; None: nothing is known of other data sets.
-        limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
-        begun: reads the study's trials that have begun; None: Optuna does, all there is of them.
+        prior: see `search.sampling.priors.prior_for`; None if nothing is known of other data sets.
+        limits: that no configuration exceeds; see `search.sampling.limits.limits_of`.
+        begun: reads the study's started trials; None: Optuna reads them, in full.
 
     Raises:
         SpecError: there is no sampler of that name.
@@ -72,7 +71,7 @@ class StudySampler(BaseSampler):
         self._current: tuple[int, BaseSampler] | None = None
 
     def _others(self, study: optuna.Study, number: int) -> list[Contender]:
-        """The trials that have begun, but this one."""
+        """The started trials except this one."""
         if self._begun is not None:
             return [one for one in self._begun() if one.number != number]
         trials = study.get_trials(deepcopy=False, states=tuple(STATES))
@@ -81,10 +80,10 @@ class StudySampler(BaseSampler):
     def _known(
         self, others: Sequence[Contender], untried: Sequence[Mapping[str, Any]]
     ) -> list[FrozenTrial]:
-        """Those of the space, as complete ones by their estimated final losses.
+        """The others that lie in the space, as complete trials with estimated final losses.
 
-        Of a long study the best, the latest, and those that begin now: so a draw's cost is bounded.
-        Beside them configurations that none trains, by what is expected of them.
+        Of a long study only the best, the latest and those just begun, which bounds the cost of a
+        proposal. Untried configurations are added with their expected losses.
         """
         names = self._space.keys()
         inside = [it for it in others if it.in_space and names <= it.params.keys()]
@@ -161,14 +160,14 @@ class StudySampler(BaseSampler):
             return params
 
     def _draw(self, random: optuna.Study) -> dict[str, Any]:
-        """At random, within the limits."""
+        """A random configuration within the limits."""
         limits = self._limits
         return random.ask(self._space).params if limits is None else limits.draw(random)
 
     def _propose(
         self, number: int, others: Sequence[Contender], random: optuna.Study
     ) -> dict[str, Any]:
-        """From what is known of the study's trials."""
+        """A configuration based on what is known about the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
             is_refuted = support(others, rungs(self._spec.epochs)[0], self._prior) < 0
             few = (self._draw(random) for _ in range(1 if is_refuted else PROMISED_OF))
@@ -176,7 +175,7 @@ class StudySampler(BaseSampler):
         lowered = 2 if self._spec.minimize_also else 1
         directions = [optuna.study.StudyDirection.MINIMIZE] * lowered
         memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
-        # Of a parameter that it does not know, or of size, the prior would say: no difference.
+        # For a parameter that it does not know, or for size, the prior would say: no difference.
         is_told = lowered == 1 and self._space.keys() <= PARAMETERS and number >= STARTUP_TRIALS
         count = self._entry.untried if is_told else 0
         untried = [random.ask(self._space).params for _ in range(count)]
@@ -184,7 +183,7 @@ class StudySampler(BaseSampler):
         return memory.ask(self._space).params
 
     def _draw_in(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """The whole configuration by a sampler that draws in the study itself."""
+        """The whole configuration from a sampler that works on the study itself."""
         sampler = self._sampler(trial.number)
         space = sampler.infer_relative_search_space(study, trial)
         params = sampler.sample_relative(study, trial, space)
@@ -208,7 +207,7 @@ class StudySampler(BaseSampler):
 
 
 class ArmSampler(BaseSampler):
-    """Gives each trial of a comparison its arm and its repeat, by the trial's number alone."""
+    """Assigns each trial of a comparison its arm and repeat, from the trial's number only."""
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec

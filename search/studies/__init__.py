@@ -1,1 +1,1 @@
-"""Ready-made studies, one TOML file each; `default.toml` is what runs when none is named."""
+"""Ready-made studies, one TOML file each; `default.toml` is what runs if none is named."""

@@ -1,4 +1,4 @@
-"""How this command was called, and what of its arguments may be shown."""
+"""How this command was called, and how to show its arguments without passwords."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from search.store import (
 
 AGAIN = "python -m search.study --config again.toml --study again --workers 1"
 REPEATABLE = (
-    "The values are the same to the bit if both times one worker trains, one trial at a time, on a "
-    "CPU with as many threads and the same versions; several workers race for the sampler's draws."
+    "The values are bit-identical if both runs have one worker that trains one trial at a time, on "
+    "a CPU with as many threads and the same versions; several workers race for the proposals."
 )
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
-CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli
+CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins if this script runs, see search.cli
 _MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
-ARG_START, ARG_END = 45, 46  # fields of /proc/PID/stat behind the command's name
+ARG_START, ARG_END = 45, 46  # fields of /proc/PID/stat after the command's name
 
 
 def _by_script() -> bool:
@@ -42,16 +42,16 @@ def this_command() -> str:
 
 
 def as_called(text: str) -> str:
-    """A text that names our commands, with them named as this one was called."""
+    """The text, with our commands written the way this one was called."""
     return _MODULE.sub(CONSOLE_SCRIPT, text) if _by_script() else text
 
 
 def same_command(arguments: Iterable[str]) -> str:
-    """The command line to paste into a shell; passwords are left out, and that is said."""
+    """The command line to paste into a shell, with a hint in place of any password."""
     given = list(arguments)
     url = os.environ.get(STORAGE_VARIABLE)
     if url and not any(word.startswith("--storage") for word in given):
-        given += ["--storage", url]  # the next shell may not have it
+        given += ["--storage", url]  # the next shell may not have the variable
     shown = []
     for word in given:
         held = _url_in(word)
@@ -61,9 +61,9 @@ def same_command(arguments: Iterable[str]) -> str:
 
 
 def command(module: str, study: str | None, storage: str, *more: str) -> str:
-    """A command to paste into a shell, for this study or (None) for all of the database.
+    """A command to paste into a shell, for this study or (None) for the whole database.
 
-    With the folders that this process was told to use; without a password.
+    With the folders that this process was given; without a password.
     """
     words = [] if study is None else ["--study", study]
     if storage != DEFAULT_STORAGE or os.environ.get(STORAGE_VARIABLE):
@@ -75,7 +75,7 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
 
 
 def _given(name: str) -> list[str]:
-    """An option of this process's command line and its value; nothing where it was left out."""
+    """An option of this process's command line and its value; nothing if it was not given."""
     words = [part for word in sys.argv for part in word.split("=", word.startswith(f"{name}="))]
     return words[words.index(name) :][:2] if name in words else []
 
@@ -84,7 +84,7 @@ def hide_passwords(text: str) -> str:
     """A text that may quote this process's arguments, with `***` for passwords in them."""
     for word in sys.argv[1:]:
         url = _url_in(word)
-        masked = mask_password(url) if url else url  # what reads URLs takes a while to load
+        masked = mask_password(url) if url else url  # the URL parser takes a while to load
         if masked != url:
             shown = "***" if masked == NOT_SHOWN else masked
             for quoted in (url, repr(url)[1:-1], " ".join(url.split())):
@@ -93,7 +93,7 @@ def hide_passwords(text: str) -> str:
 
 
 def wipe_passwords() -> None:
-    """Hide passwords in this process's arguments from other users' `ps`, where Linux lets us.
+    """Hide passwords in this process's arguments from other users' `ps`, if Linux allows it.
 
     The memory that /proc/PID/cmdline shows is overwritten, in copies of this process too; Python
     has its own copy of the arguments.
@@ -113,6 +113,6 @@ def wipe_passwords() -> None:
 
 
 def _url_in(word: str) -> str:
-    """The URL of an argument, `--storage=URL` too; empty for one that holds none."""
+    """The URL in an argument, also in `--storage=URL`; empty if there is none."""
     value = word.partition("=")[2] if word.startswith("-") else word
     return value if "://" in value or ("@" in value and "postgres" in value) else ""

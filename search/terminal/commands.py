@@ -36,9 +36,9 @@ from search.terminal.command_line import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-LOADING = "Loading PyTorch ..."  # the first line of what needs it: it takes seconds
-BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
-START_AGAIN = 75  # of a worker whose time is over, as EX_TEMPFAIL
+LOADING = "Loading PyTorch ..."  # first line of the commands that need it: it takes seconds
+BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128 + SIGPIPE
+START_AGAIN = 75  # of a worker whose time is up, like EX_TEMPFAIL
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 
@@ -51,59 +51,59 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
     line, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
     """
-    gc.set_threshold(50_000)  # by default a quarter of the time that libraries load goes into it
+    gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
     wipe_passwords()
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows ? instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if not {"-h", "--help", "--list", "--status"} & set(sys.argv):
         import optuna  # takes a tenth of a second
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # the live view shows it all
     try:
         code = main(None)
-        print(end="", flush=True)  # also where there is no standard output
+        print(end="", flush=True)  # also works without a standard output
     except ValueError as error:
-        # Ours of this kind say on one line what is wrong and what to do.
+        # Our own ones say on one line what is wrong and what to do.
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
         print(f"error: {one_line(as_called(str(error)))}", file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:  # nobody reads what it prints any more, as after `| head`
-        # What is still in its buffer must not fail as well.
+    except BrokenPipeError:  # the reader of its output is gone, as after `| head`
+        # Flushing what is still in the buffer must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     leave(code)
 
 
 def leave(code: int | None) -> NoReturn:
-    """Exit at once: for Python to take apart all that was loaded takes a second or two."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # of a process without, as a service
-        with suppress(OSError):  # nobody reads it any more
+    """Exit at once: Python's own teardown of all that was loaded takes a second or two."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None in a service, say
+        with suppress(OSError):  # its reader is gone
             stream.flush()
     os._exit(code or 0)
 
 
 def one_line(text: str) -> str:
-    """Lines joined by spaces, without this process's passwords; signs that would steer a terminal
-    are written as escapes (`\\x1b`)."""
+    """Lines joined by spaces, without this process's passwords; control characters are written as
+    escapes (`\\x1b`)."""
     return shown(" ".join(hide_passwords(text).split()))
 
 
 def log(text: str) -> None:
-    """A line on standard error, with the time of day where that is no terminal: it may be a log."""
+    """Print a line to standard error, with the time of day unless it is a terminal: for logs."""
     print(text if sys.stderr.isatty() else f"{clock()} {text}", file=sys.stderr, flush=True)
 
 
 def clock() -> str:
-    """The time of day, with which a line of a log begins."""
+    """The time of day, as a log line begins with it."""
     return time.strftime("%H:%M:%S")
 
 
 def console() -> Console:
-    """For progress and warnings: standard error. Texts are printed as they are, without markup."""
+    """Standard error, for progress and warnings. Text is printed as it is, without markup."""
     from rich.console import Console
 
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -123,7 +123,7 @@ def _whole(least: int, below: int, what: str) -> Callable[[str], int]:
 
 positive_int = _whole(1, 10**18, "a whole number from 1 up")  # counts something
 trial_number = _whole(0, 10**9, "a whole number from 0 up")
-seed = _whole(0, MOST_SEED + 1, f"a whole number from 0 to {MOST_SEED}")  # as a study keeps it
+seed = _whole(0, MOST_SEED + 1, f"a whole number from 0 to {MOST_SEED}")  # as stored
 _some_trials = _whole(1, 10**4, "auto or a whole number from 1 to 9999")
 
 
@@ -154,7 +154,7 @@ def duration(text: str) -> float:
 
 
 SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults may be functions
-    "study": {"metavar": "NAME", "help": "which (default: worked on last)"},
+    "study": {"metavar": "NAME", "help": "the study (default: the one worked on last)"},
     "storage": {
         "default": default_storage,
         "metavar": "URL",
@@ -164,31 +164,31 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
     "device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N"},
     "dataset": {
         "metavar": "folder:PATH",
-        "help": "where the study's pictures lie here, if not where they lay before",
+        "help": "where the study's images are on this machine, if not where they were before",
     },
     "trials-per-device": {
         "type": trials_per_device,
         "metavar": "K",
-        "help": "trials that a process trains at a time, in turn (default: auto, which is 4 on a "
-        "GPU, or 16 where arms are compared, and one on a CPU and with --seed)",
+        "help": "trials that a process trains concurrently, in turns (default: auto, which is 4 on "
+        "a GPU, or 16 if arms are compared, and 1 on a CPU or with --seed)",
     },
     "ray": {
         "metavar": "ADDRESS",
         "help": "train on Ray: local (a cluster on this machine), auto (the one that this machine "
-        "is in), HOST:PORT or ray://HOST:PORT. Several machines need PostgreSQL; the images travel "
-        "by themselves; each node needs cnn-search[ray]. See docs/clusters.md",
+        "is in), HOST:PORT or ray://HOST:PORT. Several machines need PostgreSQL; images are sent "
+        "to them automatically; each node needs cnn-search[ray]. See docs/clusters.md",
     },
     "cpus-per-worker": {
         "default": 1.0,
         "type": positive_number,
         "metavar": "C",
-        "help": "a worker's share of a node, with --ray; fractions are allowed",
+        "help": "number of CPUs per worker, with --ray; fractions are allowed",
     },
     "gpus-per-worker": {
         "default": 0.0,
         "type": positive_number,
         "metavar": "G",
-        "help": "the same of GPUs: 0.5 puts two workers on each (default: 0.0, they train on CPUs)",
+        "help": "the same for GPUs: 0.5 puts two workers on each (default: 0.0, train on CPUs)",
     },
     "data-dir": {
         "default": default_data_dir,
@@ -205,15 +205,15 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
     "checkpoints": {
         "default": lambda: os.environ.get(CHECKPOINTS_VARIABLE) or None,
         "metavar": "URL",
-        "help": "a folder or URL that every machine reaches, file:///shared/folder or "
-        "s3://BUCKET/FOLDER, for the checkpoints of running trials; without it, one that another "
-        f"machine takes over starts over (default: ${CHECKPOINTS_VARIABLE}, or the study's folder)",
+        "help": "a folder or URL that every machine can reach, file:///shared/folder or "
+        "s3://BUCKET/FOLDER, for the checkpoints of running trials; without it, trials start over "
+        f"on another machine (default: ${CHECKPOINTS_VARIABLE}, or the study's folder)",
     },
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments of a command: defaults are shown, examples keep their lines, errors take one."""
+    """Arguments of a command: help shows defaults, examples keep their lines, errors take one."""
 
     def __init__(self, *, description: str, examples: str) -> None:
         super().__init__(
@@ -221,11 +221,11 @@ class Parser(argparse.ArgumentParser):
             description=textwrap.fill(description, HELP_WIDTH),
             epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
             formatter_class=_HelpFormatter,
-            allow_abbrev=False,  # a script's --data would break when another option begins so
+            allow_abbrev=False,  # a script's --data would break if another option began with it
         )
 
     def add(self, *names: str) -> None:
-        """Options that several commands have; see SHARED."""
+        """Add options that several commands share; see SHARED."""
         for name in names:
             default = SHARED[name].get("default")
             given = {**SHARED[name], "default": default() if callable(default) else default}
@@ -235,11 +235,11 @@ class Parser(argparse.ArgumentParser):
         which = self.add_mutually_exclusive_group()
         which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
         which.add_argument(
-            "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
+            "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it is"
         )
 
     def add_registry(self, title: str, entries: Mapping[str, Any]) -> None:
-        """List names and descriptions at the end of --help: of a registry, or given in words."""
+        """List names and descriptions at the end of --help: from a registry, or given as text."""
         width = max(map(len, entries)) + 2
         lines = [
             textwrap.fill(

@@ -1,4 +1,4 @@
-"""What a study would train and how long it may take, from a few steps of what it would train."""
+"""What a study would train and how long it may take, estimated from a few training steps."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from search.training.task import Task
 from search.training.train import train
 
 MEASURED = 8  # networks at most
-SECONDS = 1.0  # that the steps of one are measured for
-DRAWS_AT_MOST = 1000  # until so many make a network
+SECONDS = 1.0  # for which the steps of one are measured
+DRAWS_AT_MOST = 1000  # until MEASURED of them can be built
 NO_END = 1_000_000_000  # epochs
 
 
 def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> float:
     """Of one epoch with its validation, extrapolated from single steps, measured for `seconds`.
 
-    One is measured in any case, after one that is not: it takes memory and chooses kernels.
+    At least one is measured, after an unmeasured one that allocates memory and chooses kernels.
     """
     batch = min(config.recipe.batch_size, len(task.training))
     scored = max(1, round(batch * len(task.validation) / len(task.training)))
@@ -67,7 +67,7 @@ def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> 
 
 
 def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers: int = 1) -> str:
-    """The study in words: what it would train, and how long from a few steps of that, done now.
+    """The study in words: what it would train, and for how long, judging by a few steps run now.
 
     begun: trials that the study has already. workers: how many trials are trained at a time.
     """
@@ -109,14 +109,14 @@ def _contents(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
 def _estimate(
     spec: StudySpec, configs: Sequence[TrialConfig], task: Task, trials: int, workers: int
 ) -> str:
-    """From a few of the configurations; of arms, some from the first to the last."""
+    """From a few of the configurations; if they are arms, spread from the first to the last."""
     costs = []
     for config in configs[:: -(-len(configs) // MEASURED)]:
         with suppress(MemoryError, torch.OutOfMemoryError):
             costs.append(epoch_seconds(config, task))
     if not costs:
         return "No estimate: there was not enough memory to measure any network."
-    # A budget goes to the best trials, and these are mostly among the larger networks.
+    # A budget goes to the best trials, which are mostly among the larger networks.
     prefers = epoch_budget(spec) is not None and spec.minimize_also is None
     likely = sorted(costs)[len(costs) // 2 :] if prefers else costs
     trial_seconds = fmean(likely) * expected_epochs(spec)
@@ -128,11 +128,11 @@ def _estimate(
     if spec.pruner != "none" and epoch_budget(spec) is None:
         parts.append("if trials are stopped as early as they usually are")
     if spec.patience is not None:
-        parts.append(f"less where trials stop {spec.patience} epochs after their best")
+        parts.append(f"less if trials stop {spec.patience} epochs after their best")
     return (
-        f"{', '.join(parts)}. An estimate: from a few steps of {len(costs)} of {len(configs)} "
-        f"{'arms' if spec.is_comparison else 'draws'}, {min(costs):.3g} to {max(costs):.3g} s an "
-        "epoch, trained just now beside whatever else this machine does"
+        f"{', '.join(parts)}. An estimate from a few steps of {len(costs)} of {len(configs)} "
+        f"{'arms' if spec.is_comparison else 'draws'}, {min(costs):.3g} to {max(costs):.3g} s per "
+        "epoch, trained just now alongside whatever else this machine is doing"
         f"{'; the slower half counts, since most of the budget goes to large networks' * prefers}."
     )
 
@@ -151,6 +151,6 @@ def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
         if len(found) == MEASURED:
             break
     if not found:
-        problem = f"{DRAWS_AT_MOST} draws from [space] made no network for these images; narrow it"
+        problem = f"none of {DRAWS_AT_MOST} draws from [space] suits these images; narrow it"
         raise SpecError("space", problem)
     return found

@@ -1,7 +1,7 @@
 """One frame of the live view: a study at a glance, in 80 columns or more.
 
-Only the terminal's own foreground, bold, dim, green and red are used: they can be read on dark and
-on light ground. What people typed cannot become markup, since none is parsed here.
+Only the terminal's own foreground, bold, dim, green and red are used: they are readable on dark and
+light backgrounds. User input cannot become markup, because none is parsed here.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from search.store.views import State, StudyView, TrialView
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import gain_in_words, score_at_epoch
 
-OTHER_LINES = 10  # of a frame: all but the rows of its table, and the line of who is ahead
-MOST_REST, LEAST_REST = 5, 2  # rows of trials that have ended or pause
-LEAST_TRIALS = 6  # lines that arms leave to trials
+OTHER_LINES = 10  # of a frame: all except the table's rows and the line of the trial ahead
+MOST_REST, LEAST_REST = 5, 2  # rows of ended or paused trials
+LEAST_TRIALS = 6  # lines that arms leave for trials
 STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
 
 def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
-    """The study as it stands, in at most `height` lines (if that is 14 or more), so many seconds
-    after this command began."""
+    """The study's current state, in at most `height` lines (if that is 14 or more), `elapsed`
+    seconds after this command began."""
     running, rest = view.in_state("running"), ended_or_paused(view)
     room = height - OTHER_LINES - (view.ahead is not None)
     arms = standing_of_arms(view)[: max(0, room - LEAST_TRIALS)]
@@ -57,11 +57,11 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
     parts += [_line((line, "" if rank > 1 else "dim")) for rank, line in enumerate(arms)]
     if running or rest:
         parts += ["", _table([*running[: max(1, room - len(rest))], *rest], view)]
-    return Group(*parts, *_best(view), "")  # the cursor waits on a line of its own, as does ^C
+    return Group(*parts, *_best(view), "")  # a line of its own for the cursor, and for ^C
 
 
 def ended_or_paused(view: StudyView) -> list[TrialView]:
-    """Trials that have ended or pause, the latest first."""
+    """Ended and paused trials, the latest first."""
 
     def since(trial: TrialView) -> float:
         if trial.finished is not None:
@@ -80,7 +80,7 @@ def outcome(trial: TrialView) -> str:
 
 
 def epochs_done(trial: TrialView, view: StudyView) -> str:
-    """Of those that are trained at most: `3/12`; after the partial-epoch validation `0.3/12`."""
+    """Epochs out of the maximum: `3/12`; after the partial-epoch validation `0.3/12`."""
     early = trial.partial_epoch is not None and not trial.curve
     return f"{f'{PARTIAL_EPOCH:.1f}' if early else len(trial.curve)}/{view.spec.epochs}"
 

@@ -1,6 +1,6 @@
 """Progress of a study while it runs: a live view on a terminal, plain lines elsewhere.
 
-It reads the database and nothing else, so it shows the work of all workers, wherever they are.
+It reads only the database, so it shows the work of all workers, wherever they are.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from search.terminal.frame import ended_or_paused, frame, outcome
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import score_at_epoch, score_in_words
 
-LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
+LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is abandoned
 POLLING_SHARE = 0.05  # of the time, at most
 NOTEBOOK_LINES, NOTEBOOK_WIDTH = 20, 110
-# Rich's dim, green and red, to be read on light and on dark ground.
+# Rich's dim, green and red, readable on light and on dark backgrounds.
 ON_ANY_GROUND = {
     "#7f7f7f": "opacity: 0.75",
     "#008000": "color: #238636",
@@ -42,18 +42,18 @@ LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
 
 
 class Progress:
-    """Context manager: shows the study from the beginning of a `with` block to its end.
+    """Context manager: shows the study for as long as a `with` block runs.
 
-    A thread of its own polls the study. Whatever goes wrong in it (a locked database, a closed
-    terminal) is a line in the view at most, and is tried again at the next poll. What others print
-    meanwhile through `sys.stderr` appears above the live view.
+    A separate thread polls the study. Any failure there (a locked database, a closed terminal) is
+    at most a line in the view, and is retried at the next poll. What other code prints meanwhile to
+    `sys.stderr` appears above the live view.
 
     Args:
-        read: the study as it stands; called from the thread.
+        read: returns the study's current state; called from the thread.
         console: where to show it: standard error, see `search.terminal.commands.console`.
-        interval: seconds between two reads; longer where reading takes long, so that it stays a
-            small part of the work.
-        heartbeat: plain lines come at least so often, in seconds.
+        interval: seconds between two reads; longer if reading is slow, so that it stays a small
+            part of the work.
+        heartbeat: maximum seconds between plain lines.
     """
 
     def __init__(
@@ -100,18 +100,18 @@ class Progress:
                 if not self._closed:
                     self._show(view)
             except StudyGoneError:
-                return  # the command ends with it, and says so
-            except Exception as error:  # of any kind: the study must go on without its view
+                return  # the command ends with this error, and reports it
+            except Exception as error:  # of any kind: the study must run on without its view
                 with contextlib.suppress(Exception):
                     if not self._closed:
                         self._show.trouble(one_line(str(error)) or type(error).__name__)
             if over:
                 return
-            over = self._over.wait(max(self._interval, pause))  # and then once more, for the end
+            over = self._over.wait(max(self._interval, pause))  # then once more, for the end
 
 
 def can_be_live(console: Console) -> bool:
-    """Whether the console is a terminal that can move its cursor, and no log of a CI job."""
+    """Whether the console is a terminal that can move its cursor, and not the log of a CI job."""
     is_terminal = console.is_terminal and console.file.isatty()
     return is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
 
@@ -126,14 +126,14 @@ class _LiveView:
             console=console,
             auto_refresh=False,
             vertical_overflow="crop",
-            # Lines printed on the same terminal go above the view; results in a file stay there.
+            # Lines printed to the same terminal go above the view; redirected output is left alone.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=True,
         )
 
     def start(self) -> None:
         self._live.start()
-        # Shown all the time, as after SIGKILL nobody would show it again.
+        # Never hidden, because after SIGKILL nothing would show it again.
         self._console.show_cursor(True)
 
     def stop(self) -> None:
@@ -146,12 +146,12 @@ class _LiveView:
         self._live.update(self._frame, refresh=True)
 
     def trouble(self, what: str) -> None:
-        line = Text(f"no news: {what}", no_wrap=True, overflow="ellipsis")
+        line = Text(f"no update: {what}", no_wrap=True, overflow="ellipsis")
         self._live.update(Group(self._frame, line), refresh=True)
 
 
 def to_html(*parts: RenderableType) -> str:
-    """What rich shows, in a notebook's own colours; all text escaped."""
+    """HTML of what rich shows, in a notebook's own colours; all text escaped."""
     console = Console(file=io.StringIO(), record=True, width=NOTEBOOK_WIDTH, force_jupyter=False)
     console.print(*parts, sep="\n")
     page = console.export_html(inline_styles=True, code_format=IN_PAGE)
@@ -161,7 +161,7 @@ def to_html(*parts: RenderableType) -> str:
 
 
 class _NotebookView:
-    """One output of a cell, which is replaced: the study as it stands, and its best."""
+    """One output of a cell, updated in place: the study's current state and its best trial."""
 
     def start(self) -> None:
         from IPython.display import HTML, display
@@ -176,15 +176,15 @@ class _NotebookView:
         page = to_html(frame(view, height=NOTEBOOK_LINES, elapsed=elapsed))
         self._handle.update(self._html(page))
 
-    def trouble(self, what: str) -> None: ...  # what stands there still holds
+    def trouble(self, what: str) -> None: ...  # the last view stays valid
 
 
 class _PlainLines:
-    """A line for each trial that ends or pauses, and one of totals now and then."""
+    """A line for each trial that ends or pauses, and a line of totals now and then."""
 
     def __init__(self, console: Console, heartbeat: float) -> None:
         self._console, self._heartbeat = console, heartbeat
-        self._known: set[tuple[int, str]] | None = None  # trials, and how they stood
+        self._known: set[tuple[int, str]] | None = None  # trials and their outcomes
         self._printed_at = 0.0
 
     def start(self) -> None: ...
@@ -214,7 +214,7 @@ class _PlainLines:
 
     def trouble(self, what: str) -> None:
         if self._is_due():
-            self._print(f"no news: {what}")
+            self._print(f"no update: {what}")
 
     def _print(self, line: str) -> None:
         self._console.print(Text(f"{clock()} {line}"), soft_wrap=True)

@@ -1,7 +1,6 @@
-"""How a study stands, for `--status`: a few queries, whatever its length.
+"""The state of a study, for `--status`: a few queries, however long the study is.
 
-Loads neither Optuna nor a view of every trial, so that it answers at once. Reads tables, and
-changes nothing.
+Loads neither Optuna nor a view of every trial, so that it answers at once. Only reads tables.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from search.store.views import State
 
 WIDTH = 80
-MOST_FAILURES = 10  # told one by one
+MOST_FAILURES = 10  # listed one by one
 PATIENCE = 5  # seconds, for a database that is locked or silent
 LATEST = """
     SELECT s.study_id, s.study_name FROM studies s JOIN trials t ON t.study_id = s.study_id
@@ -79,8 +78,8 @@ BEST = """
 
 
 def quick_status(url: str, name: str | None = None) -> str | None:
-    """The text, of the study begun last if none is named; None where the database or the study
-    has to be opened to tell what is wrong."""
+    """The text, of the study begun last if none is named; None if the database or the study has to
+    be opened to find out what is wrong."""
     address = read_url(url)
     if address is None or (is_sqlite(address) and not Path(address.database or "").is_file()):
         return None
@@ -95,7 +94,7 @@ def quick_status(url: str, name: str | None = None) -> str | None:
         engine = create_engine(address, poolclass=NullPool, connect_args=arguments)
         with engine.connect() as connection:
             return "\n".join(_lines(connection, mask_password(url), name))
-    except Exception:  # whatever it is, opening the database says it in a line
+    except Exception:  # of any kind: opening the database reports it on one line
         return None
 
 
@@ -139,7 +138,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         yield from wrap(f"Time: {left}.")
     titles: dict[State, str] = {
         "running": "Running",
-        "interrupted": "Interrupted, for the next worker to carry on",
+        "interrupted": "Interrupted, for the next worker to resume",
     }
     for wanted, title in titles.items():
         yield from ["", f"{title}:"] * (counts[wanted] > 0)
@@ -165,15 +164,15 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
 
 
 def stopped_in_words(why: str | None) -> list[str]:
-    """That a study ended before its total, and how to go on."""
+    """That a study ended before its total, and how to resume it."""
     if not why:
         return []
-    more = "The same command without --stop-when-flat goes on, or with more --trials."
+    more = "To resume, run the same command without --stop-when-flat, or with more --trials."
     return wrap(f"Ended early: {printable(str(why))}. {more}")
 
 
 def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:
-    """Why the latest of the trials that failed did; `failed`: (number, reason), by number."""
+    """Why the latest failed trials failed; `failed`: (number, reason), by number."""
     latest = failed[-MOST_FAILURES:]
     few = "" if len(latest) == len(failed) else f", the latest {len(latest)}"
     yield from ["", f"Failed{few}:"] * bool(latest)
@@ -183,7 +182,7 @@ def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:
 
 
 def _state(row: Any) -> State:
-    """That a worker has ended is a guess here; `search.store.claims` knows, but loads Optuna."""
+    """Whether a worker has ended is only a guess; `search.store.claims` knows, but loads Optuna."""
     if row.state != "RUNNING":
         state: State = "failed" if row.state == "FAIL" else row.state.lower()
         return state
@@ -200,7 +199,7 @@ def _state(row: Any) -> State:
 
 def time_left_in_words(left: TimeLeft | None, *, idle: bool = False) -> str:
     """`about 14 min left, give or take 40 %`, `no estimate yet`, `done`; one standard deviation.
-    idle: nobody trains now; the estimate is of one worker."""
+    idle: no worker is training now; the estimate is for one."""
     if left is None:
         return "no estimate yet"
     if left == TimeLeft(0.0, 0.0):
@@ -223,7 +222,7 @@ def next_commands(
 
 
 def wrap(text: str, first: str = "", indent: str = "") -> list[str]:
-    """Lines of at most WIDTH that do not part `50 000`, `± 0.26` or `92.93 %`."""
+    """Lines of at most WIDTH that do not split `50 000`, `± 0.26` or `92.93 %`."""
     whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
     lines = textwrap.wrap(
         whole, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False

@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the first asks to stop at the next safe point, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first asks to stop at the next safe point, the second stops at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
-    """Set the event when so many seconds are over, if they are limited; not after the block."""
+    """Set the event after that many seconds (None: never), unless the block has ended by then."""
     timer = threading.Timer(seconds or 0, event.set)
     timer.daemon = True
     if seconds is not None:
@@ -28,10 +28,10 @@ def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def interrupts_set(event: threading.Event) -> Iterator[None]:
-    """Ctrl-C sets the event as well: a KeyboardInterrupt that falls into a destructor is lost.
+    """Ctrl-C also sets the event, because a KeyboardInterrupt raised in a destructor is lost.
 
-    One is then raised at the end, whatever the event has ended otherwise. Does nothing where Ctrl-C
-    has another meaning.
+    One is then raised when the block ends, however it ends. Does nothing if Ctrl-C has another
+    meaning.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -59,8 +59,8 @@ class StopOnSignal:
 
     Attributes:
         event: set by the first SIGINT or SIGTERM.
-        signal: which one it was; None as long as there was none.
-        on_signal: called then, within the signal handler.
+        signal: which one that was; None before it.
+        on_signal: called then, inside the signal handler.
     """
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ NO_BEST = "No trial has run to its end yet, so there is no best one."
 def score_in_words(trial: TrialView, view: StudyView) -> str:
     """`calibrated loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`.
 
-    At the best epoch, or after a part of the first; with the further metrics that the study names:
+    At the best epoch, or after part of the first; with the other metrics that the study names:
     `..., macro f1 0.9251`.
     """
     row = trial.best or trial.partial_epoch
@@ -44,7 +44,7 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
         return f"no finite {view.spec.value.word}"
     images = view.dataset.validation_count
     if row.epoch == 0:
-        images = math.ceil(images * PARTIAL_EPOCH)  # of them it was scored on
+        images = math.ceil(images * PARTIAL_EPOCH)  # it was scored on these
     accuracy = accuracy_of([row.validation_error], images)
     named = {name: row.metrics[name] for name in view.spec.metrics if name in row.metrics}
     more = "".join(f", {measure_of(name).words} {x:.4f}" for name, x in named.items())
@@ -53,14 +53,14 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
 
 
 def score_at_epoch(trial: TrialView, view: StudyView) -> str:
-    """Its score, and which epoch's that is."""
+    """Its score, and the epoch that reached it."""
     best = trial.best
     where = "" if best is None else f", epoch {best.epoch} of {len(trial.curve)}"
     return f"{score_in_words(trial, view)}{where}"
 
 
 def gain_in_words(view: StudyView) -> str | None:
-    """What the best trial gained over the baseline; None where there is nothing to compare."""
+    """What the best trial gained over the baseline; None if there is nothing to compare."""
     best, baseline = view.best, view.baseline
     if best is None or baseline is None or best.best is None or baseline.best is None:
         return None
@@ -79,7 +79,7 @@ def gain_in_words(view: StudyView) -> str | None:
 
 
 def standing_in_words(view: StudyView) -> str:
-    """The time left, and whether anybody trains."""
+    """The time left, and whether any worker is training."""
     return time_left_in_words(time_left(view), idle=not view.in_state("running"))
 
 
@@ -105,14 +105,14 @@ def status_text(view: StudyView) -> str:
 
 
 def other_point_in_words(view: StudyView) -> str:
-    """How another trial of the Pareto front than the best is finalised."""
+    """How to finalise a trial of the Pareto front other than the best."""
     smaller = pareto_front(view)[:-1]
     other = f", and with --trial {smaller[0].number} the smallest network" if smaller else ""
     return f"finalize takes the lowest {view.spec.value.word}{other}."
 
 
 def fallback_notice(reason: str) -> str:
-    """Prominent, for the start and the end of a study that nobody gave a data set."""
+    """A prominent notice, for the start and the end of a study that was given no data set."""
     rule = "!" * WIDTH
     return "\n".join([rule, *wrap(fallback_words(reason)), rule])
 
@@ -145,12 +145,12 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         yield from ["", *wrap(sentence)]
     yield ""
     yield from wrap(
-        f"{legend(view.dataset.validation_count)} The best of {view.finished} trials, picked on "
-        "the images that it is judged by, looks a little better than it is: finalize scores it on "
-        "the test set, without that bias."
+        f"{legend(view.dataset.validation_count)} The best of {view.finished} trials was picked "
+        "on the images that it is judged by, so it looks a little better than it is: finalize "
+        "scores it on the test set, without that bias."
     )
 
 
 def _entry(name: str, text: str) -> list[str]:
-    """A name and its text, which hangs beside it over as many lines as it needs."""
+    """A name and its text, wrapped with a hanging indent."""
     return wrap(text, f"  {name:<12}", " " * 14)

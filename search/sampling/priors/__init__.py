@@ -1,8 +1,8 @@
-"""What recorded curves of other data sets say about a study that has hardly begun.
+"""What recorded curves of other data sets say about a study that has just begun.
 
-The files beside this one are what `python -m benchmarks.prior --write` learned on the records of
-benchmarks/results/curves: `all.json` on all of them, `without_NAME.json` on those of other data
-sets than NAME.
+`python -m benchmarks.prior --write` learned the files in this folder from the records in
+benchmarks/results/curves: `all.json` from all of them, `without_NAME.json` from those of all data
+sets except NAME.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POLICIES = (
     *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
     "flip-crop-erase",
 )
-PARAMETERS = frozenset({  # which they are of
+PARAMETERS = frozenset({  # that the features are made of
     *("depth", "width", "residual", "learning_rate", "dropout", "label_smoothing"),
     *("weight_decay_kind", "weight_decay", "augmentation", "augmentation_strength"),
 })  # fmt: skip
@@ -36,7 +36,7 @@ FEATURES = (
 
 
 def features(params: Mapping[str, Any]) -> list[float]:
-    """FEATURES, each about 0 in the middle and 1 wide; 0 where they are not searched."""
+    """The values of FEATURES, each centred near 0 and about 1 wide; 0 if it is not searched."""
 
     def part(name: str, value: float) -> float:
         return value if name in params else 0.0
@@ -65,20 +65,20 @@ def features(params: Mapping[str, Any]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What recorded curves of other data sets say; R of their reports, F features.
+    """What recorded curves of other data sets say: R reports along each curve, F features.
 
     The unit of all but `level` is a data set's scale: the standard deviation of the logarithms of
-    the objectives with which its configurations end.
+    its configurations' final objectives.
 
     Attributes:
         scale: mean and standard deviation of the scale's logarithm.
         fractions: of the training, at the reports, (R,).
-        falls: mean fall of the logarithm to the end, (R,).
+        falls: mean fall of the logarithm until the end, (R,).
         level: how the fall depends on the level, (R,).
         promised: how the fall depends on the parameters, (R, F).
         falls_sd, level_sd, promised_sd: how much data sets differ in these, (R,).
         noise: standard deviation of what remains, (R,).
-        starts: how the first level depends on the parameters, (F,), in its own deviations.
+        starts: how the first level depends on the parameters, (F,), in its own standard deviations.
         ends: how the end depends on the parameters, (F,).
     """
 
@@ -95,11 +95,11 @@ class Prior:
     ends: Array
 
     def at(self, fraction: float, column: Array) -> float:
-        """An attribute between its reports."""
+        """An attribute, interpolated between its reports."""
         return float(np.interp(fraction, self.fractions, column))
 
 
-# Without one: all trials fall alike, by how much and how unevenly the study must show.
+# Without a prior: all trials fall alike; the study must show by how much and how unevenly.
 _NONE = Prior(
     scale=np.array([-1.2, 1.0]),
     fractions=np.zeros(1),
@@ -117,9 +117,9 @@ _NONE = Prior(
 
 @cache
 def prior_for(dataset: str) -> Path:
-    """The prior for studies of a data set, which knows no curve of it.
+    """The prior for studies of a data set, learned without any curve of that data set.
 
-    So what such studies of a recorded data set show holds for others, too.
+    What such studies of a recorded data set show therefore holds for other data sets, too.
     """
     known = {file.stem: file for file in FOLDER.glob("*.json")}
     return known.get(f"without_{dataset}", known["all"])
@@ -127,7 +127,7 @@ def prior_for(dataset: str) -> Path:
 
 @cache
 def read_prior(file: Path | None) -> Prior:
-    """What `python -m benchmarks.prior` wrote; None: one that promises nothing."""
+    """The prior that `python -m benchmarks.prior` wrote; None: one that predicts no differences."""
     stored = json.loads(file.read_text()) if file is not None else {}
     if stored.pop("features", None) != list(FEATURES):
         return _NONE
@@ -136,5 +136,5 @@ def read_prior(file: Path | None) -> Prior:
 
 def promise(params: Mapping[str, Any], prior: Path | None) -> float:
     """Where such a configuration ended on other data sets, in standard deviations of all that were
-    tried there: the lower the better. 0 for what the prior does not know."""
+    tried there: lower is better. 0 for what the prior does not know."""
     return float(np.sum(np.array(features(params)) * read_prior(prior).ends))

@@ -63,7 +63,7 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (
             {**third, "warm_start": "new", "space": dropout},
             SpecError,
-            "has no trial that this study could begin with, but 4",
+            "has no trial that this study could start with: 4",
         ),
     ):
         with pytest.raises(kind, match=said):

@@ -102,7 +102,8 @@ def test_a_study_whose_space_does_not_fit_is_refused() -> None:
     with pytest.raises(SpecError) as raised:
         limits.check()
     assert raised.value.key == "max_parameters"
-    assert "100 random draws from [space] none fits: the smallest network has " in str(raised.value)
+    said = "none of 100 random draws from [space] fits: the smallest network has "
+    assert said in str(raised.value)
     assert "and max_parameters is 100; raise the limit" in str(raised.value)
 
 

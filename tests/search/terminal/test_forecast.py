@@ -67,7 +67,7 @@ def test_a_comparison_in_words(task: Task) -> None:
     assert "width = 8, hidden = [120, 84]" in text
     # 2 repeats x 10 epochs x (4 + 8 + 4) s = 320 s
     assert "About 5 min with 1 worker," in text
-    assert "3 of 3 arms, 4 to 8 s an epoch" in text
+    assert "3 of 3 arms, 4 to 8 s per epoch" in text
 
 
 def test_workers_share_the_work_and_what_is_done_is_done(task: Task) -> None:
@@ -92,7 +92,7 @@ def test_a_search_in_words(task: Task) -> None:
     assert re.search(r"About \d+ min with 1 worker, give or take \d+ %\.", text)
     more = said(replace(spec, pruner="halving", patience=2), task)
     assert "if trials are stopped as early as they usually are" in more
-    assert "less where trials stop 2 epochs after their best" in more
+    assert "less if trials stop 2 epochs after their best" in more
 
 
 def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(
@@ -100,7 +100,7 @@ def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(
 ) -> None:
     arms = tuple(Arm(name=str(width), values={"width": width}) for width in range(1, 31))
     many = replace(COMPARISON, arms=arms)
-    assert "8 of 30 arms, 1 to 29 s an epoch" in said(many, task)
+    assert "8 of 30 arms, 1 to 29 s per epoch" in said(many, task)
     monkeypatch.setattr("search.terminal.forecast.epoch_seconds", full)
     assert "No estimate" in said(COMPARISON, task)
 

@@ -132,8 +132,8 @@ def test_failing_reads_are_passed_over(output: Output, capfd: pytest.CaptureFixt
         feed.change(study_view([trial_view(0, [0.4])]))
         assert any(line.startswith("1/50 trials") for line in output.lines())
         feed.change(RuntimeError(""))
-    assert output.lines()[0] == "no news: the database is away"
-    assert len([line for line in output.lines() if "no news" in line]) == 1
+    assert output.lines()[0] == "no update: the database is away"
+    assert len([line for line in output.lines() if "no update" in line]) == 1
     output.file.close()
     with showing(feed, output):  # a console that is gone harms nothing
         feed.pass_time()

@@ -63,7 +63,7 @@ def test_it_says_who_trains_what_and_what_was_found(db: Database) -> None:
     reached = "epoch 1 of 4, calibrated validation loss 0.5000"
     assert f"  trial {held.trial_number}, {reached}, on red:12\n" in (text or "")
     assert f"trial {silent.trial_number}, nothing reported yet, on blue:7" in told
-    interrupted = told.index("Interrupted, for the next worker to carry on:")
+    interrupted = told.index("Interrupted, for the next worker to resume:")
     for lease in (left, dead):
         assert told.index(f"trial {lease.trial_number}, ") > interrupted
     assert f"Failed: trial {failed.trial_number}: out of memory" in told

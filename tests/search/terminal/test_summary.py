@@ -38,7 +38,7 @@ def test_summary_says_what_was_found(small_study: StudyView) -> None:
         "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), epoch 3 of 3, trial 0",
         "gained loss 0.1500 lower and accuracy 5.00 points higher",
         "± (sampling) is one binomial standard error of 10 000 images",
-        "The best of 6 trials, picked on the images that it is judged by",
+        "The best of 6 trials was picked on the images that it is judged by",
         "python -m search.finalize --study fashion",
     ):
         assert said in flat(status_text(small_study))
