@@ -1,7 +1,7 @@
 """Hyperparameter search for image classifiers.
 
-Every module directly in here is a command; what the commands do, the functions of `__all__` do
-from Python. They are loaded when they are first asked for, since torch takes seconds.
+Every module directly in here is a command; the functions in `__all__` do the same from Python.
+They are imported on first use, because torch takes seconds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # OpenMP threads that spin while they wait starve each other as soon as anything else runs on the
-# machine: with a load of 5 on 2 cores, a small CNN trained 10 to 40 times as fast once they sleep
-# instead. libgomp reads this when torch is loaded, so it is set before.
+# machine: with a load of 5 on 2 cores, a small CNN trained 10 to 40 times as fast once they slept
+# instead. libgomp reads this when torch is loaded, so it is set before that.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ def __dir__() -> list[str]:
 def _load(name: str) -> None:
     """Import our own package of that name, whatever else is on the path.
 
-    `python -m` looks first in the folder that it runs in, which may have a `data` of its own.
+    `python -m` searches the current folder first, which may have a `data` of its own.
     """
     file = Path(__file__).parents[1] / name / "__init__.py"
     if (loaded := sys.modules.get(name)) is not None:
         found = Path(loaded.__file__ or name)
         if found != file and not (found.exists() and found.samefile(file)):
             raise ImportError(
-                f"{found} is in the way of cnn-search's package {name}: import search before it"
+                f"{found} shadows cnn-search's package {name}: import search before it"
             )
         return
     spec = spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])

@@ -9,31 +9,31 @@ import search
 from data.errors import did_you_mean
 
 COMMANDS = {
-    "study": ("search.study", "search for a good image classifier, or carry a study on"),
-    "worker": ("search.worker", "lend this process, or another host, to a running study"),
-    "finalize": ("search.finalize", "train the best trial again and score it on the test set"),
-    "leaderboard": ("search.leaderboard", "trials or arms by rank, also as CSV and JSON"),
+    "study": ("search.study", "start or resume a search for a good image classifier"),
+    "worker": ("search.worker", "add a process, here or on another host, to a running study"),
+    "finalize": ("search.finalize", "retrain the best trial and evaluate it on the test set"),
+    "leaderboard": ("search.leaderboard", "rank trials or arms, also as CSV and JSON"),
     "report": ("search.report", "one offline page about a study, and its figures as files"),
     "predict": ("search.predict", "classify your own pictures with a finished network"),
     "export": ("search.export", "ONNX, CSV, JSON, Parquet, TensorBoard, MLflow"),
     "dashboard": ("search.dashboard.__main__", "browse studies in a web browser"),
     "anatomy": ("models.anatomy", "print a network layer by layer: sizes, parameters"),
-    "prepare": ("data.prepare", "fetch a data set and verify it"),
+    "prepare": ("data.prepare", "download a data set and verify it"),
 }
 _LINES = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
 HELP = f"""\
 usage: cnn-search COMMAND [OPTIONS]
 
-Hyperparameter search for image classifiers. Every command carries on where it
+Hyperparameter search for image classifiers. Every command resumes where it
 stopped: Ctrl-C loses nothing.
 
 commands:
 {_LINES}
 
-a first study, and what comes after it:
+a first study, and the next steps:
   cnn-search study --dataset digits --trials 20    # or folder:PATH
-  cnn-search study --status                        # how it stands
-  cnn-search report                                # what it has found
+  cnn-search study --status                        # its progress
+  cnn-search report                                # its results
   cnn-search finalize                              # network and test score
   cnn-search predict drawing.png
 
@@ -46,7 +46,7 @@ def main() -> None:
     """The console script."""
     name, *rest = sys.argv[1:] or [""]
     if name in COMMANDS:
-        # A command sees by this how it was called, see search.terminal.command_line.
+        # Tells the command how it was called, see search.terminal.command_line.
         sys.argv = [f"cnn-search {name}", *rest]
         runpy.run_module(COMMANDS[name][0], run_name="__main__")
     elif name in ("-h", "--help", "help"):

@@ -1,4 +1,4 @@
-"""Hand on what a study found: its tables to other tools, its finished network as an ONNX file."""
+"""Export what a study found: its tables for other tools, its finished network as an ONNX file."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from search.terminal.command_line import hide_passwords
 from search.terminal.commands import Parser, run
 
 FORMATS = {
-    "onnx": "the finished network, which then runs without PyTorch and this project: bytes of an "
-    "image in, probabilities out, compared with PyTorch's",
-    "csv": "trials, epochs and test evaluations, a file each",
+    "onnx": "the finished network, to run without PyTorch and this project: image bytes in, "
+    "probabilities out, compared with PyTorch's",
+    "csv": "trials, epochs and test evaluations, one file each",
     "json": "the same as lists of objects",
-    "parquet": "the same with their types, for pandas, polars, DuckDB",
+    "parquet": "the same with column types, for pandas, polars, DuckDB",
     "tensorboard": "event files, a folder for each trial: curves and hyperparameters",
     "mlflow": "a run for each trial, in FOLDER/mlflow.db or at a tracking URI",
 }
 EXAMPLES = """
-python -m search.export                             # ONNX, the network finished last
-python -m search.export --bundle FOLDER             # wherever it lies
+python -m search.export                             # ONNX, of the network finished last
+python -m search.export --bundle FOLDER             # of the network in that folder
 python -m search.export --format csv --to tables    # the study that was worked on last
 python -m search.export --format tensorboard --study mnist --to tb
 python -m search.export --format mlflow --to http://localhost:5000
@@ -28,15 +28,15 @@ python -m search.export --format mlflow --to http://localhost:5000
 def parser() -> Parser:
     own = Parser(
         description="Write a finished network as model.onnx beside it, or a study's trials, epochs "
-        "and test evaluations for other tools. Reads the database only, also while the study runs; "
-        "written again, it replaces what it wrote before.",
+        "and test evaluations for other tools. Only reads the database, also while the study runs; "
+        "a repeated export replaces the previous one.",
         examples=EXAMPLES,
     )
     own.add_argument("--format", choices=FORMATS, default="onnx", help="see below")
     own.add_argument("--to", metavar="FOLDER", help="where tables go; for mlflow also a URI")
     own.add_network()
     own.add("storage", "runs-dir")
-    own.add_registry("formats (pip install 'cnn-search[export]' has what they need)", FORMATS)
+    own.add_registry("formats (pip install 'cnn-search[export]' adds what they need)", FORMATS)
     return own
 
 

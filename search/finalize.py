@@ -13,7 +13,7 @@ EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
 python -m search.finalize --study fashion_mnist  # another one
 python -m search.finalize --seeds 5              # a tighter error bar
-python -m search.finalize --candidates 3         # choose by fresh seeds first
+python -m search.finalize --candidates 3         # choose with fresh seeds first
 python -m search.finalize --epochs 30            # train longer than the search did
 python -m search.finalize --export onnx          # also a model that needs no PyTorch
 python -m search.finalize --seeds 10 --ray auto  # on the nodes of a Ray cluster
@@ -22,45 +22,44 @@ python -m search.finalize --seeds 10 --ray auto  # on the nodes of a Ray cluster
 
 def parser() -> Parser:
     own = Parser(
-        description="Take the best trial of a study, train it again on the full training set "
-        "(validation images included) with several seeds, and score it on the test set. Writes "
-        "model, figures and a page to runs/<study>/final-N/ for the N-th test evaluation; "
-        "runs/<study>/final leads to the first one, which is the one to trust. Each evaluation is "
-        "recorded in the database.",
+        description="Retrain the best trial of a study on the full training set (validation images "
+        "included) with several seeds, and evaluate it on the test set. Writes model, figures and "
+        "a page to runs/<study>/final-N/ for the N-th test evaluation; runs/<study>/final points "
+        "to the first one, which is the one to trust. Each evaluation is recorded in the database.",
         examples=EXAMPLES,
     )
     own.add("study", "storage", "dataset")
-    own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
+    own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="number of runs")
     which = own.add_mutually_exclusive_group()
     which.add_argument(
-        "--trial", type=trial_number, metavar="N", help="another trial than the best"
+        "--trial", type=trial_number, metavar="N", help="use this trial, not the best one"
     )
-    which.add_argument("--arm", metavar="NAME", help="the best repeat of an arm, of a comparison")
+    which.add_argument("--arm", metavar="NAME", help="the best repeat of this arm of a comparison")
     which.add_argument(
         "--candidates",
         type=positive_int,
         metavar="K",
-        help="first train the K best trials again with fresh seeds, on the study's own split, and "
-        "take the one with the lowest mean: one run may have been lucky. Says how sure that is",
+        help="first retrain the K best trials with fresh seeds, on the study's own split, and take "
+        "the one with the lowest mean: a single run may have been lucky. Says how sure that is",
     )
     own.add_argument(
         "--candidate-seeds",
         type=positive_int,
         default=2,
         metavar="N",
-        help="how many fresh seeds (default: 2); with more, smaller differences show",
+        help="number of fresh seeds (default: 2); more of them show smaller differences",
     )
     own.add_argument(
         "--epochs",
         type=positive_int,
         metavar="E",
-        help="train for E epochs, with the learning-rate schedule scaled to them, to its end, and "
-        "with stronger augmentation where the trial learned its images by heart (default: as many "
-        "as the trial's best value took, with its schedule as it was)",
+        help="train for E epochs, with the whole learning-rate schedule scaled to them, and with "
+        "stronger augmentation if the trial memorised its images (default: as many as the trial "
+        "needed to reach its best value, with its schedule unchanged)",
     )
     own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
     own.add_argument(
-        "--now", action="store_true", help="also if the study has not all of its trials yet"
+        "--now", action="store_true", help="even if the study does not have all of its trials yet"
     )
     own.add("device", "ray", "gpus-per-worker", "data-dir", "runs-dir")
     return own
@@ -78,12 +77,12 @@ def main(argv: list[str] | None = None) -> int:
         try:
             final = finalise(**vars(args), stop=stopping.event, progress=True)
         except StoppedError:
-            print("Stopped, nothing is lost: the same command goes on.", file=sys.stderr)
+            print("Stopped, nothing is lost: the same command resumes.", file=sys.stderr)
             return stopping.exit_code
     print(final_text(final.result))
     print(f"\nWritten to {final.folder}: model.safetensors, report.html and more")
     if final.exported is not None:
-        print(f"Written too: {final.exported}")
+        print(f"Also written: {final.exported}")
     predict = as_called("python -m search.predict --bundle")
     print(f"Next: {predict} {shlex.quote(str(final.folder))} PICTURE_OR_FOLDER")
     return 0

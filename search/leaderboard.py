@@ -6,7 +6,7 @@ import sys
 
 from search.terminal.commands import Parser, positive_int, run
 
-PIPED = 1000  # columns, where nobody's terminal cuts them
+PIPED = 1000  # columns, if no terminal limits them
 EXAMPLES = """
 python -m search.leaderboard                           # the study that was worked on last
 python -m search.leaderboard --study a4_dropout        # a comparison: its arms
@@ -18,8 +18,8 @@ python -m search.leaderboard --csv > trials.csv        # for a spreadsheet
 def parser() -> Parser:
     own = Parser(
         description="Print a study's trials by rank: value, error, epochs, parameters, "
-        "configuration; of a comparison its arms, with means over the seeds and what a test says. "
-        "Reads the database only, also while the study runs.",
+        "configuration; for a comparison its arms, with means over seeds and the verdict of a "
+        "test. Only reads the database, also while the study runs.",
         examples=EXAMPLES,
     )
     own.add("study", "storage")
@@ -28,7 +28,7 @@ def parser() -> Parser:
     )
     how = own.add_mutually_exclusive_group()
     for name in ("csv", "json"):
-        what = f"every column, each searched parameter's too, as {name.upper()}"
+        what = f"all columns, including every searched parameter, as {name.upper()}"
         how.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=what)
     return own
 

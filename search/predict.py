@@ -1,4 +1,4 @@
-"""Classify one's own pictures with a finished network: needs neither data set nor database."""
+"""Classify your own pictures with a finished network; needs neither data set nor database."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from search.final.predict import Predictions
 
 SHEET = "predictions.png"
-MOST_SKIPPED = 10  # files of folders that are told of singly
+MOST_SKIPPED = 10  # files in folders that are reported one by one
 EXAMPLES = """
 python -m search.predict drawing.png                     # the network that was finished last
-python -m search.predict --study mnist photos/ a.jpg     # folders too, with all below them
+python -m search.predict --study mnist photos/ a.jpg     # also folders, with their subfolders
 python -m search.predict --json --top 10 photos/ > predictions.json
 """
 
@@ -25,16 +25,16 @@ python -m search.predict --json --top 10 photos/ > predictions.json
 def parser() -> Parser:
     own = Parser(
         description="Classify your own pictures with a network that python -m search.finalize "
-        "wrote. Any size, grey or colour. Where the training images are figures on a plain ground, "
-        "as in MNIST, a picture is inverted, scaled and centred like them, and that is said.",
+        "wrote. Any size, grey or colour. If the training images are shapes on a plain background, "
+        "as in MNIST, a picture is inverted, scaled and centred like them, and the output says so.",
         examples=EXAMPLES,
     )
     own.add_network()
     own.add("runs-dir")
     own.add_argument(
-        "--top", type=positive_int, default=3, metavar="K", help="how many classes to name"
+        "--top", type=positive_int, default=3, metavar="K", help="number of classes to list"
     )
-    own.add_argument("--json", action="store_true", help="the same for programs")
+    own.add_argument("--json", action="store_true", help="print JSON, for programs")
     own.add_argument(
         "--sheet",
         type=Path,

@@ -1,4 +1,4 @@
-"""Turn a study into tables, figures and statements: an offline page, Markdown, PNG and SVG."""
+"""Turn a study into tables, figures and conclusions: an offline page, Markdown, PNG and SVG."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from search.terminal.commands import Parser, log, run
 EXAMPLES = """
 python -m search.report                       # the study that was worked on last
 python -m search.report --study a4_dropout    # another one
-python -m search.report --formats svg         # figures for a paper in this format only
-python -m search.report --all                 # every study's, and an index page over them
+python -m search.report --formats svg         # figures only in this format, for a paper
+python -m search.report --all                 # of every study, with an index page
 """
 
 
 def parser() -> Parser:
     own = Parser(
-        description="Write what a study found to runs/<study>/: report.html, a page that needs no "
-        "network, report.md, and every figure as a file in figures/. Reads no images, and works "
+        description="Write what a study found to runs/<study>/: report.html, a page that works "
+        "offline, report.md, and every figure as a file in figures/. Reads no images, and works "
         "while the study runs.",
         examples=EXAMPLES,
     )
@@ -30,14 +30,14 @@ def parser() -> Parser:
         nargs="+",
         choices=KINDS,
         default=list(KINDS),
-        help=f"of the figures' files (default: {' '.join(KINDS)})",
+        help=f"formats of the figures' files (default: {' '.join(KINDS)})",
     )
     own.add_argument(
         "--all",
         action="store_true",
-        help="of every study of the database, and runs/index.html, a table of them with links",
+        help="report every study in the database, with a table of them and links: runs/index.html",
     )
-    own.add_registry("figures, where a study has what they show", FIGURES)
+    own.add_registry("figures, if a study has what they show", FIGURES)
     return own
 
 
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.all and args.study is not None:
         raise SpecError("all", f"give --study {args.study} or --all, not both")
-    # Not needed for --help, and with all that draws they take seconds to load.
+    # Not needed for --help, and with the plotting libraries they take seconds to load.
     from search.analysis.comparison import evaluate_journal
     from search.analysis.wording import printable
     from search.pages.report import make_report, write_index, write_report

@@ -1,4 +1,4 @@
-"""Start a study, or carry it on: the same command does both."""
+"""Start a study, or resume it: the same command does both."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from search.terminal.commands import (
 from search.terminal.stopping import StopOnSignal
 from search.training.metrics import METRICS
 
-# What trains is imported where it is needed: to load torch takes longer than all of --status.
+# Training code is imported where it is needed: loading torch takes longer than all of --status.
 if TYPE_CHECKING:
     from search.running.request import Request
 
@@ -47,8 +47,8 @@ COUNTS = {  # options that count something
     "image-size": "side in pixels that your own pictures are resized to (default: chosen from "
     "them)",
     "workers": "processes that train at a time (default: one per core, at most 8; one per GPU; "
-    "with --ray as many as there is room for, at most 8; 1 with --seed, since several race for the "
-    "sampler's draws)",
+    "with --ray as many as there is room for, at most 8; 1 with --seed, because with several their "
+    "timing decides what the sampler proposes)",
 }
 IN_FILE: dict[str, Mapping[str, Any]] = {
     "augmentation": AUGMENTATIONS,
@@ -61,14 +61,14 @@ IN_FILE: dict[str, Mapping[str, Any]] = {
 MIRROR = {"safe": False, "unsafe": True}
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
-python -m search.study --trials 80              # go on with that study, up to 80 trials
-python -m search.study --timeout 30m            # leave after half an hour; repeat to go on
+python -m search.study --trials 80              # continue that study, up to 80 trials
+python -m search.study --timeout 30m            # stop after half an hour; repeat to resume
 python -m search.study --dataset folder:photos  # your own images: photos/train/<class>/*
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
-python -m search.study --continue 17            # take trial 17 to its end, though it was stopped
-python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # one of your own
+python -m search.study --continue 17            # train trial 17, which was stopped, to its end
+python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # your own trial
 python -m search.study --dataset mnist --warm-start fashion_mnist  # begin with its best
-python -m search.study --status                 # how it stands, asked from another terminal
+python -m search.study --status                 # its progress, from another terminal
 python -m search.study --config small           # networks of at most 50 000 parameters
 python -m search.study --list                   # ready-made studies: comparisons and searches
 python -m search.study --config a4_dropout --dry-run     # what it would train, and how long
@@ -79,8 +79,8 @@ python -m search.study --config a4_dropout --repeats 5   # each of its arms with
 def parser() -> Parser:
     default = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
     own = Parser(
-        description="Search for a good image classifier. Starts a study, or carries it on where "
-        "it stopped: Ctrl-C leaves within seconds and loses nothing.",
+        description="Search for a good image classifier. Starts a study, or resumes it where it "
+        "stopped: Ctrl-C stops within seconds and loses nothing.",
         examples=EXAMPLES,
     )
     own.add_argument(
@@ -90,17 +90,17 @@ def parser() -> Parser:
         words = words.format(trials=default.trials, epochs=default.epochs)
         own.add_argument(f"--{name}", type=positive_int, metavar="N", help=words)
     own.add_argument(
-        "--timeout", type=duration, metavar="TIME", help="leave after 90s, 30m or 1h30m"
+        "--timeout", type=duration, metavar="TIME", help="stop after 90s, 30m or 1h30m"
     )
     own.add_argument(
         "--dataset",
         metavar="NAME",
-        help="see below (default: fashion_mnist, or digits where that is unavailable)",
+        help="see below (default: fashion_mnist, or digits if that is unavailable)",
     )
     own.add_argument(
         "--study",
         metavar="NAME",
-        help="its name in the database (default: the file's or the data's)",
+        help="its name in the database (default: that of the file or the data set)",
     )
     own.add("storage")
     own.add_argument(
@@ -111,8 +111,8 @@ def parser() -> Parser:
         type=trial_number,
         default=[],
         metavar="N",
-        help="first take these trials, paused or pruned, to their ends, under their numbers; then "
-        "the study goes on to its total. Each goes on from its checkpoint, or starts over where "
+        help="first train these paused or pruned trials to their ends, under their numbers; then "
+        "the study continues to its total. Each resumes from its checkpoint, or starts over if "
         "none is left",
     )
     own.add_argument(
@@ -121,30 +121,30 @@ def parser() -> Parser:
         default=[],
         metavar="PARAMETERS|FILE",
         help="train a configuration of your own before the sampler's: 'learning_rate=3e-3, "
-        "depth=4', or a .toml file of [[trial]] tables; may be repeated. What it leaves out is "
-        "drawn, and it may leave the study's space. It counts towards --trials, may pause and be "
-        "pruned as any trial, and the same one is not trained twice",
+        "depth=4', or a .toml file of [[trial]] tables; may be repeated. Missing parameters are "
+        "sampled, and values may lie outside the study's space. It counts towards --trials, may "
+        "pause and be pruned like any trial, and the same one is not trained twice",
     )
     own.add_argument(
         "--stop-when-flat",
         type=positive_number,
         metavar="GAIN",
-        help="end the study before --trials when further ones are expected to lower the best loss "
-        "by less than GAIN (0.001, say): the latest third of the trials did not, and no paused one "
-        "promises to. Asked after 20 trials. More --trials, or leaving this out, goes on",
+        help="end the study before --trials if further ones are expected to lower the best loss by "
+        "less than GAIN (0.001, say): the latest third of the trials gained less, and no paused "
+        "one promises more. Checked from 20 trials on. More --trials, or leaving this out, resumes",
     )
     own.add_argument(
         "--mirror",
         choices=MIRROR,
-        help="whether a mirrored picture stays in its class; unsafe: none is flipped (default: "
-        "guessed from the data set, and said)",
+        help="whether a mirrored picture keeps its class; unsafe: none is flipped (default: "
+        "guessed from the data set, and reported)",
     )
     own.add_argument(
         "--warm-start",
         action="append",
         default=[],
         metavar="STUDY",
-        help="begin with the best configurations of an earlier study, also of other images or "
+        help="begin with the best configurations of an earlier study, even with other images or "
         "another space. A name, or URL#NAME for another database; may be repeated",
     )
     own.add("device", "trials-per-device", "ray", "cpus-per-worker", "gpus-per-worker")
@@ -152,10 +152,10 @@ def parser() -> Parser:
         "--seed",
         type=seed,
         metavar="S",
-        help="decides split, draws and initial weights; implies --workers 1 and "
-        "--trials-per-device 1. On a CPU with as many threads and the same versions, the same seed "
-        f"gives the same values to the bit (default: the study file's; {default.seed} in the "
-        "default one)",
+        help="decides split, sampling and initial weights; implies --workers 1 and "
+        "--trials-per-device 1. On a CPU, the same seed with the same number of threads and the "
+        f"same versions gives bit-identical values (default: the study file's; {default.seed} in "
+        "the default one)",
     )
     own.add_argument(
         "--extension",
@@ -168,15 +168,15 @@ def parser() -> Parser:
     own.add("data-dir", "runs-dir", "checkpoints")
     instead = own.add_mutually_exclusive_group()
     instead.add_argument(
-        "--status", action="store_true", help="say how the study stands, and leave"
+        "--status", action="store_true", help="print the study's progress, and exit"
     )
     instead.add_argument(
-        "--list", action="store_true", help="name the ready-made studies, and leave"
+        "--list", action="store_true", help="list the ready-made studies, and exit"
     )
     instead.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would be trained and how long it may take, and leave; takes some seconds",
+        help="print what would be trained and how long it may take, and exit; takes some seconds",
     )
     own.add_registry("--dataset, or dataset in a study file", {**DATASETS, **FORMS})
     own.add_registry("family in a study file, or FILE.py:FUNCTION", FAMILIES)
@@ -190,7 +190,7 @@ def load_extensions(argv: list[str] | None) -> tuple[Extension, ...]:
     """Load the files of --extension, so that the parser knows what they add to registries."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--extension", action="append", default=[])
-    with suppress(argparse.ArgumentError):  # the parser proper will tell of it
+    with suppress(argparse.ArgumentError):  # the real parser will report it
         names = early.parse_known_args(argv)[0].extension
         return tuple(load_extension(name, Path(name)) for name in names)
     return ()
@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
         again = same_command(argv or sys.argv[1:])
         print(
             f"Interrupted, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
-            f"Go on with: {again}",
+            f"Resume with: {again}",
             file=sys.stderr,
         )
     return stopping.exit_code
@@ -281,7 +281,7 @@ def rehearse(request: Request) -> str:
     text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     notes = "".join(f"{printable(note)}\n" for note in plan.notes)
-    return f"{notice}{text}\n\n{notes}Nothing was written. Leave --dry-run out to begin."
+    return f"{notice}{text}\n\n{notes}Nothing was written. Leave out --dry-run to begin."
 
 
 if __name__ == "__main__":

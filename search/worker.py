@@ -1,4 +1,4 @@
-"""Lend this process, or this host, to a running study."""
+"""Add this process, on this or another host, to a running study."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ SEARCH_STORAGE=postgresql://me@host/studies python -m search.worker --study fash
 def parser() -> Parser:
     own = Parser(
         description="Join a study that `python -m search.study` has started, on this or another "
-        "host, and train its trials until it has its total. Come and go at any time: a trial that "
-        "is left behind is carried on by another worker.",
+        "host, and train its trials until it has its total. Workers may come and go at any time: "
+        "a trial that one leaves behind is resumed by another.",
         examples=EXAMPLES,
     )
     own.add("storage", "study", "dataset", "device")
     own.add_argument(
-        "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
+        "--threads", type=positive_int, metavar="T", help="number of threads (default: all cores)"
     )
     own.add("trials-per-device", "data-dir", "runs-dir", "checkpoints")
     own.add_argument(
         "--max-seconds",
         type=positive_number,
         metavar="S",
-        help="leave after S seconds, and lay the trials aside; for batch systems, see "
-        "docs/clusters.md. Exit code: 0 when the study is finished, 75 when this worker should be "
-        "started again, 2 after a mistake",
+        help="stop after S seconds, and release the trials; for batch systems, see "
+        "docs/clusters.md. Exit code: 0 if the study is finished, 75 if this worker should be "
+        "started again, 2 after a user error",
     )
     own.add_argument("--quiet", action="store_true", help="show errors only")
     return own

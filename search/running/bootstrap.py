@@ -1,8 +1,8 @@
-"""Calls a function of this package on the very code of the process that asks for it.
+"""Calls a function of this package, from the same copy of the code as the calling process.
 
-`python -P bootstrap.py MODULE:FUNCTION '[path, command]'`. On standard input comes a pickle of the
-function's arguments; what it returns is the exit code. Whatever else goes by its name, our package
-is the one beside this file: nothing of it may be imported before the path is set. See
+`python -P bootstrap.py MODULE:FUNCTION '[path, command]'` reads a pickle of the function's
+arguments from standard input; the function's return value is the exit code. Our package is always
+the one beside this file, whatever else has its name: import none of it before the path is set. See
 `search.running.pool.ChildProcess`.
 """
 
@@ -18,15 +18,15 @@ from pathlib import Path
 
 
 def stop_with_parent() -> None:
-    """Wait for the end of standard input, which the parent holds open until we are to stop.
+    """Wait for the end of standard input, which the parent holds open until we should stop.
 
-    It is closed also when that process is killed, and on any system; a signal would end a process
-    of Windows at once.
+    It also closes when the parent is killed, and on every system; on Windows, a signal would end
+    the process at once.
     """
     os.read(0, 1)
     if callable(signal.getsignal(signal.SIGTERM)):
         signal.raise_signal(signal.SIGTERM)
-        time.sleep(30)  # to lay its trials aside, where nobody ends it sooner
+        time.sleep(30)  # time to release its trials, unless it is killed sooner
     os._exit(128 + signal.SIGTERM)
 
 
@@ -36,12 +36,12 @@ def main() -> None:
     import_module("search")
     sys.path[:] = path
     module, _, function = sys.argv[1].partition(":")
-    sys.argv[:] = [command]  # by which messages name our commands
+    sys.argv[:] = [command]  # messages name our commands as it does
     from search.terminal.commands import run
 
     called = getattr(import_module(module), function)  # loads its libraries before it is needed
     try:
-        arguments = pickle.load(sys.stdin.buffer)  # by the process that started this one
+        arguments = pickle.load(sys.stdin.buffer)  # from the process that started this one
     except EOFError:
         return  # there is nothing to do after all
     threading.Thread(target=stop_with_parent, daemon=True).start()

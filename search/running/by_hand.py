@@ -1,8 +1,8 @@
-"""What people ask for of single trials: to go on to the end, or to train a given configuration.
+"""Requests for single trials: train one to its end, or train a configuration of the user's.
 
-Both are written in one transaction under the study's lock, so that totals hold: a trial that goes
-on is one that no worker holds and that counts once, a configuration is queued as the baseline is.
-The same request again finds them there.
+Each is written in one transaction under the study's lock, so that totals hold: a continued trial is
+held by no worker and counts once, and a configuration is queued like the baseline. A repeated
+request finds them already there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Values = Mapping[str, ParameterValue]
 def read_queue(
     written: Sequence[Mapping[str, Any]], spec: StudySpec
 ) -> list[dict[str, ParameterValue]]:
-    """Configurations that a person asks for; raises SpecError for wrong names and types."""
+    """Configurations that the user asks for; raises SpecError for wrong names and types."""
     if written and spec.is_comparison:
         arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
         raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
@@ -56,10 +56,10 @@ def check_requests(
     *,
     first: int,
 ) -> None:
-    """Raises SpecError for what `continue_trials` and `enqueue` cannot do, before any writing.
+    """Raises SpecError if `continue_trials` or `enqueue` would, before anything is written.
 
     Args:
-        first: trials that a study begins with that is yet to be made (None).
+        first: number of trials that a new study (`study` is None) begins with.
     """
     if study is None and numbers:
         why = "there is no such study yet; name one with --study and --storage"
@@ -74,9 +74,9 @@ def check_requests(
 
 
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
-    """Have stopped trials taken to their ends; a line for each: from where it goes on.
+    """Have stopped trials trained to their ends; returns a line for each: where it continues.
 
-    They are the first that anybody claims, as those that a worker has abandoned.
+    Like trials that a worker has abandoned, they are claimed before all others.
 
     Raises:
         SpecError: there is no such trial, or it cannot be continued; nothing was written.
@@ -93,8 +93,8 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
                 study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
             if not _is_stopped(row):
                 continue
-            # What the token counts tells a process that has seen the trial end to look again.
-            if row.claim is None:  # of another program
+            # A new token tells processes that have seen the trial end to read it again.
+            if row.claim is None:  # started by another program
                 fresh = {"trial_id": row.trial_id, "worker": "unknown", "claim": "", "token": 2}
                 connection.execute(insert(leases).values(**free, **fresh))
             else:
@@ -106,7 +106,7 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
 
 
 def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> list[str]:
-    """Queue configurations that the study has not been asked for yet; a line for each.
+    """Queue configurations that were not requested before; returns a line for each one given.
 
     Raises:
         SpecError: the study's total has no room for them; nothing was written.
@@ -116,7 +116,7 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
         there = _trials_of(study)
         new = _missing(there, spec, queue)
         lines = [
-            f"trial {it.number} is this configuration already ({it.state.name.lower()})"
+            f"trial {it.number} already has this configuration ({it.state.name.lower()})"
             f"{_in_words(it)}"
             for values in queue
             for it in there
@@ -151,7 +151,7 @@ def _find(
             raise SpecError("continue", f"{name} has no trial {shown(number)}; {there}")
         if found[number].state == TrialState.FAIL:
             only = "only a paused or pruned trial can be continued"
-            other = "--enqueue tries a configuration anew"
+            other = "--enqueue trains a configuration from scratch"
             raise SpecError("continue", f"trial {number} failed, and {only}; {other}")
     counted = sum(row.state in COUNTED for row in found.values())
     if counted > spec.trials:
@@ -166,13 +166,13 @@ def _is_stopped(row: Row[Any]) -> bool:
 
 def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
     if row.state == TrialState.COMPLETE:
-        return "is at its end already"
+        return "is already complete"
     if not _is_stopped(row):
-        return "is under way, and now goes on to its end"
+        return "is under way and will now train to its end"
     rows = epochs_of(study.db, study.study_id, numbers=[row.number])
     if epoch := max((it.epoch for it in rows), default=0):
-        return f"goes on after epoch {epoch} of {spec.epochs}, if its checkpoint is left"
-    return "starts over, as it has no whole epoch yet"
+        return f"continues after epoch {epoch} of {spec.epochs} if its checkpoint still exists"
+    return "starts over because it has no whole epoch yet"
 
 
 def _trials_of(study: StudyHandle) -> list[FrozenTrial]:
@@ -186,21 +186,21 @@ def _is_of(trial: FrozenTrial, values: Values) -> bool:
 def _missing(
     there: Sequence[FrozenTrial], spec: StudySpec, queue: Sequence[Values]
 ) -> list[FrozenTrial]:
-    """Trials to be made, where none is of a configuration; raises SpecError without room."""
+    """New trials for the configurations that have none; raises SpecError if there is no room."""
     new = list[FrozenTrial]()
     for values in queue:
         if not any(_is_of(it, values) for it in (*there, *new)):
             new.append(_queued(spec, values))
     taken = sum(it.state != TrialState.FAIL for it in there)
     if new and taken + len(new) > spec.trials:
-        begun = f"of {spec.trials} trials {taken} have begun or are queued"
+        begun = f"{taken} of {spec.trials} trials have begun or are queued"
         remedy = f"no room for {len(new)} more; give --trials {taken + len(new)}, too"
         raise SpecError("enqueue", f"{begun}, which leaves {remedy}")
     return new
 
 
 def _queued(spec: StudySpec, values: Values) -> FrozenTrial:
-    """A configuration that a person asks for: what it leaves out is drawn."""
+    """The trial for a configuration that the user asks for; what it leaves out is sampled."""
     open_ones, usual = space.searched(spec), space.base_values(spec)
     inside = {n: it for n, it in values.items() if n in open_ones and open_ones[n].contains(it)}
     rest = {n: it for n, it in values.items() if n not in inside}

@@ -23,8 +23,8 @@ from search.store import DEFAULT_STORAGE
 from search.store.views import StudyView, TrialView
 
 FILES = ("trials", "epochs", "results")
-TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: whose, how much
-MOST_RUNS, MOST_METRICS = 50_000, 1_000  # of one request to MLflow
+TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: its trial, its content
+MOST_RUNS, MOST_METRICS = 50_000, 1_000  # per request to MLflow
 ENDS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
@@ -37,21 +37,21 @@ def export_study(
 ) -> str:
     """Write a study's trials, epochs and test evaluations for other tools.
 
-    What `python -m search.export --format` does; also while the study runs. Written again, it
-    replaces what it wrote before.
+    Does what `python -m search.export --format` does, also while the study runs. A repeated export
+    replaces the previous one.
 
     Example:
         >>> export_study("digits", to="tables", format="parquet")
 
     Args:
         study: its name; None for the one that was worked on last.
-        to: a folder, which is made where it is missing; for MLflow also a tracking URI, such as
+        to: a folder, created if it is missing; for MLflow also a tracking URI, such as
             `http://HOST:PORT`.
         format: csv, json, parquet, tensorboard or mlflow.
         storage: URL of the database.
 
     Returns:
-        What was written where, in words.
+        A phrase that says what was written, and where.
 
     Raises:
         SpecError: no such format, its packages are missing, or the folder cannot be written.
@@ -79,7 +79,7 @@ def _in_files(study: Study, to: str, format: str) -> str:
 
 
 def encoded(table: pandas.DataFrame, format: str) -> bytes:
-    """As csv, json or parquet. Whole numbers stay such where some are missing."""
+    """The table as csv, json or parquet. Integers stay integers in columns with missing values."""
     table = table.convert_dtypes()
     if format == "csv":
         return without_formulas(table.to_csv(index=False)).encode()
@@ -92,7 +92,7 @@ def encoded(table: pandas.DataFrame, format: str) -> bytes:
 
 
 def _measured(view: StudyView, trial: TrialView) -> Iterator[tuple[str, float, int, float]]:
-    """(name, value, step, seconds since 1970) of all that is known: epochs, test evaluations."""
+    """Yields (name, value, step, seconds since 1970) for all its epochs and test evaluations."""
     for row in trial.curve:
         values = {"value": row.value, **{name: getattr(row, name) for name in EPOCH}, **row.metrics}
         for name, value in values.items():
@@ -125,7 +125,7 @@ def _tensorboard(view: StudyView, to: str) -> str:
 
 
 def _mlflow(view: StudyView, to: str) -> str:
-    """A run for each trial. One that already tells all that is known of its trial stays."""
+    """Write a run for each trial; runs that are already up to date are kept."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default four minutes
     from mlflow.entities import Metric, Param
@@ -148,7 +148,7 @@ def _mlflow(view: StudyView, to: str) -> str:
                 Metric(name, value, round(1000 * when), step)
                 for name, value, step, when in _measured(view, trial)
             ]
-            whose = f"{trial.number}, begun {trial.started}"  # a study of this name has others
+            whose = f"{trial.number}, begun {trial.started}"  # an older study may have had the name
             told = f"{trial.state}, {len(metrics)} values"
             if (old := known.get(whose)) is not None:
                 if old.data.tags.get(TOLD) == told:

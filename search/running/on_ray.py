@@ -1,7 +1,7 @@
-"""Workers of a study as tasks of Ray, on this machine or on the nodes of a cluster.
+"""Workers of a study as Ray tasks, on this machine or on the nodes of a cluster.
 
-Ray places them and shares out its GPUs. Totals, leases and resuming are the database's, as ever: a
-task runs the loop that a local worker runs. Ray is loaded only where this module is.
+Ray places them and assigns its GPUs. Totals, leases and resuming stay with the database: a task
+runs the same loop as a local worker. Ray is imported only with this module.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from search.store.claims import COUNTED
 from search.store.database import is_transient
 from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, log, one_line
 
-# Before Ray is loaded: nothing goes to its makers, and tasks without a GPU are told so by us.
+# Before Ray is loaded: its makers get no usage statistics; we tell tasks that they have no GPU.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
@@ -42,10 +42,10 @@ Handed = tuple[Mapping[str, Any], Mapping[str, bytes]]
 
 
 def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
-    """What tasks need to work on this study, beside these arguments.
+    """What tasks need to work on this study, including these arguments.
 
-    One object in Ray's store: no log and no dashboard shows what is in it. Arguments of
-    `join_study`, the database's URL and the study's images among them; and a person's own Python
+    It is one object in Ray's store, so that no log and no dashboard shows its content: arguments of
+    `join_study`, among them the database's URL and the study's images; and the user's own Python
     files, by the study's names for them.
     """
     here = {"task": run.task, "runs_dir": run.folder.parent.absolute()}
@@ -53,7 +53,7 @@ def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
 
 
 def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
-    """What a task does. Returns its exit code, and why it could not go on, if so."""
+    """The body of a task. Returns its exit code, and why it could not continue, if so."""
     arguments, files = handed
     try:
         with handed_over(files):
@@ -61,13 +61,13 @@ def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
     except ValueError as error:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        code = START_AGAIN if is_transient(error.__cause__) else BAD_INPUT  # the database is away
+        code = START_AGAIN if is_transient(error.__cause__) else BAD_INPUT  # database unavailable
         return code, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
 
 
 @contextmanager
 def joined(address: str) -> Iterator[None]:
-    """Meanwhile this process is part of that Ray; where it is in one already, of that one."""
+    """Connect this process to that Ray for the block; if it is already in a Ray, keep that one."""
     before = signal.getsignal(signal.SIGTERM)
     with ExitStack() as leaving:
         if not ray.is_initialized():
@@ -77,25 +77,25 @@ def joined(address: str) -> Iterator[None]:
                 if host and port.isdigit():  # Ray itself would try for minutes
                     socket.create_connection((host, int(port)), JOIN_SECONDS).close()
                 ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
-            except Exception as error:  # ConnectionError, RuntimeError, ValueError: as it comes
+            except Exception as error:  # ConnectionError, RuntimeError or ValueError: it varies
                 problem = f"cannot join Ray at {address!r} ({one_line(first_line(error))})"
                 remedy = "start it with ray start --head, or give --ray local"
                 raise SpecError("ray", f"{problem}; {remedy}") from error
             leaving.callback(ray.shutdown)
-        # Ray prints there what becomes of its nodes; standard output is for results.
+        # Ray prints what happens to its nodes to standard output, which is for results.
         leaving.enter_context(redirect_stdout(sys.stderr))
-        with suppress(ValueError):  # another thread's than the main one
-            signal.signal(signal.SIGTERM, before)  # which Ray has taken
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, before)  # Ray has replaced it
         yield
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What a task raised, of Ray's error about it; the error itself where its process was lost."""
+    """What a task raised, from Ray's error about it; the error itself if its process was lost."""
     return getattr(error, "cause", None) or error
 
 
 class RayTask:
-    """A worker that Ray runs somewhere, with what a pool uses of `ChildProcess`."""
+    """A worker that Ray runs somewhere, with the methods of `ChildProcess` that a pool uses."""
 
     def __init__(self, remote: Any, delay: float) -> None:
         self._remote, self._due = remote, time.monotonic() + delay
@@ -122,7 +122,7 @@ class RayTask:
         if code == BAD_INPUT and problem:
             log(problem)
         elif code:
-            log(f"a worker was lost ({self._cause}); its trials go on")
+            log(f"a worker was lost ({self._cause}); its trials will be resumed")
         return int(code)
 
     def cause_of_death(self) -> str:
@@ -130,7 +130,7 @@ class RayTask:
 
 
 class RayPool(WorkerPool):
-    """The workers of a study on Ray; a context manager, which joins the cluster and leaves it."""
+    """The workers of a study on Ray; a context manager that joins and leaves the cluster."""
 
     def __init__(self, request: Request, arguments: Mapping[str, Any]) -> None:
         if request.device != "auto":
@@ -167,7 +167,7 @@ class RayPool(WorkerPool):
             num_cpus=request.cpus_per_worker,
             num_gpus=request.gpus_per_worker,
             max_retries=0,  # watch() starts it again
-            max_calls=1,  # a process each, as a local worker
+            max_calls=1,  # a process each, like a local worker
         )(work)
         return self
 
@@ -188,7 +188,7 @@ class RayPool(WorkerPool):
 
     @staticmethod
     def _stop(children: Iterable[RayTask]) -> None:
-        """Cancelling interrupts a task as Ctrl-C does, and it lays its trials aside."""
+        """Cancelling interrupts a task as Ctrl-C does, so that it releases its trials."""
         if refs := [child.ref for child in children if child.ref is not None]:
             for ref in refs:
                 ray.cancel(ref, force=False)

@@ -1,9 +1,8 @@
-"""Processes on this machine that work for this one: started, listened to, replaced, stopped.
+"""Child processes on this machine: started, listened to, replaced, stopped.
 
-A process is always started afresh. A copy of this one (fork) could use none of a notebook's
-threads, open databases and GPU contexts; multiprocessing's `spawn` and `forkserver` run a person's
-own script once more in each child, and the latter looks for our packages in the present folder
-first.
+Each is a new Python process. A fork of this one could use none of a notebook's threads, open
+databases and GPU contexts; multiprocessing's `spawn` and `forkserver` run the user's own script
+again in each child, and `forkserver` looks for our packages in the current folder first.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).with_name("bootstrap.py")
 MOST_QUOTED = 300  # characters of a last line
-LEAVE_SECONDS = 4.0  # what a process has once it is to stop
-KILLED = -9  # exit code where the system knows SIGKILL
+LEAVE_SECONDS = 4.0  # that a process gets to stop by itself
+KILLED = -9  # exit code on systems that have SIGKILL
 WATCH_SECONDS = 0.2
 MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
 
 
 def default_workers(device: str, gpus: int = 1) -> int:
-    """How many local processes train best: one a GPU, on a CPU one for each core, at most 8.
+    """How many local processes train best: one per GPU; on a CPU one per core, at most 8.
 
-    Two threads that share the layers of a small network gave 1.87 times the speed of one on a
-    quiet machine, and less than one where something else ran too; two processes give 2 times,
-    come what may. Beyond 8 at a time the sampler would draw too many trials without their news.
+    Two threads that share the layers of a small network were 1.87 times as fast as one on a quiet
+    machine, and slower than one if something else ran too; two processes are 2 times as fast in
+    any case. With more than 8, the sampler would propose too many trials without their results.
     """
     if device != "cpu":
         return gpus
@@ -57,12 +56,12 @@ def threads_for(workers: int) -> int:
 class ChildProcess:
     """A Python process that calls a function, with this process's `sys.path` and packages.
 
-    It loads the function's module at once, and calls it when it is sent the arguments. Ctrl-C does
-    not reach it; it is terminated when this process ends, however that comes. What it writes to
-    standard error is written here too.
+    It imports the function's module at once, and calls the function when it gets the arguments.
+    Ctrl-C does not reach it; it is terminated when this process ends, for whatever reason. Its
+    standard error is copied to ours.
 
     Args:
-        function: `package.module:name`; what it returns is the exit code.
+        function: `package.module:name`; its return value is the exit code.
         on_line: called, in a thread, with each line of its standard output.
     """
 
@@ -72,7 +71,7 @@ class ChildProcess:
         given = json.dumps([list(map(str, sys.path)), sys.argv[0]])
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(SCRIPT), function, given],
-            # Ctrl-C is not for it; of the two, Windows knows the latter.
+            # Ctrl-C must not reach it; Windows only knows the second of these.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             stdin=subprocess.PIPE,
@@ -90,18 +89,18 @@ class ChildProcess:
         """Send the function its arguments."""
         assert self.process.stdin is not None
         self._is_called = True
-        with suppress(BrokenPipeError):  # it has died: whoever waits for it sees to that
+        with suppress(BrokenPipeError):  # it has died, which `poll` reports
             self.process.stdin.write(pickle.dumps(arguments))
             self.process.stdin.flush()
 
     def ask_to_stop(self) -> None:
-        """Its function gets a SIGTERM; where it was not called yet, nothing is waited for."""
+        """Send its function a SIGTERM; kill the process at once if that was not called yet."""
         self._close()
         if not self._is_called:
             self.process.kill()
 
     def _close(self) -> None:
-        """The end of its standard input, by which it knows that it is to stop."""
+        """End its standard input, which tells it to stop."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -113,7 +112,7 @@ class ChildProcess:
         self._last_line = text.strip()[:MOST_QUOTED] or self._last_line
 
     def poll(self) -> int | None:
-        """Its exit code, or minus the signal that ended it, once all that it said was heard."""
+        """Its exit code, or minus the signal that ended it, once the rest of its output is read."""
         code = self.process.poll()
         if code is not None:
             for thread in self._threads:
@@ -122,7 +121,7 @@ class ChildProcess:
         return code
 
     def cause_of_death(self) -> str:
-        """`exit code 1: ImportError: ...`; where the system killed it, the likely reason."""
+        """`exit code 1: ImportError: ...`; if the system killed it, the likely reason."""
         code = self.process.returncode
         if code == KILLED:
             return "SIGKILL: is there enough memory?"
@@ -137,7 +136,7 @@ def _listen(stream: IO[bytes], heard: Callable[[bytes], object]) -> None:
 
 
 def stop_all(children: Iterable[ChildProcess]) -> None:
-    """Ask processes to leave, and kill those that have not left in time."""
+    """Ask processes to stop, and kill those that do not stop in time."""
     children = list(children)
     for child in children:
         child.ask_to_stop()
@@ -152,24 +151,24 @@ def stop_all(children: Iterable[ChildProcess]) -> None:
 
 
 class WorkerPool:
-    """The workers of a study on this machine; a context manager, at whose end they are stopped.
+    """The workers of a study on this machine; a context manager that stops them at its end.
 
-    They are started before the study is planned, since both take their time.
+    They are started before the study is planned, because both take time.
 
     Args:
         devices: one for each worker.
-        arguments: of `search.running.worker.join_study` for all of them.
+        arguments: for `search.running.worker.join_study`, the same for all workers.
     """
 
     def __init__(self, devices: list[str], arguments: Mapping[str, Any]) -> None:
         self.devices = devices
         threads = arguments.get("threads", 1)
         each = "a thread" if threads == 1 else f"{threads} threads"
-        self.words = [f"{len(devices)} workers with {each} each"] if devices else []  # for people
+        self.words = [f"{len(devices)} workers with {each} each"] if devices else []  # for the user
         self._arguments = dict(arguments)
         self._running: list[tuple[str, Any]] = []
         self._run: Run | None = None
-        self._reports = self._deaths = 0  # the latter since an epoch was reported
+        self._reports = self._deaths = 0  # deaths since an epoch was last reported
 
     def __enter__(self) -> WorkerPool:
         for device in self.devices:
@@ -180,7 +179,7 @@ class WorkerPool:
         self.stop()
 
     def begin(self, run: Run) -> None:
-        """Set the workers to work on a study."""
+        """Let the workers begin to train a study's trials."""
         self._run = run
         self._arguments["study"] = run.study.name
         for device, child in self._running:
@@ -198,11 +197,11 @@ class WorkerPool:
         return ChildProcess("search.running.worker:work_for_study")
 
     def watch(self) -> bool:
-        """Replace workers that died; whether the study is still to be worked on.
+        """Replace workers that died; returns whether there is still work to do.
 
         Raises:
-            StudyBrokenError: they die before they achieve anything, or one met an error that a
-                person must fix (it has said so on standard error).
+            StudyBrokenError: they keep dying before they finish an epoch, or one met an error that
+                the user must fix (it has said so on standard error).
         """
         for device, child in list(self._running):
             if (code := child.poll()) is not None:
@@ -211,7 +210,7 @@ class WorkerPool:
                 raise StudyBrokenError(
                     "a worker stopped with the error above; fix it, then run the same command again"
                 )
-            if code == 0:  # it has found nothing left to do, and nor will others
+            if code == 0:  # it has found nothing left to do, and neither will others
                 return False
             if code:
                 self._count_death(child)
@@ -224,12 +223,12 @@ class WorkerPool:
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
         if self._deaths >= MAX_DEATHS:
-            died = f"{MAX_DEATHS} workers died and no epoch was finished between"
+            died = f"{MAX_DEATHS} workers died in a row without finishing an epoch"
             cause = child.cause_of_death()
             remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
             raise StudyBrokenError(f"{died}, the last with {cause}{remedy}")
 
     def stop(self) -> None:
-        """Ask every worker to lay its trials aside; kill those that do not leave in time."""
+        """Ask every worker to release its trials; kill those that do not stop in time."""
         self._stop([child for _, child in self._running])
         self._running.clear()

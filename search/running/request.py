@@ -1,4 +1,4 @@
-"""What a person asks for: a study file, options over it, and where to work on the study."""
+"""The user's request: a study file, options that override it, and where to run the study."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "sou
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a person asks for; made by `read_request`.
+    """What the user asks for; made by `read_request`.
 
     Attributes:
         fields: the study file's, as arguments of `StudySpec`.
-        options: fields of `StudySpec` that were given beside the file, in place of its own.
+        options: fields of `StudySpec` given as options, which override the file's.
         file: the study file, for messages and for the study's name.
-        names_file: whether the person named it; a study that exists must then agree with it.
+        names_file: whether the user named it; an existing study must then agree with it.
 
-    The others are arguments of `run_study`. Of `enqueue` there is what `read_configurations` gives.
+    The others are arguments of `run_study`; `enqueue` holds what `read_configurations` returns.
     """
 
     fields: Mapping[str, Any]
@@ -72,7 +72,7 @@ class Request:
         return name
 
     def study_name(self, dataset: str) -> str:
-        """The study's name: if nobody gave one, its file's, and what sets it apart from that."""
+        """The study's name; if none was given, made from its file, its data set and the limit."""
         if self.study is not None:
             return self.study
         name = study_name_for(dataset)
@@ -86,13 +86,13 @@ class Request:
     def spec(
         self, dataset: str, existing: StudyHandle | None = None, place: str | None = None
     ) -> StudySpec:
-        """What to run: of an existing study its own specification, but for the total.
+        """What to run; for an existing study its own specification, except for the total.
 
         Args:
-            place: what the person calls the data set, if an existing study calls it otherwise.
+            place: the user's name for the data set, if an existing study has another one.
 
         Raises:
-            SpecError: values that do not go together, or that the existing study differs in.
+            SpecError: values that cannot be combined, or that differ from the existing study's.
         """
         from search.store.studies import load_spec, resumed_spec
 
@@ -107,11 +107,11 @@ class Request:
             return wanted
         named = {*options, *(self.fields if self.names_file else ())}
         if "trials" not in options and wanted.trials < stored.trials:
-            named.discard("trials")  # what an option has raised, the file does not lower again
+            named.discard("trials")  # the file does not lower a total that an option has raised
         return resumed_spec(existing, wanted, named)
 
     def _fields_on(self, dataset: str) -> dict[str, Any]:
-        """The file's fields; on another data set, without what is true of the file's own alone."""
+        """The file's fields; for another data set, without what only holds for the file's own."""
         if self.fields.get("dataset") is None or self._is_of(dataset):
             return dict(self.fields)
         fields = {name: it for name, it in self.fields.items() if name not in OF_ITS_DATASET}
@@ -125,7 +125,7 @@ class Request:
         return own is not None and canonical_name(own) == canonical_name(dataset)
 
     def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Options that go with these fields; of a comparison, the total follows from `repeats`."""
+        """The options, if they suit these fields; a comparison's total follows from `repeats`."""
         options, arms = dict(self.options), len(fields.get("arms", ()))
         of_other_kind = {
             "trials": f"--trials is for a search, but this study compares {arms} arms; give "
@@ -142,7 +142,7 @@ class Request:
         return options
 
     def with_file(self, error: SpecError) -> ValueError:
-        """The error with the study file that it stems from, if it stems from one."""
+        """The error, naming the study file if it stems from that."""
         of_file, of_options = (
             {*fields, *fields.get("space", ())} for fields in (self.fields, self.options)
         )
@@ -150,7 +150,7 @@ class Request:
         return StudyFileError(f"{self.file}: {error}") if is_of_file else error
 
 
-# Attributes of a Request that are given by their names.
+# Attributes of a Request that callers give by name.
 WHERE = {field.name for field in dataclasses.fields(Request)} - {"fields", "options", "file"}
 
 
@@ -161,19 +161,18 @@ def read_request(
     space: Mapping[str, Any] | None = None,
     extensions: Sequence[Extension] = (),
 ) -> Request:
-    """What a person asks for, with the study file read.
+    """Read the study file and combine it with what the user gave.
 
     Args:
         config: name or path of a study file; None for the default one.
-        given: values of OPTIONS, where they are not None, and of WHERE, by name; others are
-            ignored.
-        space: in place of the file's, written as its [space]; there is no baseline then.
-        extensions: files that the study needs, beside those that its file names.
+        given: values of OPTIONS (None: not given) and of WHERE, by name; others are ignored.
+        space: replaces the file's, in the form of its [space]; there is no baseline then.
+        extensions: files that the study needs, in addition to those that its file names.
 
     Raises:
-        SpecError: a name that no study can have, or an unknown parameter in `space`.
-        DataError: a name that no data set has.
-        StudyFileError: there is no such file, or it is no study file.
+        SpecError: an invalid study name, or an unknown parameter in `space`.
+        DataError: an unknown data set.
+        StudyFileError: there is no such file, or it is not a study file.
     """
     options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
     where = {name: given[name] for name in WHERE if name in given}
@@ -195,14 +194,14 @@ def read_request(
         register_families(families_in(written))
         options |= {"space": read_tables(written)["space"], "baseline": None}
         if config is None:
-            options["title"] = ""  # what the default file says of its own space
+            options["title"] = ""  # the default file's describes its own space
     return Request(
         fields=fields, options=options, file=file, names_file=config is not None, **where
     )
 
 
 def _as_toml(value: Any) -> Any:
-    """With lists for tuples, in the values of tables too."""
+    """The value with lists in place of tuples, also inside tables."""
     if isinstance(value, Mapping):
         return {key: _as_toml(it) for key, it in value.items()}
     return list(map(_as_toml, value)) if isinstance(value, tuple | list) else value

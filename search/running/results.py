@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
 TESTED = ("images", "accuracy", "error", "loss", "std", "loss_std")
 RESULTS = ("trial", "opened_at", "seeds", *TESTED)
-TOP, LINES = 10, 14  # trials that a notebook shows, below so many lines of how they stand
-WORDS = ("state", "arm", "verdict", "configuration")  # columns that are read from the left
+TOP, LINES = 10, 14  # trials that a notebook shows, below so many lines of status
+WORDS = ("state", "arm", "verdict", "configuration")  # left-aligned columns
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
 
 
 class Study(StudyView):
-    """A study as it stood when it was read: what it is, its trials, and every test evaluation.
+    """A study as it was when it was read: its specification, trials and every test evaluation.
 
-    At the end of a notebook's cell it shows how it stands, and its best trials or its arms.
+    At the end of a notebook cell it shows its status, and its best trials or its arms.
     """
 
     @classmethod
@@ -50,7 +50,7 @@ class Study(StudyView):
         return cls(**{field.name: getattr(view, field.name) for field in fields(view)})
 
     def to_pandas(self, table: str = "trials") -> pandas.DataFrame:
-        """One of its tables; what has no value is None or NaN.
+        """One of its tables; missing values are None or NaN.
 
         Example:
             >>> study.to_pandas("epochs").query("trial == 0").validation_loss
@@ -58,26 +58,26 @@ class Study(StudyView):
 
         Args:
             table: `trials`, by number, finished or not. `state`: running, paused (at a rung),
-                interrupted (begun, and held by no worker now), complete, pruned, failed or waiting
-                (not begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison.
-                At the epoch of the lowest `value` (of the study's objective), `best_epoch`:
-                `train_*` and `validation_*`, losses in nats, errors and accuracies in [0, 1].
+                interrupted (begun, but held by no worker), complete, pruned, failed or waiting (not
+                begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison.
+                `train_*` and `validation_*`: at `best_epoch`, that of the lowest `value` (of the
+                study's objective), losses in nats, errors and accuracies in [0, 1].
                 `parameters`: of the network; `epochs`: trained; `learning_rate`: its peak;
                 `seconds`: spent on training and validation; `started`, `finished`: local times of
                 the worker; `reason`: why it failed; `params_<name>`: each searched parameter.
-                `epochs`: the finished ones of each trial, as `search.training.epoch.Epoch` has
-                them, with a column for each of its metrics. `results`: test evaluations, with means
-                over the seeds and standard deviations (`std`, `loss_std`).
-                `leaderboard`: trials, best first, with their `rank`, None if not complete. Of a
-                comparison it has arms: number of `seeds` that trained to the end, `failed` ones,
-                means over the seeds with standard deviations (`_std`), and by the study's objective
-                the mean `difference` from the base, `p` after Holm, and `verdict`.
+                `epochs`: the finished ones of each trial, with the fields of
+                `search.training.epoch.Epoch` and a column for each of its metrics. `results`: test
+                evaluations, with means over the seeds and standard deviations (`std`, `loss_std`).
+                `leaderboard`: trials, best first, with their `rank`, None if not complete. For a
+                comparison it lists arms: number of `seeds` that trained to the end, `failed` ones,
+                means over the seeds with standard deviations (`_std`), and for the study's
+                objective the mean `difference` from the base, `p` after Holm, and `verdict`.
         """
         if table not in TABLES:
             raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")
         import pandas  # half a second
 
-        columns = RESULTS if table == "results" else None  # also before there is any
+        columns = RESULTS if table == "results" else None  # so that they exist without rows, too
         return pandas.DataFrame(TABLES[table](self), columns=columns)
 
     def __repr__(self) -> str:
@@ -88,7 +88,7 @@ class Study(StudyView):
         return to_html(stands, self.standings(TOP))
 
     def standings(self, top: int | None = None) -> Table:
-        """Trials or arms by rank, for rich to print; `top`: at most so many, None: all."""
+        """Trials or arms by rank, for rich to print; at most `top` of them (None: all)."""
         objective, error = self.spec.objective, "validation_error"
         images = self.dataset.validation_count
         if self.spec.is_comparison:
@@ -99,7 +99,7 @@ class Study(StudyView):
             columns = ["rank", "trial", "state", objective, error, "epochs", "parameters"]
             columns.append("configuration")
             meaning = (
-                f"At each trial's epoch of the lowest {self.spec.value.label}; only complete "
+                f"At each trial's epoch with the lowest {self.spec.value.label}; only complete "
                 f"trials have a rank. {legend(images)}"
             )
         columns = list(dict.fromkeys(columns))  # the error may be the objective
@@ -108,7 +108,7 @@ class Study(StudyView):
         table.caption = Text(f"{meaning} {data_in_words(self)}.", "dim", justify="left")
         heads = {objective: self.spec.value.word.split()[-1], error: "error (%)"}
         for name in columns:
-            cut = name == "configuration"  # to what the others leave
+            cut = name == "configuration"  # to the width that the others leave
             table.add_column(
                 heads.get(name, name),
                 justify="left" if name in WORDS else "right",
@@ -124,7 +124,7 @@ class Study(StudyView):
 
 
 def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> Study:
-    """A study as it stands now; reads the database only, also while the study runs.
+    """A study as it is now; only reads the database, also while the study runs.
 
     Example:
         >>> study = load_study("digits")
@@ -139,7 +139,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
         Specification, data set, trials with their epochs, and every test evaluation.
 
     Raises:
-        SpecError: a name that no study can have.
+        SpecError: an invalid study name.
         StorageError: no such database or study.
     """
     if study is not None:
@@ -149,7 +149,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
 
 
 def _trials_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each trial, in the order of their numbers; all have the same keys."""
+    """A row for each trial, by number; all have the same keys."""
     searched = list(dict.fromkeys(name for trial in view.trials for name in trial.params))
     return [
         {
@@ -186,7 +186,7 @@ def _epochs_table(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _results_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each test evaluation; None where it did not end, or the trial is no more."""
+    """A row for each test evaluation; None if it did not end, or the trial no longer exists."""
     return [
         {
             "trial": result.trial_number if result.is_ours else None,
@@ -249,7 +249,7 @@ def _whose(trial: TrialView) -> dict[str, Any]:
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:
-    """The figures of the study's report, by the names of their files, in its order.
+    """The figures of the study's report by file name, in the report's order.
 
     Example:
         >>> shown = study_figures(load_study("digits"))
@@ -259,7 +259,7 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         view: from `load_study` or `run_study`.
 
     Returns:
-        Plotly figures, the caller's to change: those of `search.figures.FIGURES` that apply to
+        Plotly figures, which the caller may change: those of `search.figures.FIGURES` that apply to
         such a study. One that has nothing to show yet says so.
     """
     return draw_all(FIGURES, view)

@@ -1,4 +1,4 @@
-"""From what a person asks for to one process's part in a study: first all checks, then writing."""
+"""From the user's request to one process's part in a study: first all checks, then writing."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Run:
 
     Attributes:
         folder: the study's own, where its checkpoints are kept, if not `elsewhere`.
-        stop: set it to leave at the next training step; the running trials are laid aside.
-        check: raises StudyGoneError where the folder was taken away; asked before each checkpoint.
+        stop: set it to stop at the next training step; the running trials are released.
+        check: raises StudyGoneError if the folder was removed; called before each checkpoint.
         on_change: called after each trial that ended.
-        trials_at_a_time: trained in turn; None: as `search.running.worker.Slots` finds best.
+        trials_at_a_time: trained in turn; None: `search.running.worker.Slots` decides.
         train: trains one configuration; tests put made-up curves in its place.
     """
 
@@ -82,9 +82,9 @@ def begin_run(
     checkpoints: str | None,
     trials_per_device: int | None,
 ) -> Run:
-    """Take part in a study: store what is known of its data, claim its folder.
+    """Join a study: store what is known about its data, claim its folder.
 
-    Raises DataError where the study was made with other data.
+    Raises DataError if the study was made with other data.
     """
     keep_data(study, task)
     folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
@@ -105,13 +105,13 @@ def begin_run(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, with everything checked that a person can get wrong, and nothing written.
+    """What will be done: everything that the user can get wrong is checked, nothing is written.
 
     Attributes:
         substitute: why the data set is only a substitute, if it is one.
-        notes: sentences on the data, on limits of the study, and on its warm start.
-        db, existing: the database and the study in it, where they are there already.
-        queue: configurations that the person asks for.
+        notes: sentences about the data, the study's limits and its warm start.
+        db, existing: the database and the study in it, if they exist already.
+        queue: configurations that the user asks for.
         earlier: studies that it starts from.
     """
 
@@ -127,7 +127,7 @@ class Plan:
     earlier: tuple[Earlier, ...]
 
     def begin(self, stop: threading.Event) -> Run:
-        """Make the study, or take it up again; from here on it is in the database."""
+        """Create or resume the study; from here on it is in the database."""
         request, spec, task = self.request, self.spec, self.task
         db = self.db or open_database(request.storage)
         db.leaving = stop
@@ -160,11 +160,11 @@ class Plan:
 
 
 def make_plan(request: Request, device: torch.device) -> Plan:
-    """The plan for a new study, or for going on with one that there is.
+    """The plan for a new study, or for resuming an existing one.
 
     Raises:
-        SpecError, StudyFileError: the study cannot be, or differs from the one that exists.
-        DataError: its images cannot be had.
+        SpecError, StudyFileError: the study is invalid, or differs from the existing one.
+        DataError: its images are unavailable.
         StorageError: the database or the folder cannot be used.
     """
     with ExitStack() as undo:
@@ -180,7 +180,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                 named = None if request.dataset is None else dataset
                 place = find_place(existing, named, request.data_dir)
                 if is_folder(place):
-                    dataset = studies.load_spec(existing).dataset  # the same, as the study calls it
+                    dataset = studies.load_spec(existing).dataset  # the study's name for it
             spec = request.spec(dataset, existing, place)
             task = load_study_task(spec, request.data_dir, device, place=place)
             limits = limits_of(spec, task.image_shape, task.classes)
@@ -210,17 +210,17 @@ def make_plan(request: Request, device: torch.device) -> Plan:
 
 
 def _check_rules(request: Request, spec: StudySpec) -> None:
-    """Whether sampler, pruner and end of the study are known, and go together."""
+    """Check that sampler, pruner and stopping rule exist, and can be combined."""
     if request.stop_when_flat is not None and (spec.is_comparison or spec.minimize_also):
-        what = "compares arms" if spec.is_comparison else "looks for a Pareto front"
-        problem = f"stop_when_flat is for a search of one best, but this study {what}"
+        what = "compares arms" if spec.is_comparison else "searches for a Pareto front"
+        problem = f"stop_when_flat is for a search for one best trial, but this study {what}"
         raise SpecError("stop_when_flat", problem)
     find_sampler(spec.sampler)
     stops = find_pruner(spec.pruner)
     if spec.minimize_also and stops.choose is None and spec.pruner != "none":
         what = f"minimize_also and pruner {spec.pruner!r}, which stops small networks"
         other = 'write pruner = "promotion" or "none"'
-        raise SpecError("minimize_also", f"{what}, do not go together; {other}")
+        raise SpecError("minimize_also", f"{what}, cannot be combined; {other}")
 
 
 def _earlier(
@@ -230,7 +230,7 @@ def _earlier(
     existing: StudyHandle | None,
     limits: Limits | None,
 ) -> tuple[Earlier, ...]:
-    """What the study starts from: kept with it if it exists, whatever became of the sources."""
+    """What the study starts from; an existing one kept it, whatever became of the sources."""
     if existing is None:
         return read_earlier(request.warm_start, spec, request.storage, db, limits)
     kept = load_earlier(existing, existing.attributes)
@@ -239,7 +239,7 @@ def _earlier(
         if not any(source in (named, f"{named}#{source.rpartition('#')[2]}") for source in has):
             made = f"a warm start from {', '.join(sorted(has))}" if has else "no warm start"
             differs = f"was made with {made}, but got --warm-start {named}"
-            remedy = "give another --study NAME, or leave it out to carry on"
+            remedy = "give another --study NAME, or leave it out to resume"
             raise SpecError("warm_start", f"study {existing.name!r} {differs}; {remedy}")
     return kept
 

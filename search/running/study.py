@@ -1,4 +1,4 @@
-"""A study, started or carried on: by its command, and from Python."""
+"""Start or resume a study, from the command line and from Python."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from search.running.results import Study
 
 Configuration = str | Mapping[str, Any]
-CHECK_SECONDS = 1.0  # between looks whether the study is still there
+CHECK_SECONDS = 1.0  # between checks that the study still exists
 
 
 def run_study(
@@ -75,14 +75,14 @@ def run_study(
     stop: threading.Event | None = None,
     progress: bool = True,
 ) -> Study:
-    """Start a study, or carry it on where it stopped: the same call does both.
+    """Start a study, or resume it where it stopped: the same call does both.
 
-    What `python -m search.study` does; each argument is its option of that name, and None means
-    what leaving it out means. Returns when the study has its total.
+    Does what `python -m search.study` does; each argument is the option of that name, and None is
+    the same as leaving the option out. Returns when the study has its total.
 
     An interrupt (Ctrl-C, a notebook's stop button) raises KeyboardInterrupt within seconds, after
-    the running trials were laid aside: at most the current epochs are lost, `load_study` gives what
-    is there, and the same call goes on.
+    the running trials were released: at most the current epochs are lost, `load_study` returns what
+    there is, and the same call resumes.
 
     Example:
         >>> study = run_study(dataset="digits", trials=20, seed=0)
@@ -90,42 +90,42 @@ def run_study(
 
     Args:
         config: a study file (TOML), or a ready-made study's name; None for the default search.
-        seed: in [0, 2**32): decides split, draws and initial weights; one worker by default.
-        space: in place of the file's, as in its [space]: one value is fixed, a list is a choice,
-            a dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
-        continue_trials: numbers of paused or pruned trials to take to their ends first.
+        seed: in [0, 2**32): decides split, sampling and initial weights; one worker by default.
+        space: replaces the file's [space], in its form: one value is fixed, a list is a choice, a
+            dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
+        continue_trials: numbers of paused or pruned trials to train to their ends first.
         enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
             `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
-        warm_start: earlier studies with whose best configurations a new one begins: names in this
+        warm_start: earlier studies whose best configurations a new one begins with: names in this
             database, or `URL#NAME`.
         stop_when_flat: end the study when further trials are expected to lower its objective by
             less than this.
         device: auto, cpu, cuda or cuda:N.
         ray: train on the nodes of this Ray cluster: `local`, `auto`, `HOST:PORT` or `ray://...`;
-            a Ray that runs in this process already is used as it is.
+            if this process is already connected to a Ray, that one is used.
         cpus_per_worker, gpus_per_worker: a worker's share of a node there; fractions are allowed.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
-        checkpoints: a folder or URL that every machine reaches (`s3://BUCKET/FOLDER`), for those of
-            running trials.
-        mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
+        checkpoints: a folder or URL that every machine reaches (`s3://BUCKET/FOLDER`), for the
+            checkpoints of running trials.
+        mirror_changes_class: a mirrored picture may belong to another class, so none is flipped;
             None: guessed from the data set.
         extensions: Python files of your own that add data sets, network families and more.
-        timeout: seconds after which to leave; the same call goes on.
-        stop: set it from another thread to leave within seconds.
+        timeout: seconds after which to stop; the same call resumes.
+        stop: set it from another thread to stop within seconds.
         progress: show it on standard error.
 
     Returns:
-        The study as it stands then; see `load_study`, `to_pandas` and `study_figures`.
+        The study as it is then; see `load_study`, `to_pandas` and `study_figures`.
 
     Raises:
-        SpecError, StudyFileError: the study cannot be, or differs from the one of that name.
-        DataError: its images cannot be had.
+        SpecError, StudyFileError: the study is invalid, or differs from the one of that name.
+        DataError: its images are unavailable.
         DeviceError, StorageError: the device or the database cannot be used.
         StudyBrokenError: trial after trial fails.
         CheckpointUnwritableError: a finished epoch could not be saved.
 
     Warns:
-        UserWarning: Fashion-MNIST is unavailable and no data set was named: digits stands in.
+        UserWarning: Fashion-MNIST is unavailable and no data set was named: digits is used.
     """
     given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
     check_count("trials_per_device", trials_per_device)
@@ -153,25 +153,25 @@ def run_study(
         found = search_study(
             request, stop=stop, timeout=timeout, progress=progress, on_substitute=warn
         )
-    from search.running.results import Study  # with all that draws
+    from search.running.results import Study  # with the plotting libraries
 
     return Study.of(found)
 
 
 def choose_devices(request: Request) -> list[torch.device]:
-    """The device of each process that is to train; the first one's is where images are checked."""
+    """The device of each training process; images are checked on the first one's."""
     check_count("workers", request.workers)
     chosen = choose_device(request.device)
     devices = [chosen]
     if request.device in ("auto", "cuda") and chosen.type == "cuda":
         devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
-    # Several workers would race for the sampler's draws, which a seed decides.
+    # With several workers, their timing would decide what the sampler proposes, not the seed alone.
     default = 1 if "seed" in request.options else default_workers(chosen.type, len(devices))
     return list(islice(cycle(devices), request.workers or default))
 
 
 def what_a_seed_costs(request: Request, device: torch.device) -> list[str]:
-    """That trials are trained one at a time, and what changes it, where more would be usual."""
+    """A note that trials train one at a time, and how to change it, if more would be usual."""
     flag, given, usual = "trials-per-device", request.trials_per_device, TRIALS_PER_GPU
     if device.type == "cpu":
         flag, given, usual = "workers", request.workers or 1, default_workers("cpu")
@@ -190,14 +190,14 @@ def search_study(
     progress: bool = True,
     on_substitute: Callable[[str], None] = lambda _: None,
 ) -> StudyView:
-    """Make a study or take it up again, and train until its total, the time limit or `stop`.
+    """Create or resume a study, and train until its total, the time limit or `stop`.
 
-    An exception, KeyboardInterrupt too, lays the running trials aside and stops the workers.
+    Any exception, including KeyboardInterrupt, releases the running trials and stops the workers.
 
     Args:
         timeout: seconds; None: no limit.
         progress: show it on standard error.
-        on_substitute: told, before anything is written, why digits stand in for the usual data set.
+        on_substitute: called before any writing, with the reason why digits is used instead.
 
     Raises:
         ValueError: see `make_plan` and `train_trials`.
@@ -226,11 +226,11 @@ def search_study(
 
 
 def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
-    """The workers, and where images are checked; on a single device this process trains itself."""
+    """The workers, and where images are checked; without workers, this process trains."""
     same = ("storage", "data_dir", "runs_dir", "checkpoints", "trials_per_device")
     arguments = {name: getattr(request, name) for name in same}
     if request.ray is not None:
-        from search.running.on_ray import RayPool  # Ray need not be there otherwise
+        from search.running.on_ray import RayPool  # otherwise Ray need not be installed
 
         return RayPool(request, arguments), torch.device("cpu")
     devices = choose_devices(request)
@@ -242,7 +242,7 @@ def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
 def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool) -> None:
     if pool.devices:
         pool.begin(run)
-    # Its libraries take half a second to load, in which the workers are busy already.
+    # Its libraries take half a second to load, while the workers are already busy.
     from search.dashboard.content import ContentWriter
 
     content = ContentWriter(run.study)
@@ -255,14 +255,14 @@ def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool)
             else:
                 train_trials(dataclasses.replace(run, on_change=content.write_if_due))
     except BaseException:
-        run.stop.set()  # so that nothing else is waited for
+        run.stop.set()  # so that nothing waits any longer
         raise
     finally:
         content.write()
 
 
 def _oversee(run: Run, pool: WorkerPool, write_content: Callable[[], None]) -> None:
-    """Keep the workers at work until the study has its total, or until it is to stop."""
+    """Keep the workers running until the study has its total, or should stop."""
     checked = time.monotonic()
     try:
         while not run.stop.is_set() and pool.watch():

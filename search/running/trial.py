@@ -1,4 +1,4 @@
-"""One trial: trained from where it stands, an epoch at a time, until it is complete or stopped."""
+"""One trial: trained from where it stopped, epoch by epoch, until it is complete or stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from search.training.epoch import Epoch, derived_seed
 from search.training.files import Remote, latest_checkpoint, save_checkpoint
 
 MAX_FAILURES_IN_A_ROW = 5
-# For a failed trial with the reason; RUNNING: it is laid aside.
+# For a failed trial with the reason; RUNNING: it is paused.
 Ending = tuple[TrialState, str | None]
 
 
@@ -39,12 +39,12 @@ class DivergedError(Exception):
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:
-    """A function of the study's seed and the trial's number alone."""
+    """Depends only on the study's seed and the trial's number."""
     return derived_seed(study_seed, "trial", trial_number)
 
 
 def checkpoint_path(folder: Path | Remote, trial_number: int) -> Path | Remote:
-    """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too."""
+    """Where a trial's checkpoint is. SQLite accepts any text as a number, even `../../x`."""
     if not isinstance(trial_number, int) or trial_number < 0:
         raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
     return folder / f"trial-{trial_number}.pt"
@@ -59,8 +59,8 @@ class TrialCheckpoint:
         content = run.task.content
         self._run, self._trial_id = run, lease.trial_id
         self._path = checkpoint_path(run.checkpoints, lease.trial_number)
-        # What the file must agree with, as it may stem from a study since deleted. The order of the
-        # images is part of it: on it depends which of them are for validation.
+        # The file must match this, because it may stem from a study since deleted. The order of the
+        # images is part of it: it decides which of them are for validation.
         self._identity = {
             "trial": lease.trial_id,
             "started": str(started),
@@ -69,23 +69,23 @@ class TrialCheckpoint:
         }
 
     def load(self) -> dict[str, Any] | None:
-        """See `train`; None to begin anew."""
+        """See `train`; None to start from scratch."""
         saved = latest_checkpoint(self._path, self._identity)
         if saved is None:
             return None
         state: dict[str, Any] = saved["training"]
         reported = epochs_of_trial(self._run.db, self._trial_id)
-        # Ahead of them if a power cut undid reports (see `transaction`): they are to be made again.
+        # Ahead of them if a power cut undid reports (see `transaction`): they must be made again.
         is_ahead = state["epoch"] > max((row.epoch for row in reported), default=0)
         return None if is_ahead else state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was there; an error says that it cannot be, or that the folder is gone."""
+        """Replace the previous one; an error says that this failed, or that the folder is gone."""
         self._run.check()
         try:
             save_checkpoint(self._path, {"identity": self._identity, "training": state})
         except OSError as error:
-            self._run.check()  # the folder may have been taken away at this very moment
+            self._run.check()  # the folder may have been removed at this very moment
             problem = f"cannot write {self._path} ({error.strerror})"
             remedy = "nothing is lost: make room, then run the same command again"
             raise CheckpointUnwritableError(f"{problem}; {remedy}") from error
@@ -98,15 +98,15 @@ def train_trial(
     pictures: TrialPictures,
     chooser: Chooser | None = None,
 ) -> Generator[None, None, Ending]:
-    """Train a trial, a slice for each `next()`; the generator's value is how it ended.
+    """Train a trial, a slice for each `next()`; the generator returns how it ended.
 
     Args:
-        chooser: lays the trial aside where it is not worth its next epochs now.
+        chooser: pauses the trial if it is not worth its next epochs now.
 
     Raises:
         StoppedError: the run was asked to stop.
         LostLeaseError: another worker took the trial over.
-        StudyGoneError, StorageError, CheckpointUnwritableError: the study cannot go on.
+        StudyGoneError, StorageError, CheckpointUnwritableError: the study cannot continue.
         Exception: anything else is the configuration's own fault.
     """
     if lease.exhausted:
@@ -116,7 +116,7 @@ def train_trial(
 
     def begin(trial: Trial) -> tuple[TrialConfig, datetime | None]:
         config = suggest(trial, spec)
-        with suppress(ArchitectureError):  # training it says why
+        with suppress(ArchitectureError):  # training it will raise the error
             found = sizes(config.architecture, task.image_shape, task.classes)
             for name, size in found.items():
                 trial.set_user_attr(name, size)
@@ -124,10 +124,10 @@ def train_trial(
 
     config, started = sample(run.study, lease, begin)
     share, words = share_of_limits(config.architecture, spec, task.image_shape, task.classes)
-    if share > 1:  # others than our sampler have queued it
+    if share > 1:  # something other than our sampler has queued it
         return TrialState.FAIL, f"too large: it {words}"
-    # Of what earlier holders reported they were told whether to go on; but one that vanished may
-    # have died before it asked.
+    # Earlier holders already decided about the epochs they reported, but one that vanished may have
+    # died before deciding.
     reported = epochs_of_trial(db, lease.trial_id) if chooser else []
     decided = max((row.epoch for row in reported), default=-1) - (lease.attempt > 1)
 
@@ -168,7 +168,7 @@ def train_trial(
 
 
 def raise_if_diverged(epoch: Epoch) -> None:
-    """Raises DivergedError where a loss is no number any more, or infinite."""
+    """Raises DivergedError if a loss is NaN or infinite."""
     for name in ("train_loss", "validation_loss"):
         value = getattr(epoch, name)
         if not math.isfinite(value):
@@ -176,14 +176,14 @@ def raise_if_diverged(epoch: Epoch) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """CUDA's libraries and the CPU's allocator say so in words only."""
+    """CUDA's libraries and the CPU's allocator say so only in the message."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
     )
 
 
 def describe(error: Exception) -> str:
-    """One line for people: the reason that a failed trial shows."""
+    """One line for the user: the reason that a failed trial shows."""
     text = first_line(error)
     if is_out_of_memory(error):
         return f"out of memory: {text}" if text else "out of memory"
@@ -191,9 +191,9 @@ def describe(error: Exception) -> str:
 
 
 def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> None:
-    """Tell Optuna of a trial's end, with what its dashboard shows of it, and give the lease up.
+    """Mark a trial as ended in Optuna, with attributes for its dashboard, and give up the lease.
 
-    One that is laid aside (RUNNING) only gets the latter. For errors see `finish`.
+    A paused one (RUNNING) is not marked as ended. For errors see `finish`.
     """
     rows = epochs_of_trial(run.db, lease.trial_id, run.spec.objective)
     attributes: dict[str, Any] = {
@@ -214,7 +214,7 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
 
 
 def give_up_if_broken(run: Run) -> None:
-    """Raises StudyBrokenError where the last trials to end have all failed."""
+    """Raises StudyBrokenError if the last trials to end have all failed."""
     ended = (
         select(trials.c.trial_id, trials.c.number, trials.c.state)
         .where(trials.c.study_id == run.study.study_id, trials.c.datetime_complete.is_not(None))

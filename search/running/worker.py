@@ -1,6 +1,6 @@
 """A worker: it joins a study, claims trials, advances them in turn, and ends them.
 
-Optuna decides (sampler, pruner, storage), the loop drives: only so can a trial be carried on by
+Optuna decides (sampler, pruner, storage), but this loop drives: only then can a trial be resumed by
 another process, be counted exactly, and outlive its worker. See `search.store.claims`.
 """
 
@@ -58,10 +58,10 @@ from search.training.files import delete_checkpoint
 from search.training.task import Task, load_study_task
 from search.training.weights import check_training
 
-WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
-# Side by side, small networks fill a GPU better; but the more begin at a time, the less each knows.
+WAIT_SECONDS = 0.5  # between checks for work while others train the last trials
+# Several small networks use a GPU better, but the more start at once, the less informed each is.
 TRIALS_PER_GPU = 4
-COMPARED_PER_GPU = 16  # trials of a comparison, which need no news of each other
+COMPARED_PER_GPU = 16  # trials of a comparison, which need no results of each other
 
 
 @optuna_warnings_only()
@@ -80,19 +80,19 @@ def join_study(
     quiet: bool = False,
     task: Task | None = None,
 ) -> int:
-    """What `python -m search.worker` does; arguments are its options.
+    """Does what `python -m search.worker` does; the arguments are its options.
 
     Returns:
         The exit code: 0 when the study has its total.
 
     Args:
-        task: the study's, in place of what `data_dir` holds.
+        task: the study's, used instead of loading it from `data_dir`.
     """
     chosen = choose_device(device)
     check_count("threads", threads)
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
-        # A team of Ray starts a lost task again by itself.
+        # A Ray pool restarts lost tasks by itself, so they need not be patient.
         db = open_database(storage, must_exist=True, patient=quiet and task is None)
         db.leaving = stopping.event
         found = require_study(db, study)
@@ -102,7 +102,7 @@ def join_study(
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
             task = task.to(chosen)
-            # Whoever made the study has checked it; whoever can write to the database may have not.
+            # The study's creator checked it; others who can write to the database may not have.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
             run = begin_run(
@@ -129,7 +129,7 @@ def _train_shown(run: Run) -> None:
     read = run.study.told_if_gone()(partial(view_study, run.study))
     with Progress(read, console=console()):
         train_trials(run)
-    # Workers that a study command starts are spared the libraries for pictures.
+    # Imported here so that the workers of a study command need not load plotting libraries.
     from search.dashboard.content import ContentWriter
 
     ContentWriter(run.study).write()
@@ -137,24 +137,24 @@ def _train_shown(run: Run) -> None:
 
 
 def work_for_study(arguments: Mapping[str, Any]) -> int:
-    """What a worker that `search.running.pool` has started does; see `join_study`."""
+    """The body of a worker started by `search.running.pool`; see `join_study`."""
     try:
         return join_study(**arguments, quiet=True)
     except StudyGoneError:
-        return BAD_INPUT  # the process that has started this one says it for all
+        return BAD_INPUT  # the process that started this one reports it for all
 
 
 def train_trials(run: Run) -> None:
-    """Train trials until the study has its total, or `stop` is set; lay aside what is left then.
+    """Train trials until the study has its total, or `stop` is set; then release what is left.
 
     Raises:
         StudyBrokenError: several trials in a row failed without one success.
         StorageError: the database was unavailable for longer than we wait.
         CheckpointUnwritableError: a finished epoch could not be saved.
-        StudyGoneError: the study was deleted, or its database or folder taken away.
+        StudyGoneError: the study was deleted, or its database or folder removed.
     """
     spec, task, contenders = run.spec, run.task, Contenders(run.study, run.spec)
-    run.study.study.sampler = StudySampler(  # Optuna stores none with a study
+    run.study.study.sampler = StudySampler(  # Optuna does not store it with the study
         spec,
         prior_for(spec.dataset),
         limits_of(spec, task.image_shape, task.classes),
@@ -174,12 +174,12 @@ def train_trials(run: Run) -> None:
             unreachable = isinstance(sys.exception(), StorageError)
             for slot in (*slots.running, *slots.crowded_out):
                 slot.held.close()
-                if not unreachable:  # else the lease runs out by itself
+                if not unreachable:  # otherwise the lease expires by itself
                     release(run.db, slot.lease)
 
 
 class Slot(NamedTuple):
-    """One trial that is trained here; until `held` is closed its lease is kept alive."""
+    """One trial that is trained here; its lease is kept alive until `held` is closed."""
 
     lease: Lease
     training: Generator[None, None, Ending]
@@ -187,10 +187,10 @@ class Slot(NamedTuple):
 
 
 class Slots:
-    """The trials that one process trains, `running`, in the order of their turns.
+    """The trials that one process trains: `running`, in the order of their turns.
 
-    One that ran out of memory beside others waits, `crowded_out`, until those have ended, and is
-    trained alone.
+    One that ran out of memory beside others waits in `crowded_out` until those have ended, and is
+    then trained alone.
     """
 
     def __init__(self, run: Run, heartbeat: Heartbeat, contenders: Contenders) -> None:
@@ -206,7 +206,7 @@ class Slots:
         self.running, self.crowded_out = deque[Slot](), deque[Slot]()
 
     def claim(self) -> None:
-        """Fill the free places. On return none is filled only if there is nothing to do, ever."""
+        """Fill the free places; if all are empty on return, there is no work left for good."""
         run, running = self._run, self.running
         if self.crowded_out and not running:
             running.append(self.crowded_out.popleft())
@@ -232,11 +232,11 @@ class Slots:
                     run.stop.wait(WAIT_SECONDS)
                 case "done" if not running:
                     return
-                case _:  # unless a trial ends here there is none to be had for a while
+                case _:  # none will be available for a while, unless a trial ends here
                     self._resting_until = time.monotonic() + WAIT_SECONDS
 
     def advance(self) -> None:
-        """Train one trial for a slice; end it or lay it aside if that was the last one."""
+        """Train one trial for a slice; end or pause it if that was its last one."""
         run, slot = self._run, self.running[0]
         crowded = False
         try:
@@ -255,7 +255,7 @@ class Slots:
         else:
             self.running.rotate(-1)
             return
-        # Out here no error holds on to tensors any more.
+        # Outside of the except blocks, no error keeps tensors alive.
         if crowded:
             self.running.remove(slot)
             self.crowded_out.append(self._begin(slot.lease, slot.held))
@@ -283,7 +283,7 @@ class Slots:
         return Slot(lease, held.enter_context(closing(training)), held)
 
     def _let_go(self, slot: Slot) -> None:
-        """Its place is free at once."""
+        """Free its place at once."""
         self.running.remove(slot)
         slot.held.close()
         self._alone, self._resting_until = False, 0.0

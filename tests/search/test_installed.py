@@ -115,4 +115,4 @@ def test_python_m_where_names_are_taken_and_a_module_that_came_first(installed: 
     done = installed.run("python", "-c", "import data, search")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"ImportError: {installed.folder / 'data.py'} is in the way")
+    assert last.startswith(f"ImportError: {installed.folder / 'data.py'} shadows")

@@ -60,7 +60,7 @@ def test_nobody_sees_it(make_site: Callable[..., Any], guarded: str) -> None:
     assert not [line for _, line in watch.lines.copy() if SECRET in line]
     assert SECRET not in out
     again = "python -m search.study --config small.toml --study s --storage 'postgresql://guarded@"
-    assert f"Go on with: {again}/guarded?host=/" in out
+    assert f"Resume with: {again}/guarded?host=/" in out
     assert "$SEARCH_STORAGE" in out
     for line in ("search.study --status", "search.report --formats svg", "search.study --studdy"):
         printed = site.run(*line.split(), code=2 if "--studdy" in line else 0)

@@ -64,10 +64,10 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
     first, *_, last = (trial.number for trial in before.in_state("pruned"))
     told = go_on(run, last, first, last)
     assert [line.split()[1] for line in told] == [str(first), str(last)]
-    assert ("goes on after epoch" in told[1]) == bool(before.trials[last].curve)
+    assert ("continues after epoch" in told[1]) == bool(before.trials[last].curve)
     during = view_study(run.study)
     assert (during.finished, during.count()) == (6, 8)
-    assert go_on(run, first) == [f"trial {first} is under way, and now goes on to its end"]
+    assert go_on(run, first) == [f"trial {first} is under way and will now train to its end"]
     train_trials(run)
     after = view_study(run.study)
     assert after.finished == after.count() == 8
@@ -75,7 +75,7 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
     check_curves(after)
     others = [trial.number for trial in before.trials if trial.number not in (first, last)]
     assert [after.trials[n] for n in others] == [before.trials[n] for n in others]
-    assert go_on(run, first) == [f"trial {first} is at its end already"]
+    assert go_on(run, first) == [f"trial {first} is already complete"]
     assert view_study(run.study) == after
 
 
@@ -89,7 +89,7 @@ def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
     late = stop_one(study, state)
     view_study(study)  # Optuna remembers what it has seen ended
     assert by_hand.enqueue(study, spec, [{"depth": 4}]) == ["trial 2 is queued: depth = 4"]
-    for said in ("starts over, as it has no whole epoch yet", "is under way, and now goes on"):
+    for said in ("starts over because it has no whole epoch yet", "is under way and will now"):
         (told,) = by_hand.continue_trials(study, spec, [1])
         assert said in told
     assert view_study(study).trials[1].state == "interrupted"
@@ -108,7 +108,7 @@ def test_a_trial_of_a_copied_study_has_no_lease(make_run: Make) -> None:
     with transaction(run.db) as connection:
         connection.execute(delete(leases))
     assert view_study(run.study).trials[0].state == "pruned"
-    assert go_on(run, 0) == ["trial 0 starts over, as it has no whole epoch yet"]
+    assert go_on(run, 0) == ["trial 0 starts over because it has no whole epoch yet"]
     assert view_study(run.study).trials[0].state == "interrupted"
     assert take(run.study, total=8).trial_number == 0
 
@@ -137,7 +137,7 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
     check_space(run.spec, run.task.image_shape, run.task.classes, queue)
     told = by_hand.enqueue(run.study, run.spec, queue)
     assert told[0] == "trial 1 is queued: depth = 2, learning_rate = 0.002"
-    assert by_hand.enqueue(run.study, run.spec, queue[::-1])[0].startswith("trial 2 is this")
+    assert by_hand.enqueue(run.study, run.spec, queue[::-1])[0].startswith("trial 2 already has")
     train_trials(run)
     view = view_study(run.study)
     assert view.finished == view.count() == 5
@@ -150,7 +150,7 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
     assert len(outside.config.architecture.values()["channels"]) == 4
     assert outside.params["dropout"] == 0.1
     assert "depth" not in outside.params
-    assert by_hand.enqueue(run.study, run.spec, queue)[0].startswith("trial 1 is this")
+    assert by_hand.enqueue(run.study, run.spec, queue)[0].startswith("trial 1 already has")
     with pytest.raises(SpecError, match="give --trials 6, too"):
         by_hand.enqueue(run.study, run.spec, [{"depth": 3}])
     assert view_study(run.study).count() == 5
@@ -172,7 +172,7 @@ def test_a_file_of_several(tmp_path: Path, make_run: Make) -> None:
     ("written", "said"),
     [
         ("depht=4", "enqueue 1: unknown parameter 'depht'; did you mean 'depth'?"),
-        ("depth=[1, 2]", "one value is wanted"),
+        ("depth=[1, 2]", "must have one value here"),
         ("depth=high", "must be"),
         ("depth", "is not usable: 'depth'; write 'learning_rate=3e-3, depth=4'"),
         ("", "is not usable"),

@@ -216,5 +216,5 @@ def test_tasks_that_keep_dying_end_the_study_with_their_reason(
             while pool.watch():
                 time.sleep(0.05)
 
-    with pytest.raises(StudyBrokenError, match=r"2 workers died and .* WorkerCrashedError"):
+    with pytest.raises(StudyBrokenError, match=r"2 workers died in a row .* WorkerCrashedError"):
         watch()

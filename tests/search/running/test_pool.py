@@ -170,6 +170,6 @@ def test_a_pool_says_why_its_workers_die(
 
     with pytest.raises(StudyBrokenError) as caught:
         run()
-    assert "3 workers died and no epoch was finished" in str(caught.value)
+    assert "3 workers died in a row without finishing an epoch" in str(caught.value)
     assert says in str(caught.value)
     assert list(reports) == []

@@ -149,8 +149,8 @@ def test_bad_arguments_end_before_anything_is_written(
             None,
             "minimize_also and pruner 'halving', which stops small",
         ),
-        ('"parameters"\npruner = "promotion"', 0.01, "stop_when_flat is for a search of one best"),
-        ('"parameters"\n[[arm]]\nname = "a"', None, "minimize_also is of a search"),
+        ('"parameters"\npruner = "promotion"', 0.01, "stop_when_flat is for a search for one best"),
+        ('"parameters"\n[[arm]]\nname = "a"', None, "minimize_also is only for a search"),
         ('"seconds"', None, "minimize_also .*parameters"),
     ],
 )
