@@ -1,8 +1,8 @@
 """Controlled comparisons: named arms around a base configuration, and hypotheses about them.
 
-Trial n of a comparison trains arm n % A of its A arms, for the n // A-th time. The seed of a trial
-follows from that repeat alone: arms share initial weights (where their networks are alike), order
-of the data and draws of the augmentation, so that they can be compared pair by pair.
+Trial n of a comparison trains arm n % A of its A arms, as repeat n // A. The seed of a trial
+depends only on the repeat: arms share initial weights (if their networks are alike), order of the
+data and draws of the augmentation, so that they can be compared pair by pair.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPORTED: Mapping[str, Parameter] = {  # metrics that a published report may giv
     **dict.fromkeys(_SHARES, number(0.0, "share", most=1)),
     "parameters": count(0, "trained weights and biases", least=0),
 }
-PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
+PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that flags may override
 EXPECTED = (*OBJECTIVES, "validation_accuracy", "train_loss", "parameters")
 EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`
     "arm": TEXT,
@@ -41,12 +41,12 @@ EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """One of the configurations that are compared.
+    """One of the compared configurations.
 
     Attributes:
         name: unique in its study, one line.
         values: what it changes in the base configuration: parameters of [space].
-        reported: metrics of a published report, by names of REPORTED.
+        reported: metrics of a published report, by name in REPORTED.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expectation:
-    """What a hypothesis says of two arms.
+    """What a hypothesis says about two arms.
 
     Attributes:
         arm, than: names of arms: `arm` is expected to be `outcome` (than) `than`.
-        metric: one of EXPECTED; of all but accuracy, lower is better.
-        margin: how far the two may differ and count as no different; of no other outcome.
+        metric: one of EXPECTED; lower is better for all but accuracy.
+        margin: largest difference that counts as no different; None for the other outcomes.
     """
 
     arm: str
@@ -88,7 +88,7 @@ class Expectation:
             given = "no margin" if self.margin is None else f"margin = {self.margin}"
             raise SpecError(
                 "margin",
-                "'no different', and nothing else, needs a margin above 0, but got "
+                "'no different' needs a margin above 0, other outcomes none, but got "
                 f"{self.outcome!r} with {given}",
             )
         if self.arm == self.than:
@@ -130,14 +130,14 @@ class JournalEntry:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> JournalEntry:
-        """As `to_dict` writes it, or a person's [[journal]] table."""
+        """From what `to_dict` returned, or from a user's [[journal]] table."""
         plain: dict[str, Any] = {"objective": "", "hypothesis": "", "expect": [], **written}
         check_keys(plain, ("objective", "hypothesis", "methodology", "expect"), "key")
         expected = plain.pop("expect")
         if not isinstance(expected, list) or not all(isinstance(one, dict) for one in expected):
             form = "a list of { arm, than, metric, is }"
             raise SpecError("expect", f"expect must be {form}, but got {shown(expected)}")
-        # Line breaks and indents of a file are no part of what a text says.
+        # A file's line breaks and indents are not part of the text.
         texts = {
             key: " ".join(text.split()) if isinstance(text, str) else text
             for key, text in plain.items()

@@ -1,7 +1,7 @@
-"""What is fixed for a study, and what one trial is.
+"""What is fixed for a study, and the configuration of one trial.
 
 A `StudySpec` is stored with its study as JSON, so that no command needs its flags repeated.
-A `TrialConfig` is what `search.spec.space.suggest` makes of Optuna's parameters.
+A `TrialConfig` is what `search.spec.space.suggest` makes from Optuna's parameters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from search.spec.recipe import Recipe
 
 MAX_NAME, MAX_ARMS, MAX_REPEATS = 100, 200, 1000
 MOST_SEED = 2**32 - 1
-RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
+RESERVED_NAME = "artifacts"  # the folder of the dashboard's pictures, beside the studies' own
 FORMAT = 1  # of the stored specification
 _NUMBER = count(1, "number", most=10**6)
 _EXAMPLES = count(1, "number of examples")
@@ -61,39 +61,39 @@ class TrialConfig:
 class StudySpec:
     """Everything that two workers must agree on.
 
-    A study either searches a space or, where it has arms, compares them.
+    A study either searches a space or, if it has arms, compares them.
 
     Attributes:
-        title: one line for people.
-        source: where its reported metrics and its question are from; one line, may be empty.
+        title: one line, for display.
+        source: where its reported metrics and its question come from; one line, may be empty.
         dataset: canonical name, or `folder:PATH`.
         image_size, mirror_changes_class, reading_version: how a folder's images are read, see
-            `Reading`. A study that is made has the first two filled in.
+            `Reading`. The first two are filled in when a study is made.
         validation_count: examples held out of the training set; None: the data set's default.
         limit: train on this many examples only (a stratified subset); None: all.
-        trials: finished (complete or pruned) trials that the study ends with. A total: with
-            `repeats` the only field that a later start may change. Of a comparison arms x repeats,
-            failed trials included: an arm that diverges is a result.
+        trials: total number of finished (complete or pruned) trials. With `repeats` the only field
+            that a later start may change. For a comparison arms x repeats, failed trials included:
+            an arm that diverges is a result.
         epochs: maximum epochs per trial, and the length of its schedule.
-        budget: share of trials x epochs that a study whose pruner lays trials aside may spend.
+        budget: share of trials x epochs that a study may spend if its pruner pauses trials.
         patience: epochs without a lower value of the objective before a trial stops; None: never.
-        max_parameters, max_multiply_adds: of a network for one image; what is larger is no trial.
-        seed: decides the split, every trial's seed, and the sampler's draws.
-        sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
-            `grid`, and trains every arm to its end.
-        space: a domain for each parameter that is not at its default, see `known_parameters`. Of a
+        max_parameters, max_multiply_adds: of a network for one image; larger ones are not trained.
+        seed: determines the split, every trial's seed, and the sampler's draws.
+        sampler, pruner: names in the registries of `search.sampling`. A comparison uses the sampler
+            `grid` and trains every arm to its end.
+        space: a domain for each parameter that is not at its default, see `known_parameters`. For a
             comparison one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
         arms: the base first, with which the others are compared; empty in a search.
-        repeats: how many times each arm is trained, with a seed each.
+        repeats: how many times each arm is trained, each time with another seed.
         journal: questions put to the study beforehand.
         published: the limit, epochs and repeats of the experiment whose metrics the arms report,
-            as the study file has them. Empty where unknown.
-        extensions: a person's own files that it needs; those of `dataset` and of the families are
+            as given in the study file. Empty if unknown.
+        extensions: the user's own files that it needs; those of `dataset` and of the families are
             filled in.
         metrics: names in `search.training.metrics.METRICS`, recorded each epoch.
         objective: name in OBJECTIVES: what a trial's value is.
-        minimize_also: name in SIZES: then it looks for a Pareto front. None: the objective alone.
+        minimize_also: name in SIZES: then it searches for a Pareto front. None: only the objective.
     """
 
     dataset: Annotated[str, TEXT]
@@ -154,7 +154,7 @@ class StudySpec:
             if names.count(name) > 1:
                 raise SpecError("arms", f"two arms are called {name!r}")
         if names and self.baseline is not None:
-            raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
+            raise SpecError("baseline", "[baseline] is for a search; make it the first [[arm]]")
         if not names and (self.repeats != 1 or self.sampler == "grid"):
             key = "repeats" if self.repeats != 1 else "sampler"
             needs = f"{key} = {getattr(self, key)!r} needs [[arm]] tables"
@@ -180,19 +180,19 @@ class StudySpec:
 
     @property
     def is_comparison(self) -> bool:
-        """Whether arms are compared; else a space is searched."""
+        """Whether arms are compared; otherwise a space is searched."""
         return bool(self.arms)
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Of its networks, the space's first."""
+        """The families of its networks, the space's first."""
         named = corners(self.space.get(FAMILY, DEFAULT_FAMILY))
         others = [one.get(FAMILY) for one in (self.baseline or {}, *(a.values for a in self.arms))]
         return tuple(dict.fromkeys(str(name) for name in (*named, *others) if name is not None))
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """What it can fix, choose or search."""
+        """What the study can fix, choose or search."""
         return known_parameters(self.families)
 
     def place_of(self, trial_number: int) -> tuple[Arm, int]:
@@ -201,12 +201,12 @@ class StudySpec:
         return self.arms[arm], repeat
 
     def seed_number(self, trial_number: int) -> int:
-        """What, beside the study's seed, decides a trial's: its number, or of a comparison its
+        """What determines a trial's seed, besides the study's: its number, or in a comparison its
         repeat, so that arms share their seeds."""
         return trial_number // len(self.arms) if self.is_comparison else trial_number
 
     def with_total(self, trials: int) -> StudySpec:
-        """The same study, to end with so many trials: of a comparison, a multiple of its arms."""
+        """The same study with this total of trials: for a comparison, a multiple of its arms."""
         if not self.is_comparison:
             return dataclasses.replace(self, trials=trials)
         repeats, rest = divmod(trials, arms := len(self.arms))
@@ -226,16 +226,16 @@ class StudySpec:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
-        """What `to_dict` wrote, of this version or an earlier one; its extensions are loaded.
+        """Read what `to_dict` of this or an earlier version wrote; its extensions are loaded.
 
-        Raises SpecError where it is of another version of cnn-search, or of an extension, or holds
+        Raises SpecError if it is from another version of cnn-search or of an extension, or holds
         what no study file can.
         """
         plain = dict(stored)
         if plain.pop("format", None) != FORMAT:
             raise SpecError("format", "this study was made by another version of cnn-search")
-        plain.pop("base", None)  # of an earlier version: the first arm's name
-        # Studies of before there were comparisons, or extensions, have none of them.
+        plain.pop("base", None)  # from an earlier version: the first arm's name
+        # Studies from before comparisons, or extensions, existed have none of them.
         plain["extensions"] = tuple(Extension(**it) for it in plain.get("extensions", ()))
         plain.setdefault("reading_version", 1)
         plain.setdefault("objective", RAW_LOSS)
@@ -244,7 +244,7 @@ class StudySpec:
         return cls(**{**plain, **read_tables(plain)})
 
 
-FIELDS = {  # what a field may be, where it is a single value
+FIELDS = {  # what a field may be, if it is a single value
     name: one
     for name, hint in get_type_hints(StudySpec, include_extras=True).items()
     for one in getattr(hint, "__metadata__", ())
@@ -252,9 +252,9 @@ FIELDS = {  # what a field may be, where it is a single value
 
 
 def check_study_name(name: str) -> str:
-    """The name, if it can also be a folder's name and stand in a URL, a page and a terminal.
+    """The name, if it also works as a folder's name, in a URL, on a page and in a terminal.
 
-    Raises SpecError where it cannot, or is the name of the folder beside the studies' own.
+    Raises SpecError if it does not, or is the name of the folder beside the studies' own.
     """
     fits = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) and len(name) <= MAX_NAME
     if not fits or name.lower() == RESERVED_NAME:
@@ -267,7 +267,7 @@ def check_study_name(name: str) -> str:
 
 
 def study_name_for(dataset: str) -> str:
-    """The name of a study that nobody named: the data set's, or the folder's."""
+    """The default name of a study: its data set's, or its folder's."""
     last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
     return name[:MAX_NAME] if name and name.lower() != RESERVED_NAME else "images"

@@ -1,4 +1,4 @@
-"""What values a parameter may take: one, some, or a range. Loads Optuna where it draws."""
+"""The values that a parameter may take: one, several, or a range. Loads Optuna to sample."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 ParameterValue = Value
-MOST_CHOICES = 1000  # of each a network is planned, and samplers weigh each at each draw
-MOST_AT_ONCE = 10_000  # trainings, processes, threads: beyond that a number is a slip
+MOST_CHOICES = 1000  # each gets a network planned, and samplers weigh all of them at each draw
+MOST_AT_ONCE = 10_000  # trainings, processes, threads: a larger number is a typo
 
 
 class SpecError(ValueError):
-    """A study's specification that cannot be followed. One line.
+    """An unusable study specification. One line.
 
     Attributes:
         key: the offending field of `StudySpec`, parameter, or key of a study file.
@@ -34,7 +34,7 @@ class SpecError(ValueError):
 
 
 def check_keys(written: Iterable[str], known: Collection[str], what: str, where: str = "") -> None:
-    """Raises SpecError for the first one that is not known; `what` and `where`: "key", " in x"."""
+    """Raises SpecError for the first unknown one; `what` and `where`: "key", " in x"."""
     for key in written:
         if key not in known:
             hint = did_you_mean(key, known)
@@ -45,7 +45,7 @@ def check_keys(written: Iterable[str], known: Collection[str], what: str, where:
 def check_fields(
     values: Mapping[str, object], known: Mapping[str, Parameter], optional: Collection[str] = ()
 ) -> None:
-    """Raises SpecError for the first value that its parameter cannot have; optional: or be None."""
+    """Raises SpecError for the first value its parameter rejects; optional ones may be None."""
     for name, value in values.items():
         if (expected := known[name].fault(value)) and not (value is None and name in optional):
             raise SpecError(name, f"{name} must be {expected}, but got {shown(value)}")
@@ -57,12 +57,12 @@ class Choice:
 
     @property
     def written(self) -> Any:
-        """As in JSON: `domain_from_json` gives the domain back."""
+        """In JSON form: `domain_from_json` reads it back."""
         return [plain(value) for value in self.values]
 
     @property
     def distribution(self) -> BaseDistribution:
-        """What Optuna draws from."""
+        """What Optuna samples from."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(list(map(choice_label, self.values)))
@@ -74,7 +74,7 @@ class Choice:
     def contains(self, value: ParameterValue) -> bool:
         return value in self.values
 
-    can_store = contains  # whether Optuna can keep a value under the distribution
+    can_store = contains  # whether Optuna can store a value under the distribution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ class Range:
 
     Attributes:
         log: uniform in the logarithm.
-        step: only low, low + step, ... of integers.
+        step: for integers, only low, low + step, ...
     """
 
     low: int | float
@@ -130,7 +130,7 @@ Domain = ParameterValue | Choice | Range  # the first: fixed
 
 
 def corners(domain: Domain) -> tuple[ParameterValue, ...]:
-    """Each value, or of a range its ends."""
+    """Each value, or the ends of a range."""
     match domain:
         case Choice():
             return domain.values
@@ -140,16 +140,16 @@ def corners(domain: Domain) -> tuple[ParameterValue, ...]:
 
 
 def choice_label(value: ParameterValue) -> bool | int | float | str | None:
-    """What Optuna stores for a choice: it takes no lists."""
+    """What Optuna stores for a choice: text for a list, because it takes no lists."""
     return " ".join(map(str, value)) or "-" if isinstance(value, tuple) else value
 
 
 def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domain:
-    """A domain as people write it (TOML) and as we store it (JSON).
+    """A domain as users write it (TOML) and as we store it (JSON).
 
     A table `{low, high, log, step}` is a range, a list a choice, anything else one fixed value. For
-    parameters that are lists of numbers themselves (`is_list`), `[120, 84]` is one value and
-    `[[128], [120, 84]]` a choice; `[[]]` is the choice of no layer, and `[]` that value fixed.
+    parameters that are themselves lists of numbers (`is_list`), `[120, 84]` is one value and
+    `[[128], [120, 84]]` a choice; `[[]]` is the choice of no layer, and `[]` fixes that value.
     Raises SpecError for any other form.
     """
     if isinstance(written, dict):
@@ -203,17 +203,17 @@ def _are_whole(written: Iterable[Any]) -> bool:
 
 
 def plain(domain: Domain) -> Any:
-    """As JSON and TOML have it: lists for tuples."""
+    """In the form for JSON and TOML: lists for tuples."""
     if isinstance(domain, Choice | Range):
         return domain.written
     return list(domain) if isinstance(domain, tuple) else domain
 
 
 def plain_values(values: Mapping[str, Domain]) -> dict[str, Any]:
-    """Each as JSON has it."""
+    """Each in JSON form."""
     return {name: plain(value) for name, value in values.items()}
 
 
 def check_count(name: str, value: int | None) -> None:
-    """Raises SpecError for what is neither None nor a whole number of things to wait for."""
+    """Raises SpecError unless it is None or a whole number from 1 to MOST_AT_ONCE."""
     check_fields({name: value}, {name: count(1, name, most=MOST_AT_ONCE)}, optional=[name])

@@ -1,4 +1,4 @@
-"""An earlier study as a warm start: what a new study keeps of it."""
+"""An earlier study as a warm start: what a new study keeps from it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ WARM_START = "warm_start"  # attribute of a study: a list of `asdict(Earlier)`
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
-    """Kept with the new study, which needs the earlier one's database no more.
+    """Stored with the new study, which no longer needs the earlier one's database.
 
     Attributes:
-        source: as the person named it, without a password.
+        source: as the user named it, without a password.
         data: title of its data set.
         objective, best: name in OBJECTIVES, and the lowest value of a complete trial, if any.
         configurations: the new study's first trials, the best first. Studies made before hold up to
             60 here, each with its end.
-        left_out, clipped: better ones that the new study does not offer, and those of which a
-            number was moved to its nearest end.
+        left_out, clipped: number of better ones that do not fit the new study, and of those with
+            a number that was moved to the nearest end of its range.
         not_searched: parameters that varied there and are fixed here.
     """
 

@@ -1,4 +1,4 @@
-"""A person's own Python files that a study needs: run once, and held to their version.
+"""The user's own Python files that a study needs: run once, and pinned to their version.
 
 A file named in `[study] extensions` adds entries to registries when it is imported. A family
 "FILE.py:FUNCTION" becomes an entry of `FAMILIES` under that name.
@@ -32,7 +32,7 @@ class ExtensionError(SpecError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extension:
-    """name: of the file, as the study has it. path: where it was when the study was made."""
+    """name: the file's, as in the study. path: where it was when the study was made."""
 
     name: str
     sha256: str
@@ -42,7 +42,7 @@ class Extension:
         return dataclasses.asdict(self)
 
 
-_loaded: dict[str, LoadedFile] = {}  # of this process, by the name that studies have for it
+_loaded: dict[str, LoadedFile] = {}  # in this process, by the name that studies use
 
 
 def file_of(reference: str) -> str:
@@ -53,7 +53,7 @@ def file_of(reference: str) -> str:
 def load_extension(name: str, path: Path) -> Extension:
     """Run the file at `path`, which may add entries to registries; once for each version of it.
 
-    Raises SpecError where it cannot be read, or raises.
+    Raises SpecError if it cannot be read, or raises.
     """
     before = dict(FAMILIES)
     try:
@@ -67,10 +67,10 @@ def load_extension(name: str, path: Path) -> Extension:
 
 
 def register_families(references: Iterable[str], folder: Path | None = None) -> None:
-    """Make entries of `FAMILIES` of those that are "FILE.py:FUNCTION".
+    """Add those of the form "FILE.py:FUNCTION" to `FAMILIES`.
 
-    Their files are in `folder`; None: where they were loaded from, or else the present one. Raises
-    SpecError where a file or a function cannot be used.
+    Their files are in `folder`; None: where they were loaded from, or else the current directory.
+    Raises SpecError if a file or a function cannot be used.
     """
     for reference in filter(is_reference, references):
         name = file_of(reference)
@@ -92,9 +92,9 @@ def _enter(reference: str, module: object, source: str) -> None:
 
 
 def restore_family(name: str, source: str) -> None:
-    """Make the entry of `FAMILIES` anew from the code that a bundle holds; no file is needed.
+    """Restore the entry of `FAMILIES` from the code in a bundle; no file is needed.
 
-    The code runs: use bundles of people you trust. Raises SpecError where it raises, or has no
+    The code runs: use only bundles from people you trust. Raises SpecError if it raises, or has no
     such family.
     """
     before = FAMILIES.get(name)
@@ -116,9 +116,9 @@ def restore_family(name: str, source: str) -> None:
 def needed(
     extensions: Iterable[Extension], families: Iterable[str], dataset: str
 ) -> tuple[Extension, ...]:
-    """The extensions, and those that the families and the data set name besides.
+    """The extensions, plus those that the families and the data set name.
 
-    Raises SpecError where a file cannot be read or used.
+    Raises SpecError if a file cannot be read or used.
     """
     found = {one.name: one for one in extensions}
     for name in map(file_of, filter(is_reference, (*families, dataset))):
@@ -130,10 +130,10 @@ def needed(
 
 
 def require(extensions: Iterable[Extension], families: Iterable[str], dataset: str) -> None:
-    """Load what a stored study needs, from where it was or from the present folder.
+    """Load what a stored study needs, from where it was or from the current directory.
 
     The data set's own file is not run, and need not be there before its images are. Raises
-    ExtensionError where a file is missing, or is another version.
+    ExtensionError if a file is missing, or is another version.
     """
     for one in extensions:
         of_data = is_reference(dataset) and file_of(dataset) == one.name
@@ -144,7 +144,7 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
         if others := [sha256 for sha256 in places.values() if sha256 and not fitting]:
             raise ExtensionError(
                 f"{one.name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
-                f"but then {one.sha256[:SHOWN]}); put that version back, or give another "
+                f"was {one.sha256[:SHOWN]}); put that version back, or give another "
                 "--study NAME"
             )
         if not fitting and not of_data:
@@ -158,7 +158,7 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
 
 
 def contents(extensions: Iterable[Extension]) -> dict[str, bytes]:
-    """The files that this process has loaded, by the names that studies have for them."""
+    """The files that this process has loaded, by the names that studies use for them."""
     names = (one.name for one in extensions if one.name in _loaded)
     return {name: _loaded[name].path.read_bytes() for name in names}
 

@@ -1,8 +1,8 @@
-"""What trials are compared by: the number that a study lowers.
+"""What trials are compared by: the number that a study minimises.
 
-A study file chooses it: `[study] objective = "validation_error"`. It is what is told to Optuna,
-what `patience` watches, and what decides which trials go on, which is best, and at which epoch
-`finalize` stops. Studies of before there was a choice have `validation_loss`.
+A study file chooses it: `[study] objective = "validation_error"`. It is what Optuna gets, what
+`patience` watches, and what decides which trials continue, which is best, and at which epoch
+`finalize` stops. Studies from before there was a choice have `validation_loss`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-SIZES = ("parameters", "multiply_adds")  # of a network, which a study may lower beside
+SIZES = ("parameters", "multiply_adds")  # of a network, which a study may also minimise
 CALIBRATED_LOSS, TEMPERATURE = "calibrated_loss", "temperature"  # names in an epoch's metrics
 DEFAULT_OBJECTIVE, RAW_LOSS = "calibrated_validation_loss", "validation_loss"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """One number of an epoch, the lower the better.
+    """One number of an epoch; lower is better.
 
     Attributes:
         description: one line.
-        label: what it is called in tables and on axes.
-        unit: in which it is measured; empty for a share.
-        of: an epoch's (`search.training.epoch.Epoch`); NaN where it was not measured.
+        label: its name in tables and on axes.
+        unit: its unit; empty for a share.
+        of: reads it from an epoch (`search.training.epoch.Epoch`); NaN if it was not measured.
     """
 
     description: str
@@ -34,7 +34,7 @@ class Objective:
 
     @property
     def word(self) -> str:
-        """The label in short, where it goes without saying which images it is of."""
+        """The short label, for places where it is clear which images are meant."""
         return self.label.replace("validation ", "")
 
 
@@ -53,7 +53,7 @@ OBJECTIVES: dict[str, Objective] = {
         of=lambda epoch: epoch.validation_loss,
     ),
     "validation_error": Objective(
-        description="share of wrong predictions; coarse, so that many trials are equal",
+        description="share of wrong predictions; coarse, so many trials tie",
         label="validation error",
         unit="",
         of=lambda epoch: epoch.validation_error,

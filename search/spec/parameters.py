@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 
 def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
-    """What a study of these families can name.
+    """The parameters that a study of these families can name.
 
-    With a family from a person's own file among them, the parameters of just these; else those of
-    all that are registered, so that a study may fix what only another family would use.
+    If one of them is from the user's own file, the parameters of just these families; otherwise of
+    all registered ones, so that a study may fix what only another family would use.
     """
     names = [name for name in FAMILIES if not is_reference(name)]
     if any(map(is_reference, families)):
@@ -48,7 +48,7 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
 def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | None = None) -> Domain:
     """A parameter's domain as written in a study file, checked by type.
 
-    `known` is from `known_parameters`, or None for all families that are registered. Raises
+    `known` is from `known_parameters`, or None for all registered families. Raises
     SpecError for an unknown name or a value of the wrong type.
     """
     known = known_parameters() if known is None else known
@@ -56,7 +56,7 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
     parameter = known[name]
     domain = domain_from_json(written, name, is_list=parameter.is_list)
     if isinstance(domain, Range) and not set(parameter.kinds) & {int, float}:
-        raise SpecError(name, f"{name} has no range ({parameter.description}); give a list")
+        raise SpecError(name, f"{name} cannot be a range ({parameter.description}); give a list")
     for value in corners(domain):
         if (expected := parameter.fault(value)) is not None:
             described = f"{name} ({parameter.description})"
@@ -65,7 +65,7 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
 
 
 def families_in(spec: Mapping[str, Any]) -> list[str]:
-    """The families that a specification names, in the form of JSON, as they are written."""
+    """The families that a specification in JSON form names, as written there."""
     arms = [arm["values"] for arm in spec.get("arms", ())]
     tables = (spec["space"], spec.get("baseline") or {}, *arms)
     found = (table.get(FAMILY, ()) for table in tables)
@@ -76,23 +76,23 @@ def families_in(spec: Mapping[str, Any]) -> list[str]:
 def read_values(
     written: Mapping[str, Any], known: Mapping[str, Parameter]
 ) -> dict[str, ParameterValue]:
-    """A table's parameters, one value each; raises SpecError as above, and for a choice."""
+    """A table's parameters, one value each; raises SpecError as above, or for a choice."""
     found: dict[str, ParameterValue] = {}
     for name, one in written.items():
-        # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
+        # Here a list of numbers is not a choice; a list parameter needs no second bracket.
         whole = isinstance(one, list) and all(type(item) is int for item in one)
         is_list = whole and name in known and tuple in known[name].kinds
         domain = read_parameter(name, [one] if is_list else one, known)
         if isinstance(domain, Range) or len(corners(domain)) != 1:
-            raise SpecError(name, f"{name}: one value is wanted here, but got {shown(one)}")
+            raise SpecError(name, f"{name} must have one value here, but got {shown(one)}")
         (found[name],) = corners(domain)
     return found
 
 
 def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `StudySpec` that are tables, from the form that they have in JSON.
+    """The fields of `StudySpec` that are tables, from their JSON form.
 
-    Raises SpecError for unknown parameters and values that cannot be; of arms it says which.
+    Raises SpecError for unknown parameters and invalid values; for arms it says which one.
     """
     known = known_parameters(families_in(tables))
     space, baseline = tables["space"], tables.get("baseline")

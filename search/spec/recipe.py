@@ -16,14 +16,14 @@ from search.spec.schedules import SCHEDULES
 OptimizerName = Literal["adam", "sgd"]
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 
-# Bad configurations show after so much of the first epoch, scored on so much of the validation
-# examples: on all of them, scoring it could cost more than the training before it.
+# Bad configurations show after this share of the first epoch, scored on this share of the
+# validation examples: scoring all of them could cost more than the training before it.
 PARTIAL_EPOCH = 1 / 3
 
 
-# What a study can say of a recipe. Extensions may add entries to the registries among the options.
+# What a study can set in a recipe. Extensions may add entries to the registries used as options.
 RECIPE: Mapping[str, Parameter] = {
-    "batch_size": count(128, "images a step", most=10**6),
+    "batch_size": count(128, "images per step", most=10**6),
     "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
     "learning_rate": number(2e-3, "peak of the schedule"),
     "momentum": number(0.9, "of sgd", below=1),
@@ -34,7 +34,7 @@ RECIPE: Mapping[str, Parameter] = {
         0.0, "share of the steps whose mean weights are validated and kept; 0: none", most=1
     ),
     "label_smoothing": number(0.0, "share of the target spread over all classes", below=1),
-    "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
+    "gradient_clip": number(0.0, "maximum norm of the gradient; 0: no limit"),
     "augmentation": choice(AUGMENTATIONS, "none", "policy of random image transforms"),
     "augmentation_strength": number(1.0, "1 is usual, 0 none", most=MAX_STRENGTH),
     "initial_weights": Parameter(
@@ -42,9 +42,9 @@ RECIPE: Mapping[str, Parameter] = {
         default="",
         description='"imagenet", a finalised model\'s folder, a file; "": random',
     ),
-    "frozen_epochs": count(0, "epochs that train the last layer alone", least=0),
+    "frozen_epochs": count(0, "initial epochs that train only the last layer", least=0),
 }
-OPTIONAL = ("gradient_clip", "initial_weights")  # None in a recipe where they are empty
+OPTIONAL = ("gradient_clip", "initial_weights")  # None in a recipe if empty
 _FIELDS = {"epochs": count(1, "of training"), "patience": count(1, "of training"), **RECIPE}
 
 
@@ -52,18 +52,18 @@ _FIELDS = {"epochs": count(1, "of training"), "patience": count(1, "of training"
 class Recipe:
     """One way of training: optimiser, schedule, regularisation, augmentation.
 
-    What the fields mean, and which values they may have, stands in `RECIPE`. Besides:
+    `RECIPE` gives the meaning of each field and its allowed values. In addition:
 
     Attributes:
-        epochs: length of the learning-rate schedule and the most epochs trained, >= 1.
+        epochs: length of the learning-rate schedule and maximum number of epochs, >= 1.
         patience: stop after this many epochs without a lower value of the study's objective; None
             never stops.
-        learning_rate: > 0. Of `adam` the betas stay at (0.9, 0.999) (Kingma & Ba 2015); with
+        learning_rate: > 0. The betas of `adam` stay at (0.9, 0.999) (Kingma & Ba 2015); with
             `decoupled` decay it is AdamW.
         weight_averaging: what is validated and kept is a mean of the weights that reaches back
             over this share of the steps so far, see `search.training.step`.
         gradient_clip, initial_weights: None for none.
-        frozen_epochs: so many epochs at first train the last layer alone; needs initial weights.
+        frozen_epochs: initial epochs that train only the last layer; needs initial weights.
     """
 
     epochs: int
@@ -102,7 +102,7 @@ class Recipe:
 
 
 def idle(recipe: Recipe) -> set[str]:
-    """Settings that change nothing in what the recipe does, as others switch them off."""
+    """Settings without effect on the recipe, because others switch them off."""
     pairs = [("weight_decay_kind", "weight_decay"), ("augmentation", "augmentation_strength")]
     found = {"momentum"} if recipe.optimizer == "adam" else set()
     for kind, strength in pairs:

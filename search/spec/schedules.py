@@ -1,4 +1,4 @@
-"""The registry of learning-rate schedules; adding one is assigning one entry."""
+"""The registry of learning-rate schedules; to add one, assign one entry."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCHEDULES: dict[str, Schedule] = {
         factor=lambda progress: 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))),
     ),
     "one-cycle": Schedule(
-        description="up over the first fifth, then down to 0, both straight (Smith & Topin 2018)",
+        description="up over the first fifth, then down to 0, both linear (Smith & Topin 2018)",
         factor=_one_cycle,
     ),
 }

@@ -1,6 +1,6 @@
-"""How a configuration is made of parameters, and what Optuna is told of them.
+"""How a configuration is made from parameters, and what Optuna stores of them.
 
-The only place that asks Optuna for values. Works alike on a live trial, a stored `FrozenTrial`
+The only place that asks Optuna for values. Works the same on a live trial, a stored `FrozenTrial`
 and a `FixedTrial`, so nothing needs a second parser.
 """
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial, FrozenTrial
 
-ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
-# A trial's user attributes: parameters that leave the study's space; what a person asked for
+ARM, REPEAT = "arm", "repeat"  # the parameters that Optuna stores of a comparison's trial
+# A trial's user attributes: parameters outside the study's space; what the user asked for
 # (`--enqueue`); that it was asked to run to its end (`--continue`).
 OVERRIDES, ENQUEUED, CONTINUED = "overrides", "enqueued", "continued"
 
 
 def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
-    """The trial's configuration: asks Optuna for what is open, takes the rest as fixed.
+    """The trial's configuration: asks Optuna for what is searched, the rest is fixed.
 
-    Of a comparison, it asks for the arm's name and the repeat alone. It does not ask for what the
-    trial carries in its attribute `overrides`, so the baseline need not lie in the space. Raises
-    SpecError where the values make no network or recipe.
+    In a comparison it asks only for the arm's name and the repeat. It does not ask for what is in
+    the trial's attribute `overrides`, so the baseline need not lie in the space. Raises SpecError
+    if the values make no network or recipe.
     """
     if spec.is_comparison:
         by_name = {arm.name: arm for arm in spec.arms}
         arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
-        trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
+        trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range: repeats may be raised later
         return make_config(arm.values, spec)
     overrides, open_ones = overrides_of(trial.user_attrs, spec), searched(spec)
     drawn = {
@@ -59,7 +59,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
 
 
 def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
-    """Parameters in which a trial leaves the space; raises SpecError where others wrote them."""
+    """Parameters with which a trial leaves the space; raises SpecError if they are malformed."""
     written = user_attributes.get(OVERRIDES, {})
     if not isinstance(written, dict):
         raise SpecError(OVERRIDES, f"{OVERRIDES} is a table, but got {shown(written)}")
@@ -75,14 +75,14 @@ def limits(spec: StudySpec) -> dict[str, int]:
 def share_of_limits(
     network: Architecture, spec: StudySpec, image_shape: tuple[int, int, int], classes: int
 ) -> tuple[float, str]:
-    """How much of the tightest limit a network takes, 0.0 without limits; and the same in words.
+    """How much of the tightest limit a network uses, 0.0 without limits; and the same in words.
 
     Above 1 it is too large: `has 221 950 parameters, and max_parameters is 50 000`. Raises
     ArchitectureError, see `anatomy`.
     """
     if not (most := limits(spec)):
         return 0.0, ""
-    from models.summary import sizes  # takes torch
+    from models.summary import sizes  # imports torch
 
     found = {f"max_{name}": size for name, size in sizes(network, image_shape, classes).items()}
     name = max(most, key=lambda name: found[name] / most[name])
@@ -96,12 +96,12 @@ def _named(spec: StudySpec) -> dict[str, ParameterValue]:
 
 
 def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
-    """A value for each parameter: the one that the space fixes, the first of several."""
+    """A value for each parameter: the space's (the first of several), else its default."""
     return {name: one.default for name, one in spec.parameters.items()} | _named(spec)
 
 
 def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
-    """What the baseline, if any, trains with where the study does not fix it."""
+    """What the baseline, if any, trains with for parameters that the study does not fix."""
     if spec.baseline is None:
         return {}
     known = spec.parameters
@@ -129,8 +129,8 @@ def searched(spec: StudySpec) -> dict[str, Choice | Range]:
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
     """A configuration from values of parameters.
 
-    Those left out are as the space fixes them, the first of several, or have their defaults.
-    Raises SpecError where they make no network or recipe.
+    Those left out have the space's value (the first of several), or their default. Raises
+    SpecError if they make no network or recipe.
     """
     given: Mapping[str, Any] = {**_named(spec), **values}
     recipe = {name: given.get(name, one.default) for name, one in RECIPE.items()}
@@ -153,10 +153,10 @@ def check_space(
 ) -> None:
     """Try each parameter's extremes, and the baseline or the arms, before any trial runs.
 
-    `queue` holds what is to be trained beside. Raises SpecError, with the parameter as its key,
-    where a value is out of range or its network does not fit.
+    `queue` holds what else is to be trained. Raises SpecError, with the parameter as its key, if a
+    value is out of range or its network does not fit.
     """
-    from models.summary import anatomy  # takes torch
+    from models.summary import anatomy  # imports torch
 
     trials: list[tuple[str, str, Mapping[str, ParameterValue]]] = [
         ("arms", f"arm {arm.name!r}", arm.values) for arm in spec.arms
@@ -178,28 +178,28 @@ def check_space(
             raise SpecError(key, f"{what}: {error}") from error
 
 
-# What Optuna is told of a trial's parameters: what it trains with, and nothing else. The baseline
+# What Optuna stores of a trial's parameters: what it trains with, and nothing else. The baseline
 # need not lie in the space: a number outside its range is stored as it is, under the distribution
-# of all trials. Not stored: a choice not offered, and what only others of such values depend on.
+# of all trials. Not stored: a choice not offered, and parameters that unstored values switch off.
 
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
-    """What Optuna draws each searched parameter from."""
+    """What Optuna samples each searched parameter from."""
     return {name: domain.distribution for name, domain in searched(spec).items()}
 
 
 def queued_baseline(spec: StudySpec) -> FrozenTrial:
-    """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
+    """Trial 0 of a search, to be claimed like any other: none of it is sampled."""
     values, open_ones = baseline_values(spec), searched(spec)
     told = {n: it for n, it in values.items() if n in open_ones and open_ones[n].can_store(it)}
-    seen = base_values(spec) | told  # as other trials of such values
+    seen = base_values(spec) | told  # what the record suggests: stored values, else the space's
     false = [n for n in told if _matters(n, seen, spec) and not _matters(n, values, spec)]
     stored = {name: it for name, it in told.items() if name not in false}
     return queued_trial(spec, stored, {OVERRIDES: plain_values(values)})
 
 
 def _matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -> bool:
-    """Whether what is trained depends on it: not on the depth of another family's network."""
+    """Whether training depends on it: not so for the depth of another family's network."""
     others = [{**values, name: it} for it in corners(spec.space[name]) if it != values[name]]
     with suppress(SpecError):
         config = make_config(values, spec)
@@ -211,8 +211,8 @@ def _matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -
 def queued_trial(
     spec: StudySpec, stored: Mapping[str, ParameterValue], attributes: dict[str, Any]
 ) -> FrozenTrial:
-    """To be claimed like any other trial. `stored`, which Optuna must be able to keep but which may
-    lie outside the space, is not drawn."""
+    """A trial to be claimed like any other. `stored` is not sampled: Optuna must be able to store
+    it, but it may lie outside the space."""
     from optuna.trial import FrozenTrial, TrialState
 
     params = {name: choice_label(value) for name, value in stored.items()}
@@ -237,21 +237,21 @@ def is_baseline(user_attributes: Mapping[str, Any]) -> bool:
 
 
 def runs_to_end(user_attributes: Mapping[str, Any]) -> bool:
-    """Whether no rule stops or lays aside the trial: a baseline, or one asked to continue."""
+    """Whether no rule stops or pauses the trial: a baseline, or one asked to continue."""
     return is_baseline(user_attributes) or CONTINUED in user_attributes
 
 
 def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     """The stored parameters that the trial trains with.
 
-    An older study's baseline has others, too: the space's nearest ends, and choices at random.
+    An older study's baseline stores others, too: the space's nearest ends, and random choices.
     """
     trained = {n: choice_label(it) for n, it in _overrides(trial, spec).items()}
     return {n: value for n, value in trial.params.items() if trained.get(n, value) == value}
 
 
 def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
-    """Whether a trial tells something of the space: False for a baseline from outside."""
+    """Whether a trial says something about the space: False for a baseline from outside."""
     if not (overrides := _overrides(trial, spec)):
         return True
     open_ones, usual = searched(spec), base_values(spec)
@@ -263,6 +263,6 @@ def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
 
 
 def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]:
-    with suppress(SpecError):  # then the trial makes no configuration, either
+    with suppress(SpecError):  # then the trial makes no configuration either
         return overrides_of(trial.user_attrs, spec)
     return {}

@@ -1,4 +1,4 @@
-"""Study files: TOML in, `StudySpec` out; each mistake with its key."""
+"""Study files: TOML in, `StudySpec` out; each error names its key."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.parameters import families_in, read_tables
 
 READY_MADE = Path(__file__).parent.parent / "studies"
-ARRAYS = ("arm", "journal")  # sections of which there may be several
+ARRAYS = ("arm", "journal")  # sections that may occur several times
 SECTIONS = ("study", "space", "baseline", *ARRAYS, "published")
 LISTS = ("extensions", "metrics")
 KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "reading_version"}}
 # Settings of a search, and the only value that each may have in a comparison.
 SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none", "minimize_also": None}
 MAX_BYTES = 1_000_000
-# A quoted text, or a word behind an equals sign, which needs no quotes: a shell takes them away.
+# A quoted text, or a word after an equals sign, which needs no quotes: a shell strips them.
 _TEXT = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,"']*)""")
 
 
@@ -43,7 +43,7 @@ def ready_made() -> list[Path]:
 
 
 def find_study_file(name_or_path: str) -> Path:
-    """A ready-made study by its name, or a file by its path; raises StudyFileError for neither."""
+    """A ready-made study by name, or a file by path; raises StudyFileError if there is neither."""
     known = {file.stem: file for file in ready_made()}
     if name_or_path in known:
         return known[name_or_path]
@@ -58,9 +58,9 @@ def find_study_file(name_or_path: str) -> Path:
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
-    """What the file names, as arguments of `StudySpec`.
+    """The file's content, as arguments of `StudySpec`.
 
-    Raises StudyFileError for what is unreadable or not TOML, an unknown key, a wrong value.
+    Raises StudyFileError if it is unreadable or not TOML, or has an unknown key or a wrong value.
     """
     try:
         return _arguments(_read_toml(path), path.parent)
@@ -76,15 +76,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise StudyFileError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise StudyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
-    except (RecursionError, ValueError) as error:  # ValueError: a date that is none
+    except (RecursionError, ValueError) as error:  # ValueError: an invalid date
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
 
 
 def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Configurations of one's own: tables of parameters, whose values are yet to be checked.
+    """The user's own configurations: tables of parameters, whose values are not yet checked.
 
     Given as tables; as text, `"learning_rate=3e-3, depth=4"`; as TOML files with [[trial]] tables,
-    `"mine.toml"`. Raises StudyFileError or SpecError where that holds no parameters.
+    `"mine.toml"`. Raises StudyFileError or SpecError if that holds no parameters.
     """
     found: list[dict[str, Any]] = []
     for one in given:
@@ -120,14 +120,14 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         tables = written if section in ARRAYS else [written]
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             head = f"[[{section}]]" if section in ARRAYS else f"[{section}]"
-            raise SpecError(section, f"{section!r} is a table, headed {head}")
+            raise SpecError(section, f"{section!r} must be a table, headed {head}")
     study, tables = content.get("study", {}), content.get("arm", [])
     check_keys(study, (*KEYS, *LISTS), "key", " in [study]")
     check_fields({key: value for key, value in study.items() if key in KEYS}, KEYS)
     for key in LISTS:
         listed = study.get(key, [])
         if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-            raise SpecError(key, f"{key} is a list of texts, but got {shown(listed)}")
+            raise SpecError(key, f"{key} must be a list of texts, but got {shown(listed)}")
     arms = [
         {
             "name": table.get("name", ""),
@@ -164,8 +164,8 @@ def _in_order(fields: dict[str, Any], study: dict[str, Any]) -> tuple[Arm, ...]:
         if study.get(key, only) != only:
             raise SpecError(
                 key,
-                f"{key} is of a search, but arms are all trained to their end, arms x repeats "
-                f"trials; leave {key} = {shown(study[key])} out",
+                f"{key} is only for a search, but arms are all trained to their end, arms x "
+                f"repeats trials; leave {key} = {shown(study[key])} out",
             )
     for name, domain in fields["space"].items():
         if isinstance(domain, Range) or len(corners(domain)) > 1:
@@ -182,9 +182,9 @@ def _in_order(fields: dict[str, Any], study: dict[str, Any]) -> tuple[Arm, ...]:
 
 
 def write_study_file(spec: StudySpec) -> str:
-    """The specification in TOML: `read_study_file` gives it back."""
+    """The specification in TOML, as `read_study_file` reads it back."""
     plain = spec.to_dict()
-    # What follows from the arms is left out; what there is none of is, too.
+    # Left out: what follows from the arms, and what does not apply.
     follows = (*SEARCHING, "budget") if spec.is_comparison else ("repeats",)
     study = {key: plain[key] for key in (*FIELDS, "metrics") if key not in follows}
     del study["reading_version"]
@@ -199,7 +199,7 @@ def write_study_file(spec: StudySpec) -> str:
         ],
         "journal": [_given(entry) for entry in plain["journal"]],
     }
-    # Tables that say something even where they are empty.
+    # Tables that mean something even if they are empty.
     tables = {} if plain["baseline"] is None else {"baseline": plain["baseline"]}
     if any(arm.reported for arm in spec.arms):
         tables["published"] = plain["published"]
@@ -207,5 +207,5 @@ def write_study_file(spec: StudySpec) -> str:
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Without tables and texts that are empty."""
+    """The values without empty tables and texts."""
     return {name: value for name, value in values.items() if value not in ({}, "", [])}

@@ -1,7 +1,7 @@
-"""A finished network as two files: all that is needed to use it, without data set or database.
+"""A finished network as two files, usable without its data set or the study's database.
 
 `model.safetensors` holds the weights, `config.json` the rest and the weights' SHA-256. The weights
-are written first, so that a folder whose two files do not belong together can be told.
+are written first, so that a mismatch between the two files is detected.
 
 Shapes: N images, C channels, H x W pixels, K classes.
 """
@@ -39,18 +39,18 @@ MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Bundle:
-    """A trained network and what is known of it.
+    """A trained network and its metadata.
 
     Attributes:
-        dataset, title: of the data it was trained on: canonical name, and for people.
-        class_names: label k is class_names[k]. A folder's names are its owner's: escape them.
+        dataset, title: canonical name and display name of the data that it was trained on.
+        class_names: label k is class_names[k]. Names of folders are untrusted: escape them.
         mean_C, std_C: of the training images in [0, 1].
-        composition: what grey training images have in common; None of natural ones.
-        recipe: how it was trained, as `Recipe.to_dict` gives it; for the record.
+        composition: what grey training images have in common; None for natural images.
+        recipe: how it was trained, from `Recipe.to_dict`; for the record.
         weights: the network's state, in main memory.
-        preparation: how pictures were made images for it.
-        temperature: by which logits are divided so that probabilities fit, see
-            `search.training.metrics.fit_temperature`; 1 of networks that are older than that.
+        preparation: how pictures were converted to images for it.
+        temperature: divides the logits to calibrate the probabilities, see
+            `search.training.metrics.fit_temperature`; 1 for networks that predate it.
     """
 
     study: str
@@ -73,7 +73,7 @@ class Bundle:
     def network(self) -> nn.Module:
         """The network in evaluation mode, on the CPU: normalised images to logits (N, K).
 
-        Raises BundleError where the weights do not fit the architecture.
+        Raises BundleError if the weights do not fit the architecture.
         """
         try:
             model = build(self.architecture, self.image_shape, len(self.class_names))
@@ -86,25 +86,25 @@ class Bundle:
         return model.eval().to(memory_format=torch.channels_last)
 
     def probabilities(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Of each class, (N, K) float32, for uint8 images of `image_shape`.
+        """Class probabilities, (N, K) float32, for uint8 images of `image_shape`.
 
-        Raises BundleError where the weights are so large that there are none.
+        Raises BundleError if the weights are so large that the logits are not finite.
         """
         found_NK = logits(self.network(), images_NCHW, self.mean_C, self.std_C)
         if not found_NK.isfinite().all():
-            raise BundleError(f"the network of study {self.study!r} gives no numbers; {REMEDY}")
+            raise BundleError(f"the network of study {self.study!r} outputs NaN or inf; {REMEDY}")
         return (found_NK / self.temperature).softmax(1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prediction:
-    """What the network makes of one picture.
+    """The network's prediction for one picture.
 
     Attributes:
-        path: as it was given, or found in a folder that was.
+        path: as given, or as found in a given folder.
         image_CHW: uint8, the picture as the network saw it.
-        notes: what was done to the picture before, in words.
-        ranking: every class's index and probability, the likeliest first.
+        notes: how the picture was preprocessed, in words.
+        ranking: index and probability of every class, the likeliest first.
     """
 
     path: Path
@@ -123,14 +123,14 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skipped:
-    """A file of a folder that was left out, and why."""
+    """A file in a folder that was skipped, and why."""
 
     path: Path
     reason: str
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> None:
-    """Both files, each whole or not at all, into `folder`, which need not exist."""
+    """Write both files, each atomically, into `folder`, which need not exist."""
     payload, composition = to_safetensors(dict(bundle.weights)), bundle.composition
     write_atomically(folder / WEIGHTS, payload)
     content = {
@@ -143,7 +143,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
         "preparation": asdict(bundle.preparation),
         "composition": None if composition is None else asdict(composition),
         "architecture": to_dict(bundle.architecture),
-        "code": family_of(bundle.architecture).source,  # of a person's own network
+        "code": family_of(bundle.architecture).source,  # of the user's own network
         "recipe": dict(bundle.recipe),
         "weights_sha256": hashlib.sha256(payload).hexdigest(),
     }
@@ -152,9 +152,9 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The network in `folder`. Where it is a person's own, their code runs: see `restore_family`.
+    """The network in `folder`. If the bundle holds its own code, it runs: see `restore_family`.
 
-    Raises BundleError: files missing, damaged, of two different networks or of another version.
+    Raises BundleError: files missing, damaged, from different networks or from another version.
     """
     path = folder / CONFIG
     try:
@@ -165,39 +165,39 @@ def read_bundle(folder: Path) -> Bundle:
         path = folder / WEIGHTS
         payload = read_regular(path, MOST_BYTES)
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
-            raise ValueError(f"not the one that {CONFIG} describes")
+            raise ValueError(f"does not match the SHA-256 in {CONFIG}")
         weights = load_tensors(payload, safetensors=True)
         if not all(map(is_plain, weights.values())):
-            raise ValueError("a weight is no finite number")
+            raise ValueError("a weight is not finite")
         bundle = replace(described, weights=weights)
     except OSError as error:
         raise BundleError(
             f"cannot read {path} ({error.strerror}); name another bundle, or {REMEDY}"
         ) from error
-    except Exception as error:  # whatever a file that others wrote makes of the code that reads it
+    except Exception as error:  # a file from others can make the reading code raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
-    bundle.network()  # before pictures are read in its size
+    bundle.network()  # raises here, before pictures are read at its size
     return bundle
 
 
 def _described(stored: Mapping[str, Any]) -> Bundle:
-    """All but the weights."""
+    """Everything but the weights."""
     if (code := stored.get("code")) is not None:
         restore_family(stored["architecture"]["family"], code)
     channels, height, width = map(int, stored["image_shape"])
     mean_C, std_C = (torch.tensor(stored[name], dtype=torch.float32) for name in ("mean", "std"))
     if not mean_C.shape == std_C.shape == (channels,):
-        raise ValueError("mean and std are not a number for each channel")
+        raise ValueError("mean and std do not have a number for each channel")
     temperature = float(stored.get("temperature", 1.0))
     plain = is_plain(mean_C) and is_plain(std_C) and bool((std_C > 0).all())
     if not (plain and 0 < temperature < math.inf):
-        raise ValueError("mean, std and temperature are not such as data have")
+        raise ValueError("mean, std or temperature is out of range")
     composition, preparation = stored["composition"], stored.get("preparation")
     if not all(type(stored[name]) is str for name in TEXTS):
-        raise TypeError(f"{', '.join(TEXTS)} are not text")
+        raise TypeError(f"{', '.join(TEXTS)} must be text")
     if not all(type(stored[name]) is int and 0 <= stored[name] < 2**63 for name in COUNTS):
-        raise TypeError(f"{', '.join(COUNTS)} are not whole numbers from 0 up")
+        raise TypeError(f"{', '.join(COUNTS)} must be integers from 0 up")
     return Bundle(
         **{name: stored[name] for name in (*TEXTS, *COUNTS)},
         class_names=tuple(map(str, stored["class_names"])),
@@ -205,7 +205,7 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         mean_C=mean_C,
         std_C=std_C,
         temperature=temperature,
-        # Of a network that is older than the choice, it is what all had then.
+        # Networks that predate the choice all have the first preparation.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),
         architecture=from_dict(stored["architecture"]),

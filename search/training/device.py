@@ -1,4 +1,4 @@
-"""The device that trains, and how the process is set up for it."""
+"""The training device, and the process settings for it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HAS_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
 def available_cores() -> int:
-    """How many cores this process may use, by its affinity and its container's quota."""
+    """The number of cores that affinity and the container's quota allow this process."""
     cores: int = joblib.cpu_count()
     return cores
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:1`.
+    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:1`.
 
     Raises DeviceError: unknown name, or no such GPU.
     """
@@ -42,22 +42,22 @@ def choose_device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise DeviceError(f"no GPU {name!r} of {gpus}, counted from cuda:0; give auto or cpu")
+        raise DeviceError(f"no GPU {name!r}: {gpus} found, from cuda:0 up; give auto or cpu")
     return device
 
 
 def prepare_process(threads: int | None = None) -> None:
-    """Settings of the whole process that make training fast; call once, before training.
+    """Process-wide settings that make training fast; call once, before training.
 
-    glibc hands each large tensor back to the system and faults it in again at the next step;
-    keeping freed memory gave 1.4 times the speed for a small CNN.
+    glibc returns each large freed tensor to the system and faults it in again at the next step;
+    keeping freed memory trained a small CNN 1.4 times as fast.
     """
     if HAS_GLIBC:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
-    torch.set_flush_denormal(True)  # Adam's state decays into them, and they are slow on x86
-    # What torch takes by default knows of affinity, not of a container's quota.
+    torch.set_flush_denormal(True)  # Adam's state decays into denormals, which are slow on x86
+    # torch's default respects affinity, but not a container's quota.
     allowed = threads or min(torch.get_num_threads(), available_cores())
     if allowed != torch.get_num_threads():
         torch.set_num_threads(allowed)
@@ -66,7 +66,7 @@ def prepare_process(threads: int | None = None) -> None:
 
 @contextmanager
 def kept_threads() -> Iterator[None]:
-    """Give a notebook's number of threads back at the end."""
+    """Restore a notebook's number of threads at the end."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -75,10 +75,10 @@ def kept_threads() -> Iterator[None]:
 
 
 def return_memory(*, of_gpu: bool = True) -> None:
-    """Give back what a training that has ended held, or the process grows from trial to trial.
+    """Release the memory of a finished training; otherwise the process grows with each trial.
 
-    `of_gpu`: a GPU's too. That waits for all that runs on it, so it is not for moments in which
-    others train; before torch runs out, it gives it back by itself.
+    `of_gpu`: GPU memory, too. That waits for everything running on the GPU, so do not use it while
+    others train; torch releases its cache by itself before it runs out of memory.
     """
     if HAS_GLIBC:
         ctypes.CDLL(None).malloc_trim(0)
@@ -87,7 +87,7 @@ def return_memory(*, of_gpu: bool = True) -> None:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """What trained, in a few words: for reports and `metrics.json`."""
+    """The training hardware in a few words, for reports and `metrics.json`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     processor = platform.processor() or platform.machine()
@@ -99,7 +99,7 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on."""
+    """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):  # run from a checkout that was not installed

@@ -1,4 +1,4 @@
-"""What training reports and raises. Imports no torch, so that whatever only shows it need not."""
+"""What training reports and raises. Imports no torch, so code that only shows it need not."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """What one epoch did.
+    """The report on one epoch.
 
     Attributes:
         epoch: 1 for the first; 0 is the partial-epoch validation inside the first epoch.
-        train_loss, train_error: means over the epoch's steps, as the weights changed, on
+        train_loss, train_error: means over the epoch's steps, while the weights changed, on
             augmented images and with dropout; cross entropy in nats, without label smoothing.
         validation_loss, validation_error: afterwards, on unaugmented images, without dropout; for
             epoch 0 on `Task.early_validation` only. NaN without validation images.
         learning_rate: at the last step.
-        seconds, images: spent and trained on since the last report (validation included), without
-            the time in which other trainings of the process had their turn.
-        metrics: further ones of the validation images, by name: `temperature`, by which logits
-            are best divided, `calibrated_loss`, the loss after that, and what the study names of
+        seconds, images: time spent and images trained on since the last report (validation
+            included), without the time in which other trainings of the process ran.
+        metrics: further metrics on the validation images, by name: `temperature`, the best divisor
+            for the logits, `calibrated_loss`, the loss with it, and those that the study names from
             `search.training.metrics.METRICS`. Empty without validation images.
     """
 
@@ -49,11 +49,11 @@ class Score:
 
 
 class StoppedError(Exception):
-    """The training was asked to stop between two steps; its last `state()` still holds."""
+    """The training was asked to stop between two steps; its last `state()` is still valid."""
 
 
 class BundleError(ValueError):
-    """A folder that holds no network that can be used; names the file and the remedy."""
+    """A folder without a usable network; names the file and the remedy."""
 
 
 class DeviceError(ValueError):
@@ -65,10 +65,10 @@ class RepeatError(ValueError):
 
 
 class WeightsError(RepeatError):
-    """Weights that cannot be had or do not fit: one line, with the remedy."""
+    """Weights that are unavailable or do not fit: one line, with the remedy."""
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed in [0, 2**63) that is a function of the parts alone, and differs between them."""
+    """A seed in [0, 2**63) that depends only on the parts; different parts, different seeds."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -1,8 +1,8 @@
-"""Checkpoints, each whole or not there at all. Imports torch only to use it.
+"""Checkpoints, written atomically. Imports torch only when it is used.
 
 A checkpoint is `<name>.pt` with the SHA-256 of its payload in front; the one before it is kept
-as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training. They may lie
-where only fsspec reaches, see `Remote`.
+as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training. They may be
+in a store that only fsspec reaches, see `Remote`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ WEIGHTS = "model.safetensors"  # of a finished network, in its folder
 PREVIOUS = ".previous.pt"
 MAGIC = b"cnn-search checkpoint 1\n"
 HEAD_BYTES = len(MAGIC) + 32  # with the payload's digest
-MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
-OLD_SECONDS = 3600.0  # no write takes as long
+MOST_BYTES = 16 * 2**30  # the largest network, its gradients' moments, its average
+OLD_SECONDS = 3600.0  # no write takes that long
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file or folder in an object store, with as much of `Path` as checkpoints need.
+    """A file or folder in an object store, with the part of `Path` that checkpoints need.
 
-    Its errors are OSErrors. Such a store replaces an object as a whole or not at all.
+    It raises only OSErrors. Such a store replaces an object as a whole or not at all.
     """
 
     url: str
@@ -82,9 +82,9 @@ class Remote:
 
 
 def delete_abandoned(folder: Path) -> None:
-    """Delete the temporary files below a folder whose writers are gone.
+    """Delete temporary files below a folder if the processes that wrote them are gone.
 
-    Those of another host, or of a container of its own, after an hour: a write takes moments.
+    Files from another host or container are deleted after an hour: a write takes moments.
     """
     for path in folder.rglob(f"*{TEMPORARY}"):
         named = re.search(
@@ -97,10 +97,10 @@ def delete_abandoned(folder: Path) -> None:
 
 
 def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
-    """Write the state; the file that was there becomes the previous one.
+    """Write the state; an existing checkpoint becomes the previous one.
 
-    `state["identity"]` says what it is the state of, see `latest_checkpoint`. Raises OSError where
-    the disk is full or not writable; the previous one is whole then.
+    `state["identity"]` says what the state belongs to, see `latest_checkpoint`. Raises OSError if
+    the disk is full or not writable; the previous checkpoint is then intact.
     """
     import torch
 
@@ -108,7 +108,7 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     payload = buffer.getvalue()
     content = MAGIC + hashlib.sha256(payload).digest() + payload
-    # Where none is there it is the first, or another process that saves it was faster.
+    # If there is none, this is the first, or another process that saves it was faster.
     if isinstance(path, Remote):
         with suppress(FileNotFoundError):
             path.copy_to(path.with_suffix(PREVIOUS))
@@ -120,9 +120,9 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
 
 
 def latest_checkpoint(path: Path | Remote, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest state of that identity: in the file, else in the one before it, else None.
+    """The newest state with that identity: from the file, else the previous one, else None.
 
-    What is damaged is passed over: cut short, changed since it was written, or more than data.
+    Skips damaged files: truncated, changed since they were written, or holding more than data.
     """
     # Earlier versions wrote an identity without `content`.
     older = {key: value for key, value in identity.items() if key != "content"}
@@ -143,7 +143,7 @@ def delete_checkpoint(path: Path | Remote) -> None:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Finite, and not sparse, quantised, complex or without memory, as a file's can be."""
+    """Whether it is finite, and not sparse, quantised, complex or meta, as a file's can be."""
     import torch
 
     odd = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()
@@ -151,9 +151,9 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
-    """What torch.save (or safetensors) wrote, in main memory; nothing of it is executed.
+    """What torch.save (or safetensors) wrote, in main memory; no code in it is executed.
 
-    Raises ValueError, in one line, where it is no such file, or more than data.
+    Raises ValueError, in one line, if it is no such file or holds more than data.
     """
     import torch
     from safetensors.torch import load
@@ -165,7 +165,7 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if any(entry.compress_type for entry in archive.infolist()):
                     raise ValueError("it is compressed, which torch.save never does")
-        with warnings.catch_warnings(action="ignore"):  # of formats that were given up
+        with warnings.catch_warnings(action="ignore"):  # about deprecated formats
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds
+    except Exception as error:  # the libraries' own, pickle's or zipfile's, whatever it holds
         raise ValueError(first_line(error) or type(error).__name__) from error

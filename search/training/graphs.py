@@ -1,10 +1,10 @@
-"""CUDA graphs: work recorded once and launched as a whole, where each kernel would cost a launch.
+"""CUDA graphs: work is recorded once, then launched as a whole instead of kernel by kernel.
 
 A step of a small network is some hundred kernels of a few microseconds each; launched one by one
 from Python they take ten times as long. On a CPU the same functions run as they are.
 
-Recording follows torch's notes (docs/notes/cuda, "CUDA Graphs"), but the calls that must go ahead
-of it are the training's own first steps, so nothing has to be undone.
+Recording follows torch's notes (docs/notes/cuda, "CUDA Graphs"), but the required warm-up calls
+are the training's own first steps, so nothing has to be undone.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from models.checks import first_line
 from search.training.epoch import derived_seed
 
 WARM_UP_CALLS = 3
-# So many calls make one long graph: a launch, and the writing of the random offsets ahead of it,
-# is paid once for all of them.
+# Number of calls in one long graph: they share the cost of one launch, and of writing the random
+# offsets before it.
 UNROLLED = 8
 Pool = Any  # a handle: torch does not export its type
 
@@ -35,17 +35,17 @@ _idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 
 
 class OwnRandomness:
-    """One training's random states: three streams from one seed, apart from everybody else's.
+    """One training's random states: three streams from one seed, separate from all others.
 
     Attributes:
-        order: draws the order of the examples. A stream of its own, so that trainings that
+        order: draws the order of the examples. A separate stream, so that trainings that
             differ in augmentation or network see the same examples in the same order.
         augmentation: draws the augmentations.
 
     Within `with randomness:`, torch's default generators (weights, dropout) continue this
     training's stream. The CPU's is swapped by value. CUDA's gets another state *object*: graphs
-    read seed and offset from numbers on the device that belong to it, which those of several
-    trainings would else overwrite.
+    read seed and offset from device memory that belongs to it, which several trainings would
+    otherwise overwrite.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -78,11 +78,11 @@ class OwnRandomness:
         return torch.cuda.default_generators[current]
 
     def recorded_generators(self) -> list[torch.Generator]:
-        """The generators that a training step draws from on the device: a graph must know them."""
+        """The generators that a training step draws from on the device: graphs register them."""
         return [self.augmentation] + ([] if self._own_cuda is None else [self._own_cuda])
 
     def renew(self) -> None:
-        """Go on with new generators in the same states; to be called within the context.
+        """Switch to new generators in the same states; call it within the context.
 
         A generator that was being recorded when the recording failed may refuse to draw.
         """
@@ -105,9 +105,9 @@ class OwnRandomness:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a `state()`; not within the context.
+        """Restore a `state()`; call it outside the context.
 
-        One of another kind of device fits no generator here: then the streams begin anew.
+        One from another kind of device fits no generator here: the streams then start over.
         """
         own_cpu, *own_cuda = state["global"]
         if bool(own_cuda) != (self._own_cuda is not None):
@@ -120,16 +120,16 @@ class OwnRandomness:
 
 
 class Replayed:
-    """Calls one function many times: recorded on CUDA, plainly elsewhere.
+    """Calls one function many times: as recorded graphs on CUDA, directly elsewhere.
 
-    The function reads and writes tensors that stay where they are, waits for nothing, and draws
-    only from the generators of `randomness`, within whose context all calls are made. Where it
-    cannot be recorded it is called as it is, with one warning in the process.
+    The function reads and writes tensors at fixed addresses, waits for nothing, and draws only
+    from the generators of `randomness`; all calls are made within that context. If it cannot be
+    recorded it is called directly, with one warning per process.
 
     Args:
         pool: the memory of the graphs, from `graph_pool`.
-        unrolled: calls in a long graph; 1 for none.
-        recording: entered around the recording.
+        unrolled: calls in a long graph; 1: no long graphs.
+        recording: a context entered while recording.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class Replayed:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def call(self, function: Callable[[], None], times: int = 1) -> None:
-        """Call the function, always the same one; on CUDA it has only been enqueued on return.
+        """Call the function, always the same one; on CUDA it is only enqueued on return.
 
-        It is not kept: a cycle of references would free an ended training's memory late.
+        No reference to it is kept: a cycle would delay freeing a finished training's memory.
         """
         while times > 0:
             if not self._records or self._calls_ahead > 0:
@@ -164,8 +164,8 @@ class Replayed:
                     with self._recording():
                         graph = record(function, calls, self._randomness, self._pool)
                 except RuntimeError as error:
-                    # Nothing of it ran, and no state has changed; but generators that were being
-                    # recorded may still believe so, and the graphs hold the old ones.
+                    # None of it ran, and no state has changed; but generators that were being
+                    # recorded may still think they are, and the graphs hold the old ones.
                     self._records = False
                     self._graphs.clear()
                     self._randomness.renew()
@@ -188,10 +188,10 @@ def graph_pool(device: torch.device) -> Pool:
 def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
-    """A graph of `calls` calls, none of which runs now; RuntimeError where it cannot be."""
+    """A graph of `calls` calls, none of which runs now; RuntimeError if recording fails."""
     with contextlib.suppress(torch.OutOfMemoryError):
         return _record(function, calls, randomness, pool)
-    # The graph needs memory of its own beside what the calls ahead of it left unused.
+    # The graph needs its own memory, besides what the warm-up calls left unused.
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     return _record(function, calls, randomness, pool)
@@ -200,8 +200,8 @@ def record(
 def _record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
-    # Not `with torch.cuda.graph(...)`: that waits for the whole device and empties torch's store
-    # of memory, so every trial that starts would hold up all others on the GPU.
+    # Not `with torch.cuda.graph(...)`: that waits for the whole device and empties torch's memory
+    # cache, so every trial that starts would hold up all others on the GPU.
     graph = torch.cuda.CUDAGraph()
     for generator in randomness.recorded_generators():
         graph.register_generator_state(generator)
@@ -214,7 +214,7 @@ def _record(
                 function()
         except BaseException:
             with contextlib.suppress(RuntimeError):  # why recording failed matters more
-                graph.capture_end()  # so that the stream can be used
+                graph.capture_end()  # so that the stream is usable again
             raise
         graph.capture_end()
     finally:
@@ -231,8 +231,8 @@ def _warn_once(reason: str) -> None:
 def own_stream(owner: object, device: torch.device) -> AbstractContextManager[object]:
     """A context in which work goes to a CUDA stream lent to `owner` for its lifetime.
 
-    It can be entered any number of times, not nested. Streams are used again: torch keeps memory
-    and workspaces for each of them. On a CPU the context does nothing.
+    It can be entered any number of times, but not nested. Streams are reused, because torch keeps
+    memory and workspaces for each of them. On a CPU the context does nothing.
     """
     if device.type != "cuda":
         return nullcontext()
@@ -244,10 +244,10 @@ def own_stream(owner: object, device: torch.device) -> AbstractContextManager[ob
 
 
 def mark(device: torch.device) -> Callable[[], None]:
-    """A function that waits until all that the current stream has been given so far is done."""
+    """A function that waits until the current stream has done all work enqueued so far."""
     if device.type != "cuda":
         return lambda: None
-    # Blocking: it sleeps, since other processes may need the core.
+    # Blocking: it sleeps instead of spinning, because other processes may need the core.
     event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
     event.record()
     return event.synchronize

@@ -1,7 +1,7 @@
-"""The registry of metrics: what can be measured of a network beside its loss and error.
+"""The registry of metrics: what can be measured besides a network's loss and error.
 
 A study file names those to record each epoch: `[study] metrics = ["macro_f1"]`. To add one, enter
-it in METRICS, also from a file that a study names, see `search.spec.extensions`.
+it in METRICS, if need be in a file that a study names, see `search.spec.extensions`.
 
 Shapes: N examples, K classes.
 """
@@ -29,7 +29,7 @@ class Metric:
 
     Attributes:
         description: one line.
-        compute: (float32 logits (N, K), int64 labels (N,)), both in main memory, to the number.
+        compute: maps float32 logits (N, K) and int64 labels (N,), in main memory, to the number.
     """
 
     description: str
@@ -47,16 +47,16 @@ def _macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
 def fit_temperature(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
     """The temperature T for which `logits / T` has the lowest cross entropy.
 
-    One number, float32 without dimensions, that makes a network's confidence fit its errors (Guo
-    et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599). It lies within a
-    factor of HIGHEST_TEMPERATURE around 1, and is 1 where the logits are not all finite.
+    A float32 scalar that calibrates the network: its confidence then fits its errors (Guo et al.
+    2017, "On calibration of modern neural networks", arXiv:1706.04599). It is within a factor of
+    HIGHEST_TEMPERATURE of 1, and is 1 if the logits are not all finite.
 
     The loss is convex in 1 / T, so the sign of its slope says on which side the minimum lies. The
-    work is the same whatever the values, and nothing waits for it: a CUDA graph can hold it.
+    work does not depend on the values, and nothing waits for it, so a CUDA graph can record it.
     """
     import torch
 
-    # Each example's slope is the softmax's mean of the gaps between the logits and the right one.
+    # Each example's slope is the softmax-weighted mean of the gaps to the correct class's logit.
     # Ten times as fast as softmax(1) on a CPU: summed over the few classes, example by example.
     gaps_KN = (logits_NK - logits_NK.gather(1, labels_N[:, None])).T.contiguous()
     below_KN = gaps_KN - gaps_KN.amax(0)
@@ -80,7 +80,7 @@ def loss_at(
 
 
 def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-    """By how much confidence and accuracy differ, on average over examples binned by confidence.
+    """The mean difference between confidence and accuracy, over examples binned by confidence.
 
     The expected calibration error with CALIBRATION_BINS bins of equal width (Guo et al. 2017).
     """
@@ -89,7 +89,7 @@ def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) ->
 
 
 def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """By bin of confidence: how many examples, sum of their confidences, how many are right.
+    """For each bin of confidence: number of examples, sum of their confidences, number correct.
 
     float64, (CALIBRATION_BINS, 3).
     """
@@ -105,7 +105,7 @@ def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch
 def calibration(
     logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float
 ) -> dict[str, float]:
-    """How well confidence fits, as it is and with the logits divided by the temperature.
+    """How well confidence fits accuracy, before and after dividing logits by the temperature.
 
     `loss`: mean cross entropy at the temperature, in nats. `error_before`, `error_after`:
     `calibration_error` without it and with it, in [0, 1].
@@ -123,7 +123,7 @@ def _error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(
-        description="share of right predictions",
+        description="share of correct predictions",
         higher_is_better=True,
         compute=lambda logits_NK, labels_N: 1 - _error(logits_NK, labels_N),
     ),

@@ -1,6 +1,6 @@
-"""A configuration trained once more, with a fresh seed: on all training images, or to compare it.
+"""Trains a configuration again with a fresh seed: on all training images, or to compare it.
 
-It leaves a checkpoint after every epoch and goes on from it, in this or another process.
+It saves a checkpoint after every epoch and resumes from it, in this or another process.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from search.training.train import train
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What is trained.
+    """What to train.
 
     Attributes:
-        spec: of the study. In another process its extensions are to be loaded first.
-        architecture: as `models.to_dict` gives it.
-        recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
-        seed: decides, with the study's, all that is random.
-        content: fingerprint of all images, where one is to be held to.
-        place: the data set's name where it lies elsewhere now.
+        spec: of the study. Another process must load its extensions first.
+        architecture: as `models.to_dict` returns it.
+        recipe: its whole schedule applies, but training stops after `epochs`, and not before.
+        seed: determines, with the study's, everything random.
+        content: fingerprint that the images must match; None: not checked.
+        place: the data set's current name, if it has moved.
         candidate: number of the trial that is trained here to compare it with others, on the
             study's own split; None: a final training, on all training images.
     """
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Tells its randomness from that of other jobs; candidates of one seed share theirs."""
+        """Separates its randomness from that of the other kind; candidates of one seed share it."""
         return "final" if self.candidate is None else "candidate"
 
     def load(self, device: torch.device) -> Task:
@@ -67,7 +67,7 @@ class Job:
 
     @property
     def checkpoint(self) -> Path:
-        """A file of its own for each trial and each number of epochs, however they take turns."""
+        """A separate file for each trial and number of epochs, in whatever order they train."""
         of = "" if self.candidate is None else f"-{self.candidate}"
         made_for = [self.architecture, self.recipe.to_dict(), self.epochs]
         digest = hashlib.sha256(json.dumps(made_for, sort_keys=True).encode()).hexdigest()[:8]
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must have been made for to be gone on from."""
+        """What a checkpoint must match for the training to resume from it."""
         spec = self.spec
         split = [self.candidate, spec.validation_count, spec.limit]
         return {
@@ -90,7 +90,7 @@ class Job:
         }
 
     def saved(self) -> dict[str, Any]:
-        """The checkpoint's content: its `curve` is what earlier, interrupted starts trained."""
+        """The checkpoint's content: its `curve` holds the epochs of earlier, interrupted runs."""
         nothing: dict[str, Any] = {"curve": [], "training": None, "score": None}
         return latest_checkpoint(self.checkpoint, self.identity) or nothing
 
@@ -100,8 +100,8 @@ class TrainedRun:
     """A network trained with one seed, not tested.
 
     Attributes:
-        curve: its epochs; their validation metrics are NaN where no image was held out.
-        training: score on all images that it was trained on, in evaluation mode.
+        curve: its epochs; their validation metrics are NaN if no image was held out.
+        training: score on all of its training images, in evaluation mode.
         weights: in main memory.
     """
 
@@ -118,20 +118,20 @@ def train_slices(
     stop: threading.Event | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Generator[None, None, TrainedRun]:
-    """The training, a slice for each `next()`; `on_epoch` is called after each epoch.
+    """Trains one slice per `next()`; `on_epoch` is called after each epoch.
 
-    On a CPU the result depends on the number of threads, and on nothing else that runs.
+    On a CPU the result depends on the number of threads, but on nothing else that runs.
 
     Raises:
-        StoppedError: `stop` was set; all epochs but the one under way are kept.
-        RepeatError: the images or the weights to start from are not there any more, or the loss of
-            a final training is not finite in the end.
+        StoppedError: `stop` was set; all epochs but the current one are kept.
+        RepeatError: the original images or the initial weights are gone, or the loss of a final
+            training is not finite at the end.
     """
     held, found = job.content, task.content
     if held is not None and found is not None and held.digest != found.digest:
         raise RepeatError(
-            f"{task.info.name} was changed meanwhile ({differences(held, found)}); put the images "
-            "back, and the same command goes on"
+            f"{task.info.name} has changed in the meantime ({differences(held, found)}); put the "
+            "images back and run the same command to resume"
         )
     saved = job.saved()
     names = {"number": "epoch"}  # as earlier versions called it

@@ -1,4 +1,4 @@
-"""One training step, over tensors that stay where they are, so that a CUDA graph can hold it.
+"""One training step, on tensors that stay in place, so that a CUDA graph can record it.
 
 The kinds of weight decay, for a weight w, its gradient g of the plain loss and strength λ:
 
@@ -9,11 +9,11 @@ The kinds of weight decay, for a weight w, its gradient g of the plain loss and 
 | `coupled`   | the optimiser adds λw to g, before momentum and Adam's scaling            |
 | `decoupled` | each step shrinks w by lr·λ·w, beside the gradient (Loshchilov, Hutter 2019) |
 
-`l2` and `coupled` differ by the factor 2 alone. Adam divides both by its running gradient size,
+`l2` and `coupled` differ only by the factor 2. Adam divides both by its running gradient size,
 so strongly varying weights are decayed less; `decoupled` treats all weights alike. Only weights
 are decayed: biases and batch-norm parameters (one dimension) are left alone.
 
-Shapes: B images a batch, S steps an epoch, C channels, H x W pixels, K classes.
+Shapes: B images per batch, S steps per epoch, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from search.training.weights import freeze
 
 
 class Step:
-    """The update of a network's weights, told once an epoch what the epoch's steps need.
+    """Updates a network's weights; set up once per epoch for the epoch's steps.
 
     Attributes:
-        steps: in an epoch.
+        steps: per epoch.
         learning_rates: of the epoch's steps.
-        mean: of the weights, where the recipe wants one.
+        mean: of the weights, if the recipe averages them.
         totals: float32, on the device: loss and error, summed over the epoch's steps so far.
     """
 
@@ -76,13 +76,13 @@ class Step:
         self._replayed = self._make_replayed()
 
     def begin_epoch(self, epoch: int) -> None:
-        """Shuffle, and set the learning rates, for the epoch after `epoch` whole ones."""
+        """Shuffle and set the learning rates for the next epoch, after `epoch` complete ones."""
         recipe = self._recipe
         frozen = epoch < recipe.frozen_epochs
         if frozen != self._frozen:
             freeze(self._model, frozen)
             self._frozen = frozen
-            self._replayed = self._make_replayed()  # what was recorded is another update
+            self._replayed = self._make_replayed()  # the recorded update no longer applies
         if epoch == recipe.frozen_epochs > 0:
             complete_momentum(self.optimizer)
         count, order = len(self._task.training), self._randomness.order
@@ -103,7 +103,7 @@ class Step:
         self.totals.zero_()
 
     def run(self, steps: int) -> None:
-        """The epoch's next steps; on CUDA they have only been enqueued on return."""
+        """Run the epoch's next steps; on CUDA they are only enqueued on return."""
         self._replayed.call(self._update, steps)
 
     def _update(self) -> None:
@@ -186,10 +186,10 @@ def complete_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 @contextmanager
 def recordable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Within it, steps may be recorded into a CUDA graph.
+    """Within this context, steps may be recorded into a CUDA graph.
 
-    torch's Adam refuses to be recorded unless it is marked `capturable`, and warns when it is so
-    marked and not recorded. A fused one works the same either way: its state is on the device.
+    torch's Adam refuses to be recorded unless it is marked `capturable`, and warns if it is marked
+    but not recorded. A fused one works the same either way: its state is on the device.
     """
     marked = [group for group in optimizer.param_groups if "capturable" in group]
     for group in marked:
@@ -202,7 +202,7 @@ def recordable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take up an optimiser's `state_dict()`. The learning rate stays the tensor that it was."""
+    """Load an optimiser's `state_dict()`. The learning rate remains the same tensor."""
     rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -210,10 +210,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 def newest_share(reach: float, steps_before: int, rate_factor: float) -> float:
-    """What share of the running mean the newest weights get, in (0, 1].
+    """The share of the newest weights in the running mean, in (0, 1].
 
-    At the peak rate the mean reaches back over the share `reach` of the steps so far. Where the
-    rate falls to 0, it becomes the network itself: a one-cycle schedule ends as without it.
+    At the peak rate the mean reaches back over the share `reach` of the steps so far. As the rate
+    falls to 0, it becomes the network itself: a one-cycle schedule ends as without averaging.
     """
     return 1 / (1 + reach * steps_before * rate_factor)
 
@@ -221,10 +221,10 @@ def newest_share(reach: float, steps_before: int, rate_factor: float) -> float:
 class RunningMean:
     """A second network whose weights, and batch-norm statistics, follow the first one's.
 
-    At a high learning rate weights move around where they are going, and the loss says more of
-    that noise than of the configuration. Their mean over the last steps, a share of those so far
-    (Shamir & Zhang 2013), lies where they are going (Polyak & Juditsky 1992; Izmailov et al. 2018),
-    so trials can be told apart long before their schedules end.
+    At a high learning rate the weights move around the point that they are heading for, and the
+    loss reflects that noise more than the configuration. Their mean over the last steps, a share
+    of those so far (Shamir & Zhang 2013), is close to that point (Polyak & Juditsky 1992; Izmailov
+    et al. 2018), so trials can be told apart long before their schedules end.
 
     Attributes:
         model: the mean network. In evaluation mode, on the first one's device.
@@ -242,12 +242,12 @@ class RunningMean:
         )
 
     def update(self, share: torch.Tensor) -> None:
-        """Move by `share`, float32 on the device, towards the first network; nothing waits."""
+        """Move by `share`, float32 on the device, towards the first network, without waiting."""
         self._share.copy_(share)
         self._optimizer.step()
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    """All that is learned or measured; not the counters."""
+    """Everything that is learned or measured, but not the counters."""
     found = [*model.parameters(), *model.buffers()]
     return [tensor.detach() for tensor in found if tensor.is_floating_point()]

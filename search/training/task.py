@@ -1,6 +1,6 @@
-"""What is learned: images on one device, and how well a network does on them.
+"""The learning task: images on one device, and how well a network does on them.
 
-Shapes: N examples, K classes, B examples a batch, C channels, H x W pixels, O units of a stage.
+Shapes: N examples, K classes, B examples per batch, C channels, H x W pixels, O units of a stage.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Task:
         early_validation: the part of `validation` that epoch 0 is scored on.
         mean_C, std_C: of the training images, in [0, 1] units; shape (C,).
         info: names, image shape and classes of the data set.
-        content: fingerprint of all of the data set; None where the examples were made by hand.
+        content: fingerprint of the whole data set; None if the examples were made by hand.
     """
 
     training: Examples
@@ -80,17 +80,17 @@ def load_study_task(
     """The images that a study trains on, and those held out by its seed, or by its data set.
 
     Args:
-        place: the data set's name where it lies elsewhere now, see `search.store.data.find_place`.
-        final: none are held out, nor left out.
+        place: the data set's current name, if it has moved, see `search.store.data.find_place`.
+        final: no images are held out or left out.
 
     Raises:
-        DataError: they cannot be had, or not be divided so.
+        DataError: they are unavailable, or cannot be split like that.
     """
     dataset, wanted = place or spec.dataset, spec.validation_count
     info, examples = load_training(dataset, data_dir, reading=spec.reading)
     content = fingerprint(info, examples)
     own, usual = info.has_own_validation, info.validation_count
-    if spec.reading.version > 2 and find_dataset(dataset).path is not None:  # others have an order
+    if spec.reading.version > 2 and find_dataset(dataset).path is not None:  # others are ordered
         examples = in_order(examples, usual if own else 0)
     if final:
         return make_task(info, examples, examples.select(torch.arange(0)), device, content)
@@ -113,9 +113,9 @@ def make_task(
     device: torch.device,
     content: Fingerprint | None = None,
 ) -> Task:
-    """Put the examples on the device, once, as bytes: a quarter of the memory and the traffic.
+    """Put the examples on the device once, as bytes: a quarter of the memory and the traffic.
 
-    Mean and spread are taken from the training part alone.
+    Mean and standard deviation are computed only from the training part.
     """
     mean_C, std_C = normalisation(training)
     return Task(
@@ -173,7 +173,7 @@ def confusion(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(images_BCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor) -> torch.Tensor:
-    """Zero mean and unit variance a channel, over the training set."""
+    """Zero mean and unit variance per channel, over the training set."""
     scale_C11 = 1 / std_C.view(-1, 1, 1)
     shift_C11 = -mean_C.view(-1, 1, 1) * scale_C11
     scaled_BCHW = torch.addcmul(shift_C11, images_BCHW, scale_C11)
@@ -181,13 +181,13 @@ def normalise(images_BCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tens
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device computes in it: on GPUs, and on CPUs with AVX512-BF16 or AMX.
+    """bfloat16 if the device computes in it: on GPUs, and on CPUs with AVX512-BF16 or AMX.
 
     Weights, their updates and the loss stay float32. One thread of an AMD EPYC (AVX512-BF16, n =
-    3) trained 1.4 to 1.7 times as fast with it. CPUs without it only imitate it, slowly.
+    3) trained 1.4 to 1.7 times as fast with it. CPUs without it only emulate it, slowly.
     """
     enabled = device.type == "cuda" or _cpu_computes_in_bfloat16()
-    # Without a cache of cast weights: each is cast once a step anyway, and graphs must not keep it.
+    # No cache of cast weights: each is cast once per step anyway, and graphs must not keep them.
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
@@ -202,12 +202,12 @@ def _cpu_computes_in_bfloat16() -> bool:
 def stage_maps(
     model: nn.Module, image_CHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> dict[str, NDArray[np.float32]]:
-    """What each stage gives, (C, H, W), for one uint8 image on the model's device.
+    """Each stage's feature maps, (C, H, W), for one uint8 image on the model's device.
 
-    A stage is a convolution, or a block around which a shortcut goes, with what follows it; it
-    bears the name of its first module. They come in running order; an MLP has none.
+    A stage is a convolution, or a block with a shortcut around it, plus what follows it; it is
+    named after its first module. Stages come in execution order; an MLP has none.
     """
-    lasts: dict[str, nn.Module] = {}  # module of each stage
+    lasts: dict[str, nn.Module] = {}  # last module of each stage
     for name, module in model.named_children():
         if isinstance(module, nn.Conv2d) or any(True for _ in module.children()):
             lasts[name] = module

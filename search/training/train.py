@@ -1,5 +1,5 @@
-"""Training as an iterator of epochs. Whoever holds it decides: take the next epoch, stop, keep
-`state()` and go on later (also in another process), or advance many trainings in turn.
+"""Training as an iterator of epochs. The caller decides: take the next epoch, stop, keep
+`state()` and resume later (also in another process), or advance many trainings in turn.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from search.training.weights import fitting_weights
 
 # On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
 SLICE_STEPS = {"cpu": 1, "cuda": 32}
-SLICES_AHEAD = 2  # enqueued at most: one at work while the next one is prepared
+SLICES_AHEAD = 2  # enqueued at most: one running while the next one is prepared
 
 
 class Training(Iterator[Epoch]):
-    """Trains one network on the task's device, an epoch for each `next()`.
+    """Trains one network on the task's device, one epoch per `next()`.
 
     Attributes:
         learning: the network that learns, on the task's device.
-        model: the one that is validated and kept: the same, or the mean of its weights where the
-            recipe wants that.
-        epoch: how many epochs are done.
+        model: the one that is validated and kept: the same, or the mean of its weights if the
+            recipe averages them.
+        epoch: number of finished epochs.
 
     Args:
-        seed: decides initial weights, order of the examples, augmentation and dropout: on a CPU
-            with as many threads the same curve to the bit.
-        state: from `Training.state()` of the same arguments: goes on from there, on a CPU to the
+        seed: determines initial weights, order of the examples, augmentation and dropout: on a CPU
+            with the same number of threads, the curve is the same to the bit.
+        state: from `Training.state()` with the same arguments: resumes from there, on a CPU to the
             bit as if it had never stopped.
         stop: once set, `next()` raises `StoppedError` at the next step.
         partial_epoch: also report a partial-epoch validation, as epoch 0, after the share
@@ -87,7 +87,7 @@ class Training(Iterator[Epoch]):
             self.model = self.learning if mean is None else mean.model
             self._score = torch.full((4,), math.nan, device=task.device)
             self._logits_NK = torch.zeros(len(task.validation), task.classes, device=task.device)
-            self._validated = False  # as the network is now, on all examples
+            self._validated = False  # the current network, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
         self._best_value, self._best_epoch = math.inf, 0
@@ -101,10 +101,10 @@ class Training(Iterator[Epoch]):
         return next(filter(None, self.slices()))
 
     def slices(self) -> Iterator[Epoch | None]:
-        """The same training in smaller portions: None after each that has nothing to report.
+        """The same training in smaller slices: yields None after one with nothing to report.
 
         For many trainings that share a GPU and are advanced in turn. A slice is only enqueued
-        there, so that the device has work of all of them, and nothing waits but for this
+        there, so that the device has work from all of them, and the only waits are for this
         training's own slice before last, or for the numbers about to be reported.
         """
         with suppress(StopIteration):
@@ -132,7 +132,7 @@ class Training(Iterator[Epoch]):
             for end in slice_ends:
                 if self._stop is not None and self._stop.is_set():
                     raise StoppedError
-                # A GPU always has work, and yet hears within moments that it is to stop.
+                # A GPU always has work, and still stops within moments of a request.
                 while len(self._enqueued) >= SLICES_AHEAD:
                     self._enqueued.popleft()()
                 step.run(end - done)
@@ -168,7 +168,7 @@ class Training(Iterator[Epoch]):
     def _report(
         self, number: int, steps: int, new_steps: int, scored: Examples
     ) -> Generator[None, None, Epoch]:
-        """What the epoch's first `steps` did; the numbers are on their way while others train."""
+        """The report on the epoch's first `steps`; others train while the numbers are copied."""
         sums = torch.cat((self._step.totals, self._score)).to("cpu", non_blocking=True)
         wait = mark(self._task.device)
         yield None
@@ -194,18 +194,18 @@ class Training(Iterator[Epoch]):
         )
 
     def confusion(self) -> torch.Tensor:
-        """Validation examples by true and predicted class, (K, K), of the network as it is."""
+        """Validation examples by true and predicted class, (K, K), of the current network."""
         with self._on_stream, self._randomness:
-            if not self._validated:  # it was carried on from a checkpoint
+            if not self._validated:  # it was resumed from a checkpoint
                 self._validate_all()
             return confusion(self._logits_NK, self._task.validation.labels_N).cpu()
 
     def close(self) -> None:
-        """End it here, so that all it holds is freed with the last reference to it, and at once."""
+        """End it here, so that all it holds is freed at once with the last reference to it."""
         self._portions = iter(())  # drops the generator, whose frame refers to this training
 
     def state(self) -> dict[str, Any]:
-        """All that decides how the training goes on. Valid between two epochs only."""
+        """All that determines how the training continues. Valid only between two epochs."""
         return {
             "epoch": self.epoch,
             "best_loss": self._best_value,

@@ -1,7 +1,7 @@
-"""Weights that a training starts from in place of random ones: transfer learning.
+"""Weights that a training starts from instead of random ones: transfer learning.
 
 Sources: `imagenet` (torchvision's for ResNet-18), the folder of a model that `search.finalize`
-wrote, or a file of weights. Whatever it is, the output layer is made anew: its classes differ.
+wrote, or a file of weights. The output layer always starts from scratch: its classes differ.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ NEW_LAYER = "output."
 
 
 def freeze(network: nn.Module, frozen: bool) -> None:
-    """Hold all weights but the output layer's fixed, or let them learn again.
+    """Freeze all weights but the output layer's, or let them learn again.
 
-    Batch norm's running statistics go on following the images.
+    Batch norm's running statistics keep following the images.
     """
     for name, parameter in network.named_parameters():
         if not name.startswith(NEW_LAYER):
@@ -45,18 +45,18 @@ def fitting_weights(
 ) -> dict[str, Tensor]:
     """The source's weights that fit a network: all but the output layer's.
 
-    Raises WeightsError where they cannot be read, or are of another network.
+    Raises WeightsError if they cannot be read, or belong to another network.
     """
     own = {k: v for k, v in network.state_dict().items() if not k.startswith(NEW_LAYER)}
     if not own:
         raise WeightsError(
-            "a network of an output layer alone has nothing to take over; leave initial_weights out"
+            "a network with only an output layer uses no initial weights; leave initial_weights out"
         )
     found = _read(source)
     theirs = family_of(architecture).imagenet_name
     if theirs is not None and not own.keys() <= found.keys():
         found = {name: found[theirs(name)] for name in own if theirs(name) in found}
-    another = f"weights of {source!r} are of another network"
+    another = f"weights of {source!r} belong to another network"
     for name, tensor in own.items():
         if name not in found:
             raise WeightsError(f"{another}: no {name!r} there")
@@ -65,7 +65,7 @@ def fitting_weights(
             shapes = f"{there} there and {here} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
         if not is_plain(found[name]):
-            raise WeightsError(f"weights of {source!r} are no plain finite numbers in {name}")
+            raise WeightsError(f"weights of {source!r} are not plain finite numbers in {name}")
     return {name: found[name] for name in own}
 
 
@@ -91,7 +91,7 @@ def _read(source: str) -> Mapping[str, Tensor]:
 
 
 def _imagenet() -> Mapping[str, Tensor]:
-    """torchvision's first weights, from torch's cache, or fetched into it."""
+    """torchvision's first weights, from torch's cache or downloaded into it."""
     from torchvision.models import ResNet18_Weights
 
     published = ResNet18_Weights.IMAGENET1K_V1
@@ -100,7 +100,7 @@ def _imagenet() -> Mapping[str, Tensor]:
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none of its own
     try:
         weights: Mapping[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # the network's, and torch's of any kind where the file is damaged
+    except Exception as error:  # network errors, and any of torch's if the file is damaged
         raise WeightsError(
             f"ImageNet weights cannot be fetched from {published.url} ({error}); put that file at "
             f"{cached}, or give initial_weights = FILE"
@@ -111,9 +111,9 @@ def _imagenet() -> Mapping[str, Tensor]:
 
 
 def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
-    """Whether there is all that the study asks of training: metrics, and weights to start from.
+    """Check that the metrics and initial weights that the study asks for exist.
 
-    Raises SpecError: a metric is unknown; weights cannot be had, or are of another network.
+    Raises SpecError: a metric is unknown; weights are unavailable, or belong to another network.
     """
     for name in spec.metrics:
         if name not in METRICS:

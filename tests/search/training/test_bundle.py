@@ -62,7 +62,7 @@ def endless(folder: Path) -> None:
         (lambda folder: (folder / CONFIG).unlink(), "No such file"),
         (lambda folder: (folder / WEIGHTS).unlink(), "No such file"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "cannot be used (TypeError: "),
-        (flip, "not the one that config.json"),
+        (flip, "does not match the SHA-256 in config.json"),
         (endless, "it is no regular file"),
         (edit(lambda content: content.update(format=1)), "format 1"),
         (edit(lambda content: content.pop("mean")), "KeyError: 'mean'"),

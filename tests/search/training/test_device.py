@@ -16,7 +16,7 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="no GPU 'cuda' of 0"):
+    with pytest.raises(DeviceError, match="no GPU 'cuda': 0 found"):
         choose_device("cuda")
 
 
