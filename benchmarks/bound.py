@@ -1,17 +1,16 @@
-"""How fast a GPU could train at best: what its arithmetic and its memory allow.
+"""How fast a GPU could train at best: the limits of its arithmetic and its memory.
 
-Both rates are measured, not taken from a data sheet: the product of large matrices and the copy
-of a large block. The bound of a training step is the slower of
+Both rates are measured, not taken from a data sheet: by multiplying large matrices and by copying
+a large block. The bound for a training step is the slower of
 
     FLOPs / matmul rate: multiply-adds x 2, forward once and backward twice (for the gradients of
         the inputs and of the weights);
     bytes / copy rate: each output of a convolution, batch norm, pooling or linear layer is written
-        and read forward, and backward read again while its gradient is written and read, five
-        times in all (activations, dropout and flattening count as fused); weight, gradient and
-        Adam's two moments, float32, are each read and written once a step.
+        and read in the forward pass, and read again in the backward pass while its gradient is
+        written and read, five times in all (activations, dropout and flattening count as fused);
+        weight, gradient and Adam's two moments, float32, are each read and written once per step.
 
-There is none for CPUs: the values of such networks stay in the caches, and no copy tells their
-speed.
+There is no bound for CPUs: such networks stay in the caches, whose speed no copy measures.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from models.summary import anatomy
 PASSES = 5
 STORED = {"BatchNorm1d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "AvgPool2d"}
 VALUE_BYTES = 2
-ADAM_BYTES = 8 * 4  # a parameter and step
+ADAM_BYTES = 8 * 4  # per parameter and step
 REPEATS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """flops: of matrix products, a second; bytes: read and written by a copy, a second."""
+    """flops: of matrix products, per second; bytes: read and written by a copy, per second."""
 
     flops: float
     bytes: float
@@ -43,13 +42,13 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Of training on one image: floating point operations, and bytes read and written."""
+    """Training on one image: floating point operations, and bytes read and written."""
 
     flops: float
     bytes: float
 
     def seconds(self, rates: Rates) -> float:
-        """The least time that it takes at these rates."""
+        """The shortest possible time at these rates."""
         return max(self.flops / rates.flops, self.bytes / rates.bytes)
 
 
@@ -71,11 +70,11 @@ def training_cost(
 
 
 def measured_rates(device: torch.device, *, side: int = 8192, block: int = 2**30) -> Rates:
-    """The device's rates now, each the best of a few repetitions; takes moments on a GPU.
+    """The device's current rates, each the best of a few repetitions; takes moments on a GPU.
 
     Args:
-        side: of the square bfloat16 matrices.
-        block: bytes that are copied.
+        side: size of the square bfloat16 matrices.
+        block: bytes to copy.
     """
     left, right = torch.randn(2, side, side, device=device).bfloat16()
     out = torch.empty_like(left)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.candidates digits.jsonl.gz
 
-A draw is a study: some of the configurations, as one of the seeds saw them. The single best
-has the lowest calibrated validation loss there. The best K are then seen by fresh seeds that they
-share, at the epoch at which each was best, and the lowest mean wins: as the command decides. Both
-are judged by images that were held out of the search, over the seeds that neither has seen.
+A draw simulates a study: some of the configurations, all with the same seed. The single best has
+the lowest calibrated validation loss. Then the best K get fresh seeds, the same for each, stopped
+at the epoch at which each was best, and the lowest mean wins, as in the command. Both choices are
+judged on images held out of the search, over the seeds that neither has seen.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ By = Mapping[int, Mapping[int, list[dict[str, Any]]]]  # reports by configuratio
 def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     own.add_argument("record", type=Path, metavar="FILE", help="from benchmarks.curves, with seeds")
-    own.add_counts(("draws", 100, "studies"), ("trials", 30, "configurations of each"))
+    own.add_counts(("draws", 100, "studies"), ("trials", 30, "configurations per study"))
     return own
 
 
 def with_all_seeds(file: Path) -> By:
-    """The configurations that have as many seeds as any, and whose trainings ended well."""
+    """The configurations with the maximum number of seeds, all of whose losses are finite."""
     found: dict[int, dict[int, list[dict[str, Any]]]] = defaultdict(dict)
     for one in read(file):
         reports = [report for report in one["reports"] if report["epoch"] > 0]
@@ -47,7 +47,7 @@ def with_all_seeds(file: Path) -> By:
 
 
 def draw(by: By, trials: int, random: np.random.Generator) -> dict[tuple[int, int], list[float]]:
-    """By (candidates, fresh seeds): the winner's mean of each of JUDGED_BY, less the single best's;
+    """By (candidates, fresh seeds): the winner's mean of each of JUDGED_BY minus the single best's;
     (1, 0) has the single best's own."""
     numbers = [int(number) for number in random.choice(sorted(by), trials, replace=False)]
     of_study, *others = (int(seed) for seed in random.permutation(sorted(by[numbers[0]])))
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             f"| {choice[0]} | {choice[1]} | {100 * others:.0f} % | {gained[:, 0].mean():+.4f} ± "
             f"{around[0]:.4f} | {100 * gained[:, 1].mean():+.2f} ± {100 * around[1]:.2f} |"
         )
-    print("\nDifferences to the single best, mean ± half of the 95 % interval over the studies.")
+    print("\nDifferences from the single best, mean ± half of the 95 % interval over the studies.")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Processes that wait, are set to work together, and are timed by one clock; speeds and ratios.
+"""Worker processes that start together and are timed by one clock; speeds and ratios.
 
-Each contender has processes of its own, so that no setting of one (threads, allocator) helps or
-hinders another. While others are measured they wait and take no time.
+Each contender has its own processes, so that no setting of one (threads, allocator) helps or
+hinders another. While others are measured they wait without using the CPU.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Timing:
     """What one process did; moments in seconds of the machine's monotonic clock.
 
     Attributes:
-        started, trained, validated: begin, end of the training, end of the validation after it.
+        started, trained, validated: start, end of training, end of the validation after it.
         images: trained on, by all trials.
-        epochs: of each trial.
-        peak_bytes: most of the GPU's memory that tensors took; 0 on a CPU.
+        epochs: per trial.
+        peak_bytes: peak GPU memory of tensors; 0 on a CPU.
     """
 
     started: float
@@ -51,7 +51,7 @@ class Timing:
 
 
 def time_runner(runner: Runner, least_seconds: float, device: torch.device) -> Timing:
-    """Train whole epochs for at least so long, then validate once."""
+    """Train whole epochs for at least `least_seconds`, then validate once."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.monotonic()
@@ -80,7 +80,7 @@ class ContenderWorkers:
         self._members: list[tuple[SpawnProcess, Connection]] = []
         for _ in range(contender.processes):
             ours, theirs = context.Pipe()
-            # Not daemons: those may not have children, and a DataLoader has.
+            # Not daemons: those may not have children, and a DataLoader has some.
             process = context.Process(target=_serve, args=(theirs, contender, least_seconds))
             process.start()
             theirs.close()
@@ -115,7 +115,7 @@ class ContenderWorkers:
 
     def close(self) -> None:
         for _, connection in self._members:
-            connection.close()  # which ends a process that waits
+            connection.close()  # which ends a waiting process
         for process, _ in self._members:
             process.join(timeout=10)
             if process.is_alive():
@@ -124,9 +124,9 @@ class ContenderWorkers:
 
 
 def _serve(connection: Connection, contender: Contender, least_seconds: float) -> None:
-    """A process's life: a job, ready, go, its timing, and again."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends us
-    # A spawned process would spawn its own too; a DataLoader's are to start as the platform has it.
+    """What a process runs, repeatedly: receive a job, send ready, receive go, send the timing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then ends us
+    # Spawned processes spawn their own by default; DataLoaders should use the platform's default.
     multiprocessing.set_start_method(None, force=True)
     if contender.style == "ours":
         prepare_process(contender.threads)
@@ -160,8 +160,8 @@ class Speed:
 
     Attributes:
         images_per_second: in training, all trials together.
-        epoch_trials_per_hour: epochs of trials, each with its validation, all trials together.
-        peak_bytes: most of the GPU's memory that one process's tensors took; 0 on a CPU.
+        epoch_trials_per_hour: epochs with their validation, all trials together.
+        peak_bytes: the highest peak GPU memory of one process's tensors; 0 on a CPU.
     """
 
     images_per_second: float
@@ -174,10 +174,10 @@ Rounds = Mapping[str, Sequence[Speed]]
 
 
 def speed(timings: Sequence[Timing], trials: int) -> Speed:
-    """Of processes that trained side by side, `trials` in all.
+    """The speed of processes that trained side by side, `trials` in all.
 
-    From the first one's start to the last one's end, so that none counts the time in which it had
-    the machine to itself as its gain.
+    From the first start to the last end, so that no process gains from the time in which it had the
+    machine to itself.
     """
     training = max(t.trained for t in timings) - min(t.started for t in timings)
     validation = max(t.validated - t.trained for t in timings)
@@ -190,7 +190,7 @@ def speed(timings: Sequence[Timing], trials: int) -> Speed:
 
 
 def ray_speed(timing: RayTiming, at_once: int) -> Speed:
-    """Images by the training time alone; epochs by all the time from the first to the last."""
+    """Images per training time only; epochs per time from the first start to the last end."""
     return Speed(
         images_per_second=at_once * timing.images / timing.training_seconds,
         epoch_trials_per_hour=3600 * timing.epochs / timing.seconds,
@@ -198,7 +198,7 @@ def ray_speed(timing: RayTiming, at_once: int) -> Speed:
 
 
 def column_summary(rounds: Rounds) -> dict[str, Any]:
-    """Both speeds and the memory of each contender, as they stand in the JSON."""
+    """Both speeds and the memory of each contender, as in the JSON."""
     found: dict[str, Any] = {
         figure: {
             name: spread([getattr(speed, figure) for speed in speeds])
@@ -213,16 +213,16 @@ def column_summary(rounds: Rounds) -> dict[str, Any]:
 def ratios(rounds: Rounds, contenders: Sequence[Contender]) -> dict[str, Any]:
     """Ours against the others, round by round.
 
-    The denominator is in every round the fastest of its kind in that round.
+    In every round the denominator is the fastest of its kind in that round.
 
     - vs_dataloader: ours as studies run (several trials at a time: workers on a CPU, packed on
       a GPU) / DataLoader, one trial.
-    - vs_dataloader_bfloat16: the same where the DataLoader style computes in bfloat16 too, which
-      is not in its documentation: what is left is the design alone.
+    - vs_dataloader_bfloat16: the same with the DataLoader style in bfloat16 too, which is not in
+      its documentation: the remaining difference is due to the design only.
     - alone_vs_dataloader: ours / DataLoader, one trial each.
     - vs_dataloader_parallel: ours as studies run / DataLoader, as many processes.
     - vs_ray: ours as studies run / the DataLoader style under Ray Tune.
-    - epoch_trials_vs_dataloader, epoch_trials_vs_ray: the same in epoch-trials an hour.
+    - epoch_trials_vs_dataloader, epoch_trials_vs_ray: the same in epoch-trials per hour.
     """
     present = [contender for contender in contenders if contender.name in rounds]
     studies = [c.name for c in present if c.style == "ours" and c.at_once > 1] or ["ours_alone"]
@@ -248,7 +248,7 @@ def ratios(rounds: Rounds, contenders: Sequence[Contender]) -> dict[str, Any]:
 def _ratios(rounds: Rounds, ours: Sequence[str], theirs: Sequence[str], figure: str) -> list[float]:
     """The best of ours over the best of theirs, for each round.
 
-    Which of ours is the best is settled once, by the medians: a study does not choose anew.
+    Which of ours is the best is decided once, by the medians: a study does not choose again.
     """
 
     def values(name: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""Who trains how: ours and the peer, one trial or several at a time, behind one interface."""
+"""The contenders: our trainer and its peers, one or several trials at a time, one interface."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Contender:
     """One way of training.
 
     Attributes:
-        processes: that train at the same time, a trial each.
-        threads: of each; None: PyTorch's default, all cores.
+        processes: number that train at the same time.
+        threads: per process; None: PyTorch's default, all cores.
         packed: trials that each process advances in turn.
         loaders: worker processes of each DataLoader.
-        bfloat16: of the DataLoader style: by autocast, as ours. The example has float32.
-        inner: for Ray Tune, the style of the trainer in it.
+        bfloat16: whether the DataLoader style uses autocast, as ours does. The example is float32.
+        inner: for Ray Tune, the style of the trainer that it runs.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Contender:
 
     @property
     def at_once(self) -> int:
-        """Trials at a time."""
+        """Trials trained at a time."""
         return self.processes * self.packed
 
 
 def contenders(device: torch.device) -> list[Contender]:
-    """All that make sense on this machine, ours first."""
+    """All contenders that make sense on this machine, ours first."""
     workers = default_workers("cpu")
     threads = threads_for(workers)
     found: list[Contender] = []
@@ -86,10 +86,10 @@ class Runner(Protocol):
     """Trials of one process, ready to be timed."""
 
     def train_epoch(self) -> int:
-        """Train every trial for an epoch, all done at the return; how many images that were."""
+        """Train every trial for an epoch, synchronously; returns the number of images."""
 
     def validate(self) -> Score:
-        """Score every trial on the validation images once; the last one's score."""
+        """Score every trial on the validation images once; returns the last one's score."""
 
 
 def make_runner(contender: Contender, job: Workload) -> Runner:
@@ -112,10 +112,10 @@ def make_runner(contender: Contender, job: Workload) -> Runner:
 
 
 class OurRunner:
-    """Trainings as a worker of a study holds them: advanced in turn, a slice each.
+    """Trainings run as a study's worker runs them: advanced in turn, a slice each.
 
-    Validation is timed apart from training and here is not replayed from a CUDA graph, as it is in
-    a study: ours is a little faster there than reported.
+    Validation is timed separately and is not replayed from a CUDA graph, unlike in a study, so that
+    ours is a little faster there than reported.
     """
 
     def __init__(self, job: Workload, device: torch.device, packed: int) -> None:
@@ -144,7 +144,7 @@ class OurRunner:
 
 
 def advance_in_turn(trainings: list[Iterator[Epoch | None]]) -> list[Epoch]:
-    """One epoch of each, a slice at a time, as `search.running.worker` advances packed trials."""
+    """Train one epoch of each, a slice at a time, as `search.running.worker` packs trials."""
     epochs = []
     waiting = deque(trainings)
     while waiting:

@@ -1,9 +1,8 @@
-"""What a trial costs beside its training, with many trials present: ours, Optuna's loop, Ray Tune.
+"""The overhead of a trial when many trials are present: ours, Optuna's loop, Ray Tune.
 
-Trials in which nothing is trained are run by each contender in turn, on copies of databases that
-hold the same trials already: the time from one trial's end to the next one's is what asking, ten
-reports, ten decisions about stopping and telling cost. Ray Tune keeps trials in its own memory: it
-starts with none.
+Each contender in turn runs trials that train nothing, on copies of databases that already hold the
+same trials: the time from one trial's end to the next one's is the cost of asking, ten reports, ten
+pruning decisions and telling. Ray Tune keeps trials in its own memory, so it starts with none.
 
     python -m benchmarks.coordination --json benchmarks/results/coordination.json
 """
@@ -51,14 +50,14 @@ PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
 }
 PRESENT, TRIALS, ROUNDS = [100, 1000, 10_000], 12, 3
 MEASURED = ("milliseconds", "cpu_milliseconds", "start_seconds")
-WARM_UP = 2  # trials that are not counted: they read what is present
+WARM_UP = 2  # trials that are not counted: they read the trials present
 
 Rounds = dict[str, dict[int, list[Ends]]]  # by contender and number of trials present
 
 
 def parser() -> record.BenchmarkParser:
     own = record.BenchmarkParser(__doc__)
-    own.add_counts(("trials", PRESENT, "that are present"), ("rounds", ROUNDS, "of all"))
+    own.add_counts(("trials", PRESENT, "already present"), ("rounds", ROUNDS, "of all contenders"))
     own.add("json")
     return own
 
@@ -80,7 +79,7 @@ def measure(present: Sequence[int], rounds: int, folder: Path, *, with_ray: bool
 
 
 def _one_round(name: str, present: int, folder: Path) -> Ends:
-    """Each round begins with the same trials, and ends before its own make a difference."""
+    """Each round starts with the same trials, and ends before its own make a difference."""
     kind = "ours" if name == OURS else "optuna"
     with tempfile.TemporaryDirectory(dir=folder) as place:
         copy = Path(place, "studies.db")
@@ -91,7 +90,7 @@ def _one_round(name: str, present: int, folder: Path) -> Ends:
 
 
 def figures(rounds: Sequence[Ends]) -> dict[str, Any]:
-    """Of one contender beside so many trials: each round's median over its trials."""
+    """One contender's results with so many trials present: each round's median over its trials."""
     found = {
         "milliseconds": record.spread([_milliseconds(ends.seconds) for ends in rounds]),
         "start_seconds": record.spread([ends.seconds[0] - ends.started for ends in rounds]),
@@ -152,7 +151,7 @@ def show(result: Mapping[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    prepare_process(threads=1)  # as our workers begin; so all contenders have it
+    prepare_process(threads=1)  # as our workers start; the same for all contenders
     with_ray = record.ray_version() is not None
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args.trials, args.rounds, Path(folder), with_ray=with_ray)

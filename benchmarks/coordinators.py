@@ -1,7 +1,7 @@
-"""Those who coordinate trials: each runs some in which nothing is trained, beside those present.
+"""The coordinators of trials: each runs some that train nothing, with others already present.
 
-A trial draws the parameters of the default study's space, reports 10 epochs, asks after each
-whether to stop, and ends. Its losses are better than all before, so that it is never stopped.
+A trial samples the parameters of the default study's space, reports 10 epochs, asks after each
+whether to stop, and ends. Its losses are lower than all earlier ones, so that it is never stopped.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ STUDY = "coordination"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ends:
-    """When trials ended, one after the other, and how much processor time had been used by then.
+    """When trials ended, one after the other, and how much CPU time had been used by then.
 
     Attributes:
         started: before the study was opened.
-        seconds: of each end, by `time.perf_counter()` or another clock of that kind.
-        cpu_seconds: user and system time of this process; empty where others did the work.
+        seconds: when each trial ended, by `time.perf_counter()` or a similar clock.
+        cpu_seconds: user and system time of this process; empty if others did the work.
     """
 
     started: float
@@ -57,7 +57,7 @@ def make_spec(trials: int) -> StudySpec:
 
 
 def loss_of(number: int, epoch: int) -> float:
-    """Below what any trial before had at any epoch."""
+    """Lower than any earlier trial at any epoch."""
     return float(0.1 * 0.999 ** (number * (EPOCHS + 1) + epoch))
 
 
@@ -66,16 +66,16 @@ def fill_ours(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
     spec = make_spec(len(made_up) + 1)
     study = create_study(db, STUDY, spec, few_digits().info, validation_count=1)
     insert_trials(db.engine, study.study_id, spec, made_up, ours=True)
-    with db.engine.connect() as connection:  # all into the one file, which is to be copied
+    with db.engine.connect() as connection:  # everything into the main file, which gets copied
         connection.rollback()
         connection.connection.dbapi_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
     db.close()
 
 
 def run_ours(path: Path, trials: int, present: int) -> Ends:
-    """What a worker of `search.study` does, with nothing in the place of training.
+    """What a worker of `search.study` does, without training.
 
-    Left out are the training itself and its checkpoints. Our trials make one report more, the
+    Only the training itself and its checkpoints are left out. Our trials make one more report, the
     partial-epoch validation.
     """
     started = time.perf_counter()
@@ -110,7 +110,7 @@ class NoTraining:
 
     Args:
         curve: loss by epoch.
-        pause: seconds that an epoch takes; the partial-epoch validation comes at once.
+        pause: seconds per epoch; the partial-epoch validation is immediate.
     """
 
     def __init__(
@@ -199,9 +199,9 @@ def run_ray(trials: int) -> Ends:
 
     epochs, loss_name = EPOCHS, LOSS
 
-    # In here, so that Ray's workers get its code, and need not import this module with all of ours.
+    # Nested, so that Ray's workers receive its code and need not import this module and ours.
     def report_epochs(_: dict[str, Any]) -> None:
-        begun = time.time()  # they do not know their trial's number: later ones are to be better
+        begun = time.time()  # later trials must be better, but do not know their number
         for epoch in range(1, epochs + 1):
             loss = 1e-6 * (2e9 - begun) + 0.001 * 0.9**epoch
             tune.report({loss_name: loss, "ended": time.time()})

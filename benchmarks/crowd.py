@@ -5,11 +5,11 @@
     python -m benchmarks.crowd --workers 500 --trials 1000 --seconds 30 --pool 20
     python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
 
-Each worker is a process (a fork of this one, or the machine's memory would not hold 64 of them)
+Each worker is a process (a fork of this one, because the memory would not hold 64 separate ones)
 that runs the loop of `python -m search.worker`: claims, samples, reports, saves checkpoints and
-ends trials. In the place of training it sleeps, and it draws no pictures. Two parameters are drawn
-at random: how long a sampler thinks is no business of the database. The server is a private one in
-a temporary folder, with PostgreSQL's own settings but for `max_connections`; or give --storage.
+ends trials. Instead of training it sleeps, and it draws no pictures. Two parameters are sampled at
+random, because sampling time does not concern the database. The server is a private one in a
+temporary folder, with PostgreSQL's defaults except for `max_connections`; or give --storage.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ from tests.postgres import PostgresServer, postgres_binaries
 
 EPOCHS = 2
 PARAMETERS = ("learning_rate", "width")
-PARTS = 10  # of a study, to see whether claims get slower on its way
-# What is timed: everything of the trial loop that goes to the database.
+PARTS = 10  # of a study, to see whether claims get slower over time
+# What is timed: every part of the trial loop that uses the database.
 TIMED = {"claim": worker_loop, "sample": trial_loop, "record_epoch": trial_loop}
 TIMED |= {"should_prune": trial_loop, "end_trial": worker_loop}
 CONNECTIONS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND pid <> pg_backend_pid()"
 )
-Call = tuple[str, float, float]  # what, when it began (CLOCK_MONOTONIC), seconds
+Call = tuple[str, float, float]  # name, start (CLOCK_MONOTONIC), seconds
 
 
 def parser() -> BenchmarkParser:
@@ -68,7 +68,7 @@ def parser() -> BenchmarkParser:
     own.add_counts(
         ("trials", [1000, 10_000], "of each study"),
         ("workers", 64, "processes that work on it"),
-        ("pool", None, "reach the private server through pgbouncer, with so many connections"),
+        ("pool", None, "connect to the private server through pgbouncer, with N connections"),
     )
     sleep = f"an epoch of {EPOCHS} sleeps (default: 0.5)"
     own.add_argument("--seconds", type=float, default=0.5, help=sleep)
@@ -79,7 +79,7 @@ def parser() -> BenchmarkParser:
 
 
 class _Sleeping(NoTraining):
-    """Sleeps for an epoch; how its curve goes on is a matter of the trial's seed."""
+    """Sleeps for an epoch; its curve depends on the trial's seed."""
 
     def __init__(self, seed: int, state: dict[str, Any] | None, seconds: float) -> None:
         chance = random.Random(seed)
@@ -89,7 +89,7 @@ class _Sleeping(NoTraining):
 
 
 def work(url: str, name: str, folder: Path, task: Task, seconds: float) -> None:
-    """One worker's life; it notes its calls in the folder."""
+    """What one worker runs; it writes its calls to a file in the folder."""
     calls: list[Call] = []
     with closing(open_database(url)) as db, ExitStack() as timing:
         for what, module in TIMED.items():
@@ -114,7 +114,7 @@ def _timed(function: Callable[..., Any], what: str, calls: list[Call]) -> Callab
     def call(*arguments: Any, **options: Any) -> Any:
         began = time.monotonic()
         answer = function(*arguments, **options)
-        # A claim that got nothing goes by what it was told.
+        # A claim that got no trial is counted under the answer that it got instead.
         calls.append((answer if isinstance(answer, str) else what, began, time.monotonic() - began))
         return answer
 
@@ -124,11 +124,11 @@ def _timed(function: Callable[..., Any], what: str, calls: list[Call]) -> Callab
 def measure(
     url: str, trials: int, pruner: str, workers: int, seconds: float, server: int | None
 ) -> dict[str, Any]:
-    """One study from its first trial to its last, all of which must be there in the end.
+    """One study from its first trial to its last, all of which must be there at the end.
 
     Args:
-        seconds: that an epoch sleeps.
-        server: process id of PostgreSQL, where it is ours.
+        seconds: sleep per epoch.
+        server: process id of PostgreSQL, if we started it.
     """
     spec = make_spec(trials)
     space = {name: spec.space[name] for name in PARAMETERS}
@@ -171,9 +171,9 @@ def measure(
 
 
 def figures(calls: Sequence[Call]) -> dict[str, Any]:
-    """Rates over the whole study, and milliseconds of each kind of call.
+    """Rates over the whole study, and milliseconds for each kind of call.
 
-    `claims_in_turn` are those that got a trial, of each tenth of the study by time.
+    `claims_in_turn` are the claims that got a trial, for each tenth of them in order of time.
     """
     calls = sorted(calls, key=lambda call: call[1])
     begin, end = calls[0][1], max(began + seconds for _, began, seconds in calls)
@@ -202,7 +202,7 @@ def _ask(db: Database, question: str) -> int:
 
 
 def _cpu_seconds(server: int | None) -> tuple[float, float]:
-    """Of the children that have ended, of this process and of the server."""
+    """CPU seconds of ended children, of this process and of the server."""
     processes = [psutil.Process(), *([] if server is None else [psutil.Process(server)])]
     used = [it.cpu_times().children_user + it.cpu_times().children_system for it in processes]
     return used[0], used[-1]
@@ -210,7 +210,7 @@ def _cpu_seconds(server: int | None) -> tuple[float, float]:
 
 @contextmanager
 def private_server(workers: int, host: str | None = None) -> Iterator[tuple[PostgresServer, str]]:
-    """A server of our own, and its URL: by a Unix socket, or at an address, for its network."""
+    """A server of our own, and its URL: a Unix socket, or `host`, for that address's network."""
     binaries = postgres_binaries()
     if binaries is None:
         raise SystemExit("no PostgreSQL server (Debian: apt-get install postgresql); or --storage")
@@ -251,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
             own, url = server.enter_context(private_server(args.workers))
             pid = own.pid
             if args.pool:
-                open_database(url).close()  # only making its tables takes two connections
+                open_database(url).close()  # creating the tables takes two connections
                 url = server.enter_context(own.pooled("postgres", args.pool))
         studies = list[dict[str, Any]]()
         scale = {"workers": args.workers, "pool": args.pool, "seconds_an_epoch": args.seconds}

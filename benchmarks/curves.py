@@ -1,16 +1,16 @@
-"""Recorded curves: configurations trained to their ends without pruning, a JSON line for each run.
+"""Recorded curves: configurations trained to the end without pruning, a JSON line for each run.
 
-What searches would have seen, and what would have come of it, so that they can be replayed in
-seconds. The space is `benchmarks/curves.toml`. Configuration `number` is drawn with the random seed
-`number`, so that records of several machines fit together; a run with seed s trains it with another
-initialisation and order. Two equal parts are held out of the training set, by class: `validation`
-is what a search sees, `holdout` says how good a configuration is without the luck of having been
-picked. The test set is not read.
+They hold what a search would have seen and how good its choice would have been, so that searches
+can be replayed in seconds. The space is `benchmarks/curves.toml`. Configuration `number` is sampled
+with the random seed `number`, so that records of several machines fit together; a run with seed s
+trains it with another initialisation and order. Two equal parts are held out of the training set,
+stratified by class: a search sees `validation`; `holdout` measures a configuration without the luck
+of having been picked. The test set is not read.
 
     python -m benchmarks.curves fashion_mnist-8000.jsonl.gz --configs 300
     python -m benchmarks.curves fashion_mnist-8000.jsonl.gz --configs 40 --seeds 2
 
-The same command carries on where it stopped; runs on record are not repeated.
+The same command resumes where it stopped; runs on record are not repeated.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from search.training.train import Training, train
 
 SPACE = Path(__file__).with_suffix(".toml")
 CLEAN = 2000  # training images on which the clean training loss is measured
-DIGITS = 5  # significant ones of each number on record
+DIGITS = 5  # significant digits of each number on record
 PACKED = 6  # trained at a time on a GPU, in one process
 Recording = Generator[None, None, dict[str, Any]]
 
@@ -59,12 +59,12 @@ def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     own.add_argument("file", type=Path, metavar="FILE", help="the record, ending in .jsonl.gz")
     own.add_counts(
-        ("configs", 150, "configurations, from number 0 on"),
-        ("seeds", 1, "trainings of each"),
-        ("epochs", 10, "of each training"),
+        ("configs", 150, "configurations, starting at number 0"),
+        ("seeds", 1, "trainings per configuration"),
+        ("epochs", 10, "per training"),
         ("limit", 8000, "training images"),
         ("held-out", 5000, "images in each of the two parts held out"),
-        ("workers", None, "processes (default: one a core)"),
+        ("workers", None, "processes (default: one per core)"),
     )
     own.add("dataset", "device", "data-dir")
     return own
@@ -76,7 +76,7 @@ def study_spec(epochs: int) -> StudySpec:
 
 
 def title(file: Path) -> str:
-    """A record's name: that of its data set, then perhaps `-` and a number of images."""
+    """A record's name: that of its data set, optionally followed by `-` and a number of images."""
     return file.name.removesuffix(".jsonl.gz")
 
 
@@ -85,7 +85,7 @@ def data_set(file: Path) -> str:
 
 
 def draw(number: int, epochs: int) -> tuple[dict[str, Any], TrialConfig]:
-    """The parameters of configuration `number` as Optuna stores them, and what they make."""
+    """The parameters of configuration `number` as Optuna stores them, and the configuration."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
     config = suggest(trial, study_spec(epochs))
@@ -100,7 +100,7 @@ def record(number: int, seed: int, args: argparse.Namespace, threads: int) -> di
 
 
 def in_turn(recordings: Iterable[Recording], at_once: int = 1) -> Iterator[dict[str, Any]]:
-    """Several at a time, a slice of each in turn; the runs as they come to their ends."""
+    """Train several at a time, a slice of each in turn; yields the runs as they finish."""
     waiting = iter(recordings)
     running = deque(islice(waiting, at_once))
     while running:
@@ -114,7 +114,7 @@ def in_turn(recordings: Iterable[Recording], at_once: int = 1) -> Iterator[dict[
 
 
 def recording(number: int, seed: int, args: argparse.Namespace) -> Recording:
-    """One configuration trained to its end; yields after each slice, and returns the run."""
+    """Train one configuration to its end; yields after each slice, and returns the run."""
     task, holdout = _task(args.dataset, args.data_dir, args.device, args.limit, args.held_out)
     params, config = draw(number, args.epochs)
     rows = anatomy(config.architecture, task.image_shape, task.classes)
@@ -180,7 +180,7 @@ def _rounded(value: Any) -> Any:
 def _task(
     dataset: str, data_dir: Path, device: str, limit: int, held_out: int
 ) -> tuple[Task, Examples]:
-    """Once a process: the task that a search would have, and the second part held out."""
+    """The task that a search would have, and the second held-out part; loaded once per process."""
     spec = StudySpec(dataset=dataset, limit=limit, validation_count=2 * held_out)
     whole = load_study_task(spec, data_dir, choose_device(device))
     validation, holdout = split(whole.validation, validation_count=held_out, seed=0)
@@ -188,7 +188,7 @@ def _task(
 
 
 def read(file: Path) -> Iterator[dict[str, Any]]:
-    """The runs on record; what a kill left of an unfinished line is passed over."""
+    """The runs on record; a line that a kill left unfinished is skipped."""
     if not file.exists():
         return
     with gzip.open(file, "rt") as lines:
@@ -222,7 +222,7 @@ def _check_alike(known: list[dict[str, Any]], args: argparse.Namespace) -> None:
 def _trained(
     pairs: Sequence[tuple[int, int]], args: argparse.Namespace, device: torch.device, workers: int
 ) -> Iterator[dict[str, Any]]:
-    """As they come: in processes of their own where there are several, else in this one."""
+    """The runs as they finish: in `workers` processes, or in this one if there is only one."""
     if workers == 1:
         prepare_process(1)
         at_once = PACKED if device.type == "cuda" else 1
@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     known = list(read(args.file))
     _check_alike(known, args)
     args.file.parent.mkdir(parents=True, exist_ok=True)
-    _write(args.file, known, "wb")  # whole again, and in one piece
+    _write(args.file, known, "wb")  # drops an unfinished line, and is one gzip member again
     done = {(one["number"], one["seed"]) for one in known}
     wanted = [(number, seed) for seed in range(args.seeds) for number in range(args.configs)]
     missing = [pair for pair in wanted if pair not in done]

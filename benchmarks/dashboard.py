@@ -2,10 +2,10 @@
 
     python -m benchmarks.dashboard --trials 1000 10000 --json benchmarks/results/dashboard.json
 
-Made-up studies with curves, notes, figures and announced pictures are served over HTTP by what
-`search.dashboard` serves. Pages ask again every 10 s, and for so long the dashboard remembers the
-trials: so each request is made as if they had passed. Content is what the loop writes anew each
-time (the note and all figures), and the two pictures that a complete trial gets once.
+Made-up studies with curves, notes, figures and announced pictures are served over HTTP by the code
+of `search.dashboard`. Pages refresh every 10 s, for which the dashboard caches the trials; each
+request is therefore made with an expired cache. Content is what the loop rewrites each time (the
+note and all figures), and the two pictures that a complete trial gets once.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from search.store.opening import forbid_writing, open_database
 from search.store.studies import StudyHandle
 from search.store.views import view_study
 
-REFRESHED = 10  # trials that an open page asks for again
+REFRESHED = 10  # trials that an open page requests again
 WRITES, PICTURES = 5, 20  # timed
-TRIAL_SECONDS = 25.0  # between the ends of two trials, 50 of Fashion-MNIST on 2 cores in 20 minutes
+TRIAL_SECONDS = 25.0  # between the ends of two trials: 50 of Fashion-MNIST on 2 cores in 20 minutes
 
 
 def measure(trials: int, requests: int) -> dict[str, Any]:
@@ -89,16 +89,16 @@ def timed(work: Callable[[], Any], times: int) -> list[float]:
 
 @contextmanager
 def served(app: Any) -> Iterator[int]:
-    """The port on which the application is served, read-only, as `search.dashboard` does."""
+    """Serve the application read-only, as `search.dashboard` does; yields the port."""
     guard = Guard(app, hosts=LOOPBACK_NAMES)
     server = create_server(guard, host="127.0.0.1", port=0, threads=THREADS)
     threading.Thread(target=server.run, daemon=True).start()
     yield int(server.effective_port)
-    server.task_dispatcher.shutdown()  # the thread, without requests to answer, harms nobody
+    server.task_dispatcher.shutdown()  # the thread stays, but without requests it does no harm
 
 
 def latency(app: Any, port: int, path: str, requests: int) -> dict[str, Any]:
-    """Of answers received whole, each by a connection of its own."""
+    """Latency of whole answers, each over a new connection."""
     seconds, busy, size = [], time.process_time(), 0
     for _ in range(requests):
         app._inmemory_cache._trials_last_fetched_at.clear()
@@ -115,7 +115,7 @@ def latency(app: Any, port: int, path: str, requests: int) -> dict[str, Any]:
         "p50": p50,
         "p95": p95,
         "max": max(seconds),
-        "cpu": (time.process_time() - busy) / requests,  # what a busy machine does not change
+        "cpu": (time.process_time() - busy) / requests,  # not affected by a busy machine
         "requests": requests,
         "bytes": size,
     }
@@ -123,7 +123,7 @@ def latency(app: Any, port: int, path: str, requests: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = BenchmarkParser(__doc__)
-    parser.add_counts(("trials", [1000], "of the studies"), ("requests", 40, "of each kind"))
+    parser.add_counts(("trials", [1000], "per study"), ("requests", 40, "of each kind"))
     parser.add("json")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

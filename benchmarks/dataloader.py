@@ -1,15 +1,15 @@
-"""The peer: training as Optuna's PyTorch example and torchvision's documentation have it.
+"""The peer: training as in Optuna's PyTorch example and torchvision's documentation.
 
-A `DataLoader` over a data set that hands out pictures one by one, torchvision transforms on each,
+A `DataLoader` over a data set that returns pictures one by one, torchvision transforms on each,
 a plain `torch.nn` network in the order of PyTorch's tutorials (convolution, batch norm,
-activation, pooling) and optimisers as they come. Network, recipe, images and steps are those of
-the study; only the way is theirs.
+activation, pooling) and optimisers with their default implementation. Network, recipe, images and
+steps are those of the study; only the implementation is theirs.
 
-Transforms are torchvision's v1 on PIL pictures, which is what its data sets hand out. Measured on
-one core, microseconds a picture: flip, crop and erasing take 86 with v1 on PIL, 141 with v2 on PIL
-and 65 with v1 on tensors; flip, rotation and crop 89 with v1 on PIL and 134 with v1 on tensors.
+Transforms are torchvision's v1 on PIL pictures, which is what its data sets return. In microseconds
+per picture on one core, flip, crop and erasing take 86 with v1 on PIL, 141 with v2 on PIL and 65
+with v1 on tensors; flip, rotation and crop 89 with v1 on PIL and 134 with v1 on tensors.
 
-Shapes: B images a batch, C channels, H x W pixels, K classes.
+Shapes: B images per batch, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from search.training.task import Task, autocast
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """Examples as torchvision's data sets hand them out: a PIL picture, transformed, and its label.
+    """Examples as torchvision's data sets return them: a transformed PIL picture and its label.
 
     Args:
         transform: from a picture to a float tensor (C, H, W).
@@ -60,7 +60,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
 
 def torchvision_transforms(policy: Policy, task: Task) -> transforms.Compose:
-    """What `policy` says, by torchvision's classes, and normalisation."""
+    """The augmentations of `policy` as torchvision transforms, then normalisation."""
     _, height, width = task.image_shape
     down, right = round(policy.shift_fraction * height), round(policy.shift_fraction * width)
     steps: list[object] = []
@@ -88,7 +88,7 @@ def plain_network(
 ) -> nn.Sequential:
     """The network with each activation ahead of its pooling, as the tutorials write it.
 
-    The modules bear the names that `models.build` gives them, so weights can be exchanged.
+    The modules have the names that `models.build` gives them, so that weights can be exchanged.
     """
     layers = list(build(architecture, image_shape, classes).named_children())
     kind = type(activation(architecture.activation))
@@ -100,7 +100,7 @@ def plain_network(
 
 
 def plain_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser with torch's default implementation; weights alone are decayed."""
+    """The recipe's optimiser with torch's default implementation; only weights are decayed."""
     assert recipe.optimizer == "adam", f"the peer has no {recipe.optimizer}"
     strength = {
         "none": 0.0,
@@ -120,10 +120,10 @@ class LoaderTraining:
     """One network trained from a DataLoader.
 
     Args:
-        task: its images lie in main memory.
+        task: with its images in main memory.
         device: where the network is trained.
         workers: processes of the DataLoader; 0: the training process loads.
-        bfloat16: compute in it where the device can, by torch's autocast; the example does not.
+        bfloat16: use torch's autocast if the device supports it; the example does not.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""The experiments of five student reports: run whole, kept as files, written up.
+"""The experiments of five student reports: run in full, kept as files, written up.
 
     python -m benchmarks.experiments --run                  # all that have not ended; resumable
     python -m benchmarks.experiments --run a6_final d_lenet # these
     python -m benchmarks.experiments                        # docs/experiments.md from the files
 
-Each is a ready-made study (`python -m search.study --list`). Where a report gives test metrics,
-each arm is finalised: its best repeat is trained again on all training images with several seeds
-and scored on the test set, once. What came out is kept in benchmarks/results/experiments/NAME.json.
+Each is a ready-made study (`python -m search.study --list`). If a report gives test metrics, each
+arm is finalised: its best repeat is trained again on all training images with several seeds and
+scored on the test set once. The results are kept in benchmarks/results/experiments/NAME.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from search.terminal.commands import run
 
 RESULTS = ROOT / "benchmarks/results/experiments"
 PAGE = ROOT / "docs/experiments.md"
-REMARKS = RESULTS / "remarks.json"  # by study, what a reader should know beside the figures
+REMARKS = RESULTS / "remarks.json"  # by study, what a reader should know besides the metrics
 METRICS = ("validation_loss", "validation_accuracy", "train_loss")
 
 
@@ -45,7 +45,7 @@ def experiments() -> list[str]:
 
 
 def run_whole(name: str, storage: str, seeds: int) -> None:
-    """Run the study and the test evaluations that its report asks for; goes on where it was."""
+    """Run or resume the study and the test evaluations that its report calls for."""
     _command("study", "--config", name, "--storage", storage)
     view = load_study(name, storage=storage)
     evaluated = {one.trial_number for one in view.results if one.figures}
@@ -64,7 +64,7 @@ def _command(module: str, *flags: str) -> None:
 
 
 def collect(view: StudyView) -> dict[str, Any]:
-    """What came out, as it is kept."""
+    """The results, as they are kept."""
     spec = view.spec
     arms: list[dict[str, Any]] = []
     if spec.is_comparison:
@@ -132,12 +132,11 @@ def page(found: Sequence[Mapping[str, Any]], remarks: Mapping[str, str]) -> str:
         "# The reports' experiments",
         "",
         "Five student reports tuned small networks by hand. Each of their experiments is a study "
-        "file here, and this page is made from what they gave, by `python -m "
-        "benchmarks.experiments`; `--run NAME` runs one, goes on where it was interrupted, and "
-        "evaluates on the test set where the report did. The reports' figures are single runs. "
-        "Ours are means ± sample standard deviations over seeds; accuracies in percent; the "
-        "difference is ours minus theirs. Verdicts are of paired t tests against the first arm, "
-        "corrected after Holm.",
+        "file here, and `python -m benchmarks.experiments` generates this page from the results; "
+        "`--run NAME` runs one, resumes it if it was interrupted, and evaluates on the test set "
+        "if the report did. The reports' metrics are single runs. Ours are means ± sample "
+        "standard deviations over seeds; accuracies in percent; the difference is ours minus "
+        "theirs. Verdicts come from paired t tests against the first arm, with Holm correction.",
     ]
     for one in found:
         lines += ["", f"## {one['source']}: {one['title']}", "", *_section(one, remarks)]
@@ -178,7 +177,7 @@ def _section(one: Mapping[str, Any], remarks: Mapping[str, str]) -> Iterator[str
 
 
 def _ours(arm: Mapping[str, Any], metric: str) -> tuple[float, str] | None:
-    """The mean, and how it is written."""
+    """The mean, as a number and as text."""
     measure = measure_of(metric)
     if not metric.startswith("test"):
         values = arm["values"].get(metric) or []
@@ -206,7 +205,7 @@ def _cell(arm: Mapping[str, Any], metric: str) -> str:
 
 
 def kept() -> list[dict[str, Any]]:
-    """What the files hold, in the order of the reports."""
+    """The contents of the files, in the order of the reports."""
     files = sorted(path for path in RESULTS.glob("*.json") if path != REMARKS)
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
@@ -218,7 +217,7 @@ def written() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = BenchmarkParser(__doc__)
-    parser.add_argument("--run", nargs="*", metavar="NAME", help="run these, or all, first")
+    parser.add_argument("--run", nargs="*", metavar="NAME", help="first run these (or all)")
     parser.add_argument("--keep", nargs="*", metavar="NAME", default=[], help="only collect these")
     parser.add("storage")
     parser.add_counts(("seeds", 3, "of each test evaluation"))

@@ -1,12 +1,12 @@
-"""The same study on local processes, on Ray, and under Ray Tune, in turn: what launching costs.
+"""The cost of launching: the same study on local processes, on Ray, and under Ray Tune, in turn.
 
     python -m benchmarks.launchers --json benchmarks/results/launchers.json
 
 Each contender is a command, timed from its start to its end. The first two are `search.study`, with
 and without `--ray local`: random configurations, none stopped. Under Ray Tune the very same
-configurations are trained by the very same code with the same seeds, a trial for each, a report and
-a checkpoint every epoch; by default Ray Tune starts a process for each trial, `reuse_actors=True`
-spares it that. Each worker has one thread, so that all curves must agree to the bit.
+configurations are trained by the very same code with the same seeds, one per trial, with a report
+and a checkpoint every epoch; by default Ray Tune starts a process for each trial, which
+`reuse_actors=True` avoids. Each worker has one thread, so that all curves must agree to the bit.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     own.add_counts(
         ("trials", 24, "of the study"),
-        ("epochs", 2, "of a trial"),
+        ("epochs", 2, "per trial"),
         ("limit", 4000, "images"),
         ("workers", 2, "trials at a time"),
-        ("rounds", 3, "each contender once in each"),
+        ("rounds", 3, "each runs every contender once"),
     )
     own.add("dataset", "json", "data-dir")
     own.add_argument("--tune", type=Path, help=argparse.SUPPRESS)  # be Ray Tune; log to this file
@@ -65,7 +65,7 @@ def parser() -> BenchmarkParser:
 
 
 def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
-    """When it was started (seconds since 1970), and how long it took."""
+    """Run a command; returns its start (seconds since 1970) and its duration in seconds."""
     began, clock = time.time(), time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", *command],
@@ -79,10 +79,10 @@ def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
 
 
 def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], Any]:
-    """One contender's figures, and its curves by trial number.
+    """One contender's metrics, and its curves by trial number.
 
-    `start` is the time to the first trial's first step, `overhead` what a trial costs from then on
-    beside its epochs: (workers * seconds - those of all epochs) / trials.
+    `start` is the time to the first trial's first step, `overhead` the cost of a trial from then on
+    besides its epochs: (workers * seconds - those of all epochs) / trials.
     """
     data = ["--data-dir", str(args.data_dir.absolute())]
     if name in (TUNE, REUSED):
@@ -119,7 +119,7 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str
 
 
 def tune(args: argparse.Namespace) -> None:
-    """The study `same` once more, by Ray Tune."""
+    """Run the study `same` again, with Ray Tune."""
     from ray import tune
 
     view = load_study("same", storage="sqlite:///studies.db")

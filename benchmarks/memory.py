@@ -1,8 +1,8 @@
 """How much memory packed trials take: 1, 4 and 16 of them in one process.
 
-Each number of trials gets a process of its own. The images are there once, whatever the number. On
-a CPU the process's peak is its resident set; on a GPU what torch's tensors took, and beside it what
-torch had reserved for them.
+Each number of trials runs in a new process, which loads the images once, whatever the number. On a
+CPU the peak is that of the process's resident set; on a GPU that of torch's tensors, and in
+addition that of the memory that torch had reserved for them.
 
     python -m benchmarks.memory --json benchmarks/results/memory.json
     python -m benchmarks.memory --packed 1 2 8 --network small
@@ -28,7 +28,7 @@ from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 
 MEBIBYTE = 2**20
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage(2) counts in
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of getrusage(2)
 
 
 def parser() -> BenchmarkParser:
@@ -40,7 +40,7 @@ def parser() -> BenchmarkParser:
 
 
 def measure(job: Workload, packed: int) -> dict[str, int]:
-    """Bytes, in a process of its own: of the images, before training, and at the peak."""
+    """Bytes, measured in a new process: of the images, before training, and at the peak."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(_measure, job, packed).result()
@@ -71,7 +71,7 @@ def _peak(device: torch.device) -> int:
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
-    # Not getrusage where this is to be had: it remembers the process that started this one.
+    # Preferred to getrusage, whose peak includes the process that started this one.
     (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 

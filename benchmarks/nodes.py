@@ -1,14 +1,14 @@
-"""Nodes of a real Ray cluster removed in mid-trial, and whatever else may go, in one study.
+"""One study on a real Ray cluster whose nodes are removed in mid-trial, with other failures.
 
     python -m benchmarks.nodes --removals 10
 
-Four nodes of one CPU, PostgreSQL, digits, checkpoints in a folder that all nodes see. Nodes are
-removed without notice, and others added; then the command is killed and started again, the server
-is stopped for 10 s, and Ctrl-C ends the command, which is started again. In the end every report
+Four nodes of one CPU, PostgreSQL, digits, checkpoints in a folder that all nodes share. Nodes are
+removed without notice, and others added; then the command is killed and restarted, the server is
+stopped for 10 s, and the command is interrupted with Ctrl-C and restarted. At the end every report
 that was ever in the database must be there, and the total exact. Meanwhile the checkpoints are
-watched: no trial may begin before its last one.
+watched: no trial may resume from before its last one.
 
-With `--namespaces` (Linux, root, iproute2) each node has a network of its own, as a machine has,
+With `--namespaces` (Linux, root, iproute2) each node has its own network, as a real machine has,
 and reaches the others and PostgreSQL over a bridge.
 """
 
@@ -55,7 +55,7 @@ augmentation = "flip-crop-erase"
 
 
 class Watch(threading.Thread):
-    """Looks at checkpoints as long as the study lasts; `steps_back` must stay empty."""
+    """Watches checkpoints while the study runs; `steps_back` must stay empty."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -74,7 +74,7 @@ class Watch(threading.Thread):
 
 
 class Hosts:
-    """A Ray cluster whose nodes are network namespaces on a bridge; as much of `Cluster` as here.
+    """A Ray cluster whose nodes are network namespaces on a bridge; as much of `Cluster` as needed.
 
     The head, which trains nothing, is this machine at the bridge's own address.
     """
@@ -102,7 +102,7 @@ class Hosts:
             start_new_session=True,
         )
         assert process.stdout is not None
-        # One after the other: at once they would take each other's sockets in the shared folder.
+        # One by one: started together they would take each other's sockets in the shared folder.
         assert any(b"Ray runtime started" in line for line in process.stdout), words
         return process
 
@@ -124,7 +124,7 @@ class Hosts:
         self._ip(f"netns del {self.BRIDGE}-{number}")  # and its cable
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        """With all that it started, also what has a session of its own."""
+        """Kill it with everything that it started, even what has its own session."""
         own = psutil.Process(process.pid)
         for it in [*own.children(recursive=True), own]:
             with suppress(psutil.NoSuchProcess):
@@ -151,7 +151,7 @@ def reports(url: str) -> list[EpochRow]:
 def main() -> None:
     parser = BenchmarkParser(__doc__)
     parser.add_counts(("removals", 10, "of nodes"), ("trials", 120, "of the study"))
-    words = "give each node a network of its own"
+    words = "give each node its own network"
     parser.add_argument("--namespaces", action="store_true", help=words)
     parser.add("json")
     args = parser.parse_args()
@@ -169,7 +169,7 @@ def main() -> None:
 
 
 def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """The study, and what must hold in the end."""
+    """Run the study, and check what must hold at the end."""
     nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
     host = f"{Hosts.NETWORK}.1" if args.namespaces else None
     with (
@@ -194,7 +194,7 @@ def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
             )
 
         def wait_for_new(wanted: int = 2 * NODES) -> None:
-            """Until so many more epochs were reported, by as many workers as there are nodes."""
+            """Wait for that many more reported epochs, by as many workers as there are nodes."""
             before = {seen_report(row) for row in reports(url)}
             while True:
                 if command.poll() is not None:

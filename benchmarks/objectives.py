@@ -1,9 +1,9 @@
-"""By which value a search should choose: raw loss, calibrated loss or error, on recorded curves.
+"""Which value a search should choose by: raw loss, calibrated loss or error, on recorded curves.
 
     python -m benchmarks.objectives RECORD.jsonl.gz ...
 
-Each training of a record is taken at the epoch where the value is lowest, as a search would, and
-judged by its error on images that were held out of the search (see `benchmarks.curves`).
+Each training of a record is taken at the epoch with the lowest value, as a search would, and judged
+by its error on images that were held out of the search (see `benchmarks.curves`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ DRAWS = 2000
 
 
 def judge(runs: Sequence[RecordedRun], objective: str) -> tuple[float, float, float]:
-    """Rank correlation of a training's lowest value with its held-out error there; mean held-out
-    error of the lowest of half the trainings, drawn at random; its standard deviation."""
+    """Rank correlation of a training's lowest value with its held-out error there; mean and
+    standard deviation of the held-out error of the best of a random half of the trainings."""
     lowest, errors = [], []
     for one in runs:
         values = np.where(np.array(one.epochs) > 0, one.seen[objective], np.inf)

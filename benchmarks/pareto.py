@@ -1,11 +1,11 @@
-"""Searches for a Pareto front replayed: hypervolume by epochs trained, ours and Optuna's samplers.
+"""Replayed searches for a Pareto front: hypervolume by epochs trained, ours and Optuna's samplers.
 
-Each search lowers the calibrated validation loss and the number of parameters, on the surrogate of
-a record (`benchmarks.replay_surrogate`), one training at a time. Ours pauses trials; the others
-train all to their ends, as Optuna has no pruning for several objectives. Only whole trainings are
-points of a front. It is chosen by validation, and its hypervolume is that of the same trainings on
-images that no search sees, in logarithms of both: up to the largest network of the space, and to
-the median loss of random configurations; as a share of what 2 000 of those have together.
+Each search minimises the calibrated validation loss and the number of parameters, on the surrogate
+of a record (`benchmarks.replay_surrogate`), one training at a time. Ours pauses trials; the others
+train all to the end, because Optuna cannot prune with several objectives. Only whole trainings are
+points of a front. It is chosen by validation, but its hypervolume uses the same trainings' losses
+on images that no search sees, in logarithms of both, up to the largest network of the space and the
+median loss of random configurations, as a share of the hypervolume of 2 000 of those together.
 
     python -m benchmarks.pareto benchmarks/results/curves/digits.jsonl.gz --repeats 10
 """
@@ -40,8 +40,8 @@ from search.spec.space import distributions, suggest
 from search.terminal.commands import run
 
 SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}  # of images; others are 28 x 28, grey
-RANDOM = 2000  # configurations, of which the whole hypervolume is
-SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of trials x epochs, at which the searches are compared
+RANDOM = 2000  # configurations whose hypervolume counts as the whole
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of trials x epochs, after which the searches are compared
 OTHERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     "nsga2": lambda seed: NSGAIISampler(seed=seed),
@@ -55,10 +55,10 @@ def parser() -> BenchmarkParser:
     own.add_records()
     known = ["ours-gp", "ours-tpe", *OTHERS]
     own.add_argument("--strategies", nargs="+", choices=known, default=known, metavar="NAME")
-    own.add_argument("--budget", type=float, default=0.2, help="of ours (default: 0.2)")
+    own.add_argument("--budget", type=float, default=0.2, help="for ours (default: 0.2)")
     own.add_counts(
         ("repeats", 10, "seeds"),
-        ("trials", 100, "of each search"),
+        ("trials", 100, "per search"),
         ("workers-cpu", 1, "processes of this command"),
     )
     own.add("learn-from", "json")
@@ -67,7 +67,7 @@ def parser() -> BenchmarkParser:
 
 @dataclass(frozen=True, slots=True)
 class FrontPoint:
-    """A whole training: what a search saw of it, and what it is worth."""
+    """A whole training: the loss that a search saw, and its loss on held-out images."""
 
     size: float  # logarithms, all three
     seen: float
@@ -107,7 +107,7 @@ class Problem:
     def _area(self, points: Sequence[FrontPoint]) -> float:
         lowest, area, worst = math.inf, 0.0, self.worst
         for one in sorted(points, key=lambda it: (it.size, it.seen)):
-            if one.seen < lowest:  # of the front that a search shows
+            if one.seen < lowest:  # on the front as the search sees it
                 lowest = one.seen
                 area += max(worst - one.hidden, 0.0) * max(self.largest - one.size, 0.0)
                 worst = min(worst, one.hidden)
@@ -122,7 +122,7 @@ def problem(file: Path) -> Problem:
 def ours(
     of: Problem, seed: int, sampler: str, trials: int, budget: float, prior: Path | None
 ) -> Iterator[tuple[float, FrontPoint]]:
-    """(epochs spent, point) of each trial that comes to its end."""
+    """(epochs spent, point) of each trial that is trained to its end."""
     spec = replace(of.spec, seed=seed, trials=trials, sampler=sampler, minimize_also="parameters")
     study = optuna.create_study(sampler=StudySampler(spec, prior))
     source, rungs = of.world.source(seed), halving.rungs(spec.epochs)
@@ -154,7 +154,7 @@ def ours(
 
 
 def others(of: Problem, seed: int, name: str, trials: int) -> Iterator[tuple[float, FrontPoint]]:
-    """The same of an Optuna sampler on both objectives."""
+    """The same for an Optuna sampler with both objectives."""
     directions = [optuna.study.StudyDirection.MINIMIZE] * 2
     study = optuna.create_study(directions=directions, sampler=OTHERS[name](seed))
     source = of.world.source(seed)

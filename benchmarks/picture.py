@@ -1,8 +1,8 @@
-"""The README's picture: the live view of a real study, stopped in its midst.
+"""The README's picture: the live view of a real study, stopped halfway.
 
     python -m benchmarks.picture --limit 10000
 
-Takes about 10 minutes on 2 cores. Nothing of the run is kept; its seed is 0, two workers race.
+Takes about 10 minutes on 2 cores. Nothing of the run is kept; its seed is 0, but two workers race.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def draw(view: StudyView, elapsed: float, out: Path) -> None:
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=io.StringIO())
     console.print(frame(view, height=HEIGHT, elapsed=elapsed))
     drawn = console.export_svg(title="cnn-search study")
-    fetched = r" *@font-face \{.*?\n    \}\n"  # fonts, which a viewer has of its own
+    fetched = r" *@font-face \{.*?\n    \}\n"  # fonts; viewers have their own
     out.write_text(re.sub(fetched, "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser = BenchmarkParser(__doc__)
     parser.add_counts(
         ("trials", 50, "of the study"),
-        ("begun", 25, "trials before the picture is made"),
+        ("begun", 25, "started trials before the picture is made"),
         ("workers", 2, "that train"),
     )
     parser.add("dataset", "limit", "data-dir")
@@ -54,7 +54,7 @@ def main() -> None:
                 try:
                     view = load_study(storage=storage)
                 except StorageError:
-                    continue  # it is not begun
+                    continue  # the study has not started
                 running = view.in_state("running")
                 if view.count() >= options.begun and all(one.curve for one in running):
                     draw(view, time.monotonic() - began, options.out)

@@ -1,11 +1,11 @@
-"""The prior of the forecast, learned on recorded curves; and how well forecasts do without it.
+"""The prior of the forecast, learned from recorded curves; and how good forecasts are without it.
 
     python -m benchmarks.prior RECORD.jsonl.gz ... --write
 
-Learns from each record how much the objective still falls from each epoch on, by level and
-parameters (see `search.sampling.forecast`), and prints how well finals are forecast on each data
-set with a prior from the others alone. With --write, the package gets one prior for each data set,
-from the others alone, and one from all of them for data sets of which there is no record.
+Learns from each record how much the objective still falls after each epoch, by level and parameters
+(see `search.sampling.forecast`), and prints how well final values are forecast on each data set
+with a prior from the other data sets only. With --write, the package gets one prior for each data
+set, from the others only, and one from all of them for data sets without a record.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ RIDGE = 3.0
 PROMISE_RIDGE = 10.0
 DRAWS = 8
 KNOWN = 5  # whole trainings, in the figure
-MOST, CHOSEN = 60, 8  # trials of which so many are trained to their ends
-LEAST = 10  # trainings without which a record says nothing
-LEAST_DIFFERENCE = 0.1  # between data sets, in what a coefficient is
+MOST, CHOSEN = 60, 8  # trials, and how many of them are trained to the end
+LEAST = 10  # trainings; a record with fewer is not used
+LEAST_DIFFERENCE = 0.1  # between data sets, in a coefficient
 OBJECTIVE = "calibrated_validation_loss"
 
 
@@ -52,7 +52,7 @@ def parser() -> BenchmarkParser:
 
 
 def load(file: Path, seed: int = 0) -> list[Contender]:
-    """The recorded trainings with that seed, whole; those that diverged left out."""
+    """The whole recorded trainings with that seed, except those that diverged."""
     found = []
     for one in read(file):
         curve = {report["epoch"]: report[OBJECTIVE] for report in one["reports"]}
@@ -64,7 +64,7 @@ def load(file: Path, seed: int = 0) -> list[Contender]:
 
 
 def elsewhere(file: Path, files: Iterable[Path]) -> list[Path]:
-    """Those of these records that are of other data sets than this one, each once."""
+    """The records of data sets other than this file's, each once."""
     return [one for one in dict.fromkeys(files) if data_set(one) != data_set(file)]
 
 
@@ -76,7 +76,7 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
     variances_RD = np.array([[variance for _, variance in row] for row in fitted])
     logs_D = np.log([_scale(record) for record in records])
     mean_RF, differ_RF, width = found_RDF.mean(1), np.ones_like(found_RDF[:, 0]), 1.0
-    if len(records) > 1:  # of one nobody knows how others differ from it
+    if len(records) > 1:  # a single one does not show how much data sets differ
         differ_RF, width = found_RDF.var(1, ddof=1), logs_D.std(ddof=1)
     columns = {
         "scale": np.array([logs_D.mean(), width]),
@@ -84,7 +84,7 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
         "falls": mean_RF[:, 0],
         "level": mean_RF[:, 1],
         "promised": mean_RF[:, 2:],
-        # Of few data sets: no difference is so small that it could not have been larger.
+        # From only a few data sets: the true difference may be larger than a small estimate.
         "falls_sd": np.maximum(np.sqrt(differ_RF[:, 0]), LEAST_DIFFERENCE),
         "level_sd": np.maximum(np.sqrt(differ_RF[:, 1]), LEAST_DIFFERENCE),
         "promised_sd": np.maximum(np.sqrt(differ_RF[:, 2:].mean(1)), LEAST_DIFFERENCE),
@@ -97,7 +97,7 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
 
 
 def promised(records: Sequence[Sequence[Contender]], report: float = math.inf) -> Array:
-    """Coefficients, means over data sets, of a configuration's level at a report or its end, (F,).
+    """Coefficients for a configuration's level at a report or its end, means over data sets, (F,).
 
     In standard deviations of all configurations' levels.
     """
@@ -111,7 +111,7 @@ def promised(records: Sequence[Sequence[Contender]], report: float = math.inf) -
 
 
 def judge_promise(file: Path, records: Mapping[Path, Sequence[Contender]]) -> str:
-    """How well what the other data sets promise ranks the configurations of this one."""
+    """How well the other data sets' coefficients rank the configurations of this one."""
     others = [records[other] for other in elsewhere(file, records)]
     x = np.array([features(one.params) for one in records[file]])
     levels = [one.level() for one in records[file]]
@@ -119,7 +119,7 @@ def judge_promise(file: Path, records: Mapping[Path, Sequence[Contender]]) -> st
 
 
 def _ridge(x: Array, y: Array, penalty: float) -> Array:
-    """Coefficients; the first, of the constant, is all but free."""
+    """Coefficients; the first, for the constant, is almost unpenalised."""
     weights = penalty * np.diag([1e-3, *[1.0] * (x.shape[1] - 1)])
     return np.asarray(np.linalg.solve(x.T @ x + weights, x.T @ y))
 
@@ -129,7 +129,7 @@ def _scale(record: Sequence[Contender]) -> float:
 
 
 def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
-    """Coefficients of the fall from a report to the end, and the variance of what they leave."""
+    """Coefficients of the fall from a report to the end, and the residual variance."""
     levels = np.array([one.level(report) for one in record])
     scale = _scale(record)
     falls = (np.array([one.level() for one in record]) - levels) / scale
@@ -151,15 +151,15 @@ def forecasts(
     *,
     chosen: bool = False,
 ) -> tuple[Array, Array, Array]:
-    """Of the N trials that stand at `report` while others have ended.
+    """Forecasts for the N trials that have got to `report` while `known` others have ended.
 
     Args:
-        chosen: the others are those of MOST that promised most at first, as in a search; else they
-            are drawn at random.
+        chosen: the others are the most promising of MOST at first, as in a search; else they are
+            picked at random.
 
     Returns:
-        Logarithms of their levels (N,), of their forecast ends with standard deviations (N, 2), and
-        of their ends (N,).
+        Logarithms of their levels (N,), of their forecast final values with standard deviations
+        (N, 2), and of their final values (N,).
     """
     epochs, order = max(record[0].curve), np.random.default_rng(seed).permutation(len(record))
     if chosen:
@@ -175,13 +175,13 @@ def forecasts(
 
 
 def _cut(whole: Contender, report: int) -> Contender:
-    """The training as it stood then."""
+    """The training as it was at that report."""
     curve = {at: it for at, it in whole.curve.items() if at <= report}
     return replace(whole, state="paused", curve=curve)
 
 
 def draw_figure(records: Mapping[Path, Sequence[Contender]], report: int) -> go.Figure:
-    """A panel a data set: a trial's loss at a report, and the forecast from it, against its end."""
+    """A panel per data set: a trial's final loss by its loss at a report, and by the forecast."""
     figure = make_subplots(rows=2, cols=2)
     for place, (file, record) in enumerate(list(records.items())[:4]):
         others = [records[other] for other in elsewhere(file, records)]
@@ -202,10 +202,10 @@ def draw_figure(records: Mapping[Path, Sequence[Contender]], report: int) -> go.
             )
         axis = f"{title(file)}: loss then, or forecast"
         figure.update_xaxes(type="log", title=axis, row=row + 1, col=column + 1)
-    figure.update_yaxes(type="log", title="lowest calibrated loss in the end")
-    subtitle = f"after a third of the first epoch; {KNOWN} others were trained to their ends"
+    figure.update_yaxes(type="log", title="lowest calibrated loss at the end")
+    subtitle = f"after a third of the first epoch; {KNOWN} others were trained to the end"
     heading = {
-        "text": "Where trials end, and where they were expected to",
+        "text": "Actual and forecast final losses of trials",
         "subtitle": {"text": subtitle},
     }
     figure.update_layout(height=800, template="simple_white", title=heading)
@@ -214,7 +214,7 @@ def draw_figure(records: Mapping[Path, Sequence[Contender]], report: int) -> go.
 
 @contextmanager
 def written(prior: Mapping[str, Any]) -> Iterator[Path]:
-    """A file that holds it."""
+    """A temporary file with the prior."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(prior, file)
         file.flush()
@@ -229,10 +229,10 @@ def judge(
     *,
     chosen: bool = False,
 ) -> list[float]:
-    """Over DRAWS draws: rank correlation and error of forecast finals, share in 80 % intervals.
+    """Over DRAWS draws: rank correlation and error of forecasts, share inside 80 % intervals.
 
     Args:
-        known: how many of the trials have ended; the others stand at `report`.
+        known: how many of the trials have ended; the others have got to `report`.
         chosen: see `forecasts`.
     """
     scores = []
@@ -277,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(*row)
     judged = [file for file in records if elsewhere(file, records)]
     if judged:
-        print("rank correlation of what others promise with the ends")
+        print("rank correlation of predictions from other data sets with final values")
         print(*(judge_promise(file, records) for file in judged), sep="\n")
     if args.figure:
         write_figure(args.figure, draw_figure(records, report=0))

@@ -1,9 +1,9 @@
-"""How soon losses tell configurations apart: with the mean of the weights, and with the weights.
+"""How soon losses tell configurations apart: those of the weights, and those of their mean.
 
-Configurations are drawn at random from the default study's space and trained to their end. After
-each epoch both are validated: the network that learns, and the mean of its weights that a study
-validates. The order of the configurations by their losses so far is compared with the order in
-the end (Spearman's rank correlation). The pruner has no more than that to go by.
+Configurations are sampled at random from the default study's space and trained to the end. After
+each epoch both are validated: the network being trained, and the mean of its weights, which a study
+validates. The ranking of the configurations by their losses so far is compared with the final
+ranking (Spearman's rank correlation). The pruner has nothing else to go by.
 
     python -m benchmarks.ranking --json benchmarks/results/ranking.json
 """
@@ -33,15 +33,15 @@ from search.training.task import Task, evaluate, load_study_task
 from search.training.train import train
 
 WEIGHTS, MEAN = "weights", "mean"
-TRAINING = "training"  # its losses are written down too: they say how much is yet to be learned
-TOP = 5  # of the configurations whose places are shown
+TRAINING = "training"  # its losses are recorded too: they show how much is left to learn
+TOP = 5  # number of best configurations whose places are shown
 
 
 def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     own.add_counts(
         ("configs", 24, "drawn at random from the default study's space"),
-        ("epochs", 12, "of each"),
+        ("epochs", 12, "per configuration"),
         ("limit", 20_000, "training images; validation: a quarter of that"),
     )
     own.add("dataset", "json", "device", "data-dir")
@@ -77,10 +77,10 @@ def _task(args: argparse.Namespace) -> Task:
 
 
 def compare(curves: Sequence[Curves]) -> dict[str, Any]:
-    """For both kinds: each epoch's rank correlation with the end, and where the best ones stood.
+    """For both kinds: each epoch's rank correlation with the final one, and the best ones' places.
 
-    The end is the lowest loss of either kind. `places` has a row an epoch: the places, from 1, of
-    the configurations that are the best in the end, the best first.
+    The final ranking is by the lowest loss of either kind. `places` has a row per epoch: the
+    places, from 1, of the configurations that are best at the end, the best first.
     """
     best_NE = {
         kind: np.minimum.accumulate([losses[kind] for losses in curves], axis=1)
@@ -117,7 +117,7 @@ def show(result: Mapping[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     device = choose_device(args.device)
-    _task(args)  # data that are missing are missed now
+    _task(args)  # fails now if data are missing
     workers = default_workers(device.type)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:

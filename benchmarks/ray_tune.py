@@ -1,8 +1,8 @@
-"""Ray Tune with ASHA around a trainer, as its own documentation sets it up.
+"""Ray Tune with ASHA around a trainer, set up as in its own documentation.
 
-`ASHAScheduler(grace_period=1, reduction_factor=2)` is that of Ray's PyTorch tutorial ("How to use
+`ASHAScheduler(grace_period=1, reduction_factor=2)` comes from Ray's PyTorch tutorial ("How to use
 Tune with PyTorch"); a trial's resources are a core, or its share of the cores and the GPU. Ray is
-started for each measurement and ended after it: its servers would disturb the other contenders.
+started for each measurement and stopped after it: its servers would disturb the other contenders.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from benchmarks.workload import Workload
 from search.training.device import prepare_process
 
 LOSS = "validation_loss"
-EPOCHS = 2  # most of a trial: one decision of ASHA's
-TRIALS_A_SLOT = 2  # so that trials that ended are replaced
+EPOCHS = 2  # maximum per trial: one decision by ASHA
+TRIALS_A_SLOT = 2  # so that finished trials are replaced
 
 
 @contextmanager
 def ray_running(cores: int, gpus: int) -> Iterator[None]:
-    """Ray on this machine alone, quiet, its files in a folder that goes with it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints even where told not to
+    """Ray on this machine only, quiet, its files in a temporary folder."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no usage reports to Ray's developers
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints even with verbose=0
     import ray
 
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
@@ -62,10 +62,10 @@ def tune_with_asha(
     """Run the study; returns Ray's `ResultGrid`.
 
     Args:
-        trainable: reports `LOSS` once an epoch.
+        trainable: reports `LOSS` once per epoch.
         at_once: trials that train at a time.
-        threads: cores of each trial.
-        gpus: of the machine, shared evenly by the trials at a time.
+        threads: cores per trial.
+        gpus: of the machine, shared evenly by the concurrent trials.
 
     Raises:
         RuntimeError: a trial failed.
@@ -82,7 +82,7 @@ def tune_with_asha(
                 num_samples=trials,
                 scheduler=ASHAScheduler(max_t=epochs, grace_period=1, reduction_factor=2),
                 search_alg=search_algorithm,
-                # So few that the search algorithm knows the trials before: Ray's own advice.
+                # Limited so that the search algorithm knows earlier trials, as Ray advises.
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(storage_path=results, verbose=0),
@@ -95,13 +95,13 @@ def tune_with_asha(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RayTiming:
-    """Of one measurement.
+    """One measurement.
 
     Attributes:
         images: trained on, by all trials.
         epochs: of all trials.
-        training_seconds: of all trials, without what lies between epochs and between trials.
-        seconds: from the first trial's first epoch to the end of the last's last.
+        training_seconds: of all trials, without the time between epochs and between trials.
+        seconds: from the start of the first trial's first epoch to the end of the last epoch.
     """
 
     images: int
@@ -111,8 +111,8 @@ class RayTiming:
 
 
 def time_ray(contender: Contender, job: Workload) -> RayTiming:
-    """Train the job in a small study of Ray Tune's."""
-    # One network many times: what is compared is how it is run.
+    """Train the job in a small Ray Tune study."""
+    # The same network many times: only the way it is run is compared.
     found = tune_with_asha(
         _Trainable(contender, job),
         trials=TRIALS_A_SLOT * contender.processes,

@@ -1,4 +1,4 @@
-"""What every benchmark takes as arguments, writes down beside its figures, and sums up."""
+"""What all benchmarks share: arguments, the environment that they record, and summaries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from search.terminal.commands import Parser, positive_int
 from search.training.device import available_cores, describe_hardware, versions
 
 ROOT = Path(__file__).parents[1]
-NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it takes no part
+NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it is skipped
 CPU = torch.device("cpu")
 REPLAYS = user_cache_path("cnn-search") / "replay"  # where replays and surrogates are kept
 SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
@@ -38,9 +38,9 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
         "type": Path,
         "default": [],
         "metavar": "FILE",
-        "help": "further records for the prior, on which nothing is replayed",
+        "help": "further records for the prior only; nothing is replayed on them",
     },
-    "sampler": {"default": "gp", "help": "of ours: gp (default), or tpe, which is fast"},
+    "sampler": {"default": "gp", "help": "for ours: gp (default), or tpe, which is fast"},
     "cache": {
         "type": Path,
         "metavar": "DIR",
@@ -51,7 +51,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
 
 
 class BenchmarkParser(Parser):
-    """The arguments of a benchmark, whose docstring says what it does and gives examples."""
+    """The arguments of a benchmark; its module docstring gives the description and examples."""
 
     def __init__(self, doc: str | None) -> None:
         first, *others = (doc or "").split("\n\n")
@@ -83,7 +83,7 @@ class BenchmarkParser(Parser):
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median, smallest and largest, and the rounds' own values in order."""
+    """Median, minimum and maximum, and the individual rounds' values in order."""
     return {
         "median": statistics.median(values),
         "min": min(values),
@@ -93,14 +93,14 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def in_words(of: Mapping[str, Any], form: str = ".3g") -> str:
-    """What `spread` has found."""
+    """The result of `spread` as text: the median and the range."""
     return f"{of['median']:{form}} ({of['min']:{form}} to {of['max']:{form}})"
 
 
 def show_table(
     title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()
 ) -> None:
-    """On standard output; numbers, all but the first column, to the right."""
+    """Print a table; all columns but the first are numbers and right-aligned."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="right" if place else "left")
@@ -133,7 +133,7 @@ def ray_version() -> str | None:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with `-dirty` where files differ from it; None without git."""
+    """The checkout's commit, with `-dirty` if files differ from it; None without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -153,7 +153,7 @@ def write_figure(path: Path, figure: go.Figure) -> None:
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
-    """Where a person named a file."""
+    """Write the result if the user named a file."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

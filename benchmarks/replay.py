@@ -1,7 +1,7 @@
 """Search strategies replayed on recorded curves, in simulated time.
 
-Each search draws configurations, sees what their trainings reported, and stops or continues them,
-through the code that drives real studies; only the training is replaced by its record
+Each search samples configurations, sees what their trainings reported, and stops or continues them,
+with the code that drives real studies; only the training is replaced by its record
 (`benchmarks.curves`). Compute is counted in whole trainings: workers x time since the start / the
 mean time of a whole training. The incumbent is the trial with the lowest objective so far, at its
 best epoch; it is scored by its error on images that no search sees.
@@ -40,11 +40,11 @@ from benchmarks.replay_surrogate import WORLDS, make_world
 from search.terminal.commands import run
 
 HERE = Path(__file__).parent
-BASELINE = "random"  # what the others are compared with
+BASELINE = "random"  # the strategy that the others are compared with
 
 
 class Replay(NamedTuple):
-    """Searches that differ in their seed alone."""
+    """Searches that differ only in their seed."""
 
     file: Path
     world: str
@@ -59,7 +59,7 @@ class Replay(NamedTuple):
 def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     own.add_records()
-    own.add_registry("strategies; NAME@raw, NAME@calibrated, NAME@error: on that", STRATEGIES)
+    own.add_registry("strategies; NAME@raw, @calibrated or @error sets the objective", STRATEGIES)
     own.add_argument(
         "--strategies",
         nargs="+",
@@ -67,16 +67,16 @@ def parser() -> BenchmarkParser:
         default=[*STRATEGIES, *(f"{name}@calibrated" for name in ("random", "asha"))],
         help="default: all, random and asha also with our objective",
     )
-    worlds = "pool: recorded configurations alone; surrogate: a model fitted to them"
+    worlds = "pool: recorded configurations only; surrogate: a model fitted to them"
     own.add_argument("--worlds", nargs="+", choices=WORLDS, default=["pool"], help=worlds)
     own.add_counts(
         ("workers", [1, 4, 8], "that train at once"),
         ("repeats", 100, "seeds"),
         ("horizon", int(HORIZON), "compute of each search, in whole trainings"),
         ("workers-cpu", 1, "processes of this command"),
-        ("trials", None, "of strategies that know their total (default: to fill the horizon)"),
+        ("trials", None, "for strategies that have a total (default: to fill the horizon)"),
     )
-    share = f"share of trials x epochs that they may spend (default: {BUDGET})"
+    share = f"share of trials x epochs that those may spend (default: {BUDGET})"
     own.add_argument("--budget", type=float, metavar="B", default=BUDGET, help=share)
     own.add("learn-from", "sampler", "json", "cache", "figure")
     return own
@@ -103,18 +103,18 @@ def _replay(
 
 
 def _others(job: Replay, args: argparse.Namespace) -> tuple[Path, ...]:
-    """The records that its prior is learned from."""
+    """The records that the job's prior is learned from."""
     return tuple(elsewhere(job.file, (*args.files, *args.learn_from)))
 
 
 @cache
 def _prior(files: tuple[Path, ...], kind: str, kept: Path) -> Path | None:
-    """The file of a prior that was learned on these records; None: they do not make one."""
+    """The file of a prior learned on these records; None if they are not enough for one."""
     records = [record for record in map(load, files) if len(record) >= LEAST]
     if not records or kind == "none":
         return None
     made = learn(records)
-    if kind == "inverted":  # what the parameters promise
+    if kind == "inverted":  # the coefficients of the parameters
         made |= {name: np.negative(made[name]).tolist() for name in ("promised", "starts", "ends")}
     text = json.dumps(made)
     file = kept / f"prior-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
@@ -124,7 +124,7 @@ def _prior(files: tuple[Path, ...], kind: str, kept: Path) -> Path | None:
 
 
 def _kept(job: Replay, args: argparse.Namespace) -> Path:
-    """The file of the job's replays: another one after any change that could matter."""
+    """The file of the job's replays: a new one after any change that could matter."""
     sources = [
         HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "surrogate", "worlds")
     ]
@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
             own.error(f"no strategy {name!r}; known: {', '.join(STRATEGIES)}")
     for file in (*args.files, *args.learn_from):
         if not file.exists():
-            own.error(f"there is no {file}; record one by python -m benchmarks.curves {file}")
+            own.error(f"there is no {file}; record one with python -m benchmarks.curves {file}")
     jobs = [
         Replay(file, world, strategy, workers)
         for file in args.files

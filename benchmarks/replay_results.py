@@ -1,4 +1,4 @@
-"""What replays come to: compute to near the best, regret, comparisons with a baseline."""
+"""Results of replays: compute to get near the best, regret, comparisons with a baseline."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from benchmarks.replay_simulation import HeldOutScore, Incumbent
 from search.figures.style import line_style
 
 Array = NDArray[np.float64]
-WITHIN = (0.1, 0.3)  # points of the best
+WITHIN = (0.1, 0.3)  # percentage points above the best
 AFTER = (10, 20, 50, 100)  # whole trainings
 GUESSING = Incumbent(
     0.0, 0.9, math.log(10)
 )  # before a search's first report; all data sets have ten
-GRID, KEPT = 200, 4  # computes of a curve; every fourth goes on record
+GRID, KEPT = 200, 4  # computes of a curve; every fourth is recorded
 RESAMPLES = 1000
 SLACK = 1e-9  # errors are multiples of 1 / images
 
 
 class _Replays:
-    """Those of one strategy with S seeds; G computes, in whole trainings.
+    """The replays of one strategy with S seeds; G computes, in whole trainings.
 
     Attributes:
-        first_S: points -> compute at which the incumbent's error was first so near the target's;
-            infinite where it never was.
+        first_S: points -> compute at which the incumbent's error was first that near the target's;
+            infinite if it never was.
         regret_SG: error above the target's, in points.
-        loss_SG: the same of the loss.
+        loss_SG: the same for the loss.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ def compare(
     def against(
         statistic: Callable[[Array, Array], float], mine: Array, its: Array
     ) -> list[float | None]:
-        """The statistic of both, and its 95 % interval over seeds drawn in pairs."""
+        """The statistic of both, and its 95 % interval over paired resamples of the seeds."""
         drawn = [statistic(mine[draw_S], its[draw_S]) for draw_S in draws_BS]
         return [_round(x) for x in (statistic(mine, its), *np.percentile(drawn, (2.5, 97.5)))]
 
     def ratio(mine_S: Array, its_S: Array) -> float:
-        """Of medians; where a search never gets there, as if it did at the horizon."""
+        """The ratio of medians; a search that never gets there counts as the horizon."""
         return float(min(np.median(mine_S), horizon) / min(np.median(its_S), horizon))
 
     def less(mine_S: Array, its_S: Array) -> float:
@@ -122,7 +122,7 @@ def compare(
 
 
 def _mean_within(regret_SG: Array, points: float, grid_G: Array) -> float:
-    """Compute from which the mean regret stays so low; infinite if it is not at the end."""
+    """Compute after which the mean regret stays within `points`; infinite if it ends above."""
     above = np.flatnonzero(regret_SG.mean(axis=0) > points + SLACK)
     if not len(above):
         return float(grid_G[0])
@@ -130,7 +130,7 @@ def _mean_within(regret_SG: Array, points: float, grid_G: Array) -> float:
 
 
 def _quartiles(values_S: Array) -> dict[str, float | None]:
-    found = np.percentile(values_S, (25, 50, 75), method="inverted_cdf")  # inf - inf is no number
+    found = np.percentile(values_S, (25, 50, 75), method="inverted_cdf")  # inf - inf would be NaN
     return dict(zip(("lower", "median", "upper"), map(_round, found), strict=True))
 
 
@@ -187,7 +187,7 @@ def _interval(found: Sequence[float]) -> str:
 
 
 def draw_figure(results: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Mean regret against compute: a line a strategy, a panel a world and number of workers."""
+    """Mean regret by compute: a line per strategy, a panel per world and number of workers."""
     panels = [
         (f"{title}, W = {workers}", strategies)
         for title, world in results.items()

@@ -1,8 +1,8 @@
 """Searches in simulated time: Optuna's `ask`, `report` and `tell`, with recorded trainings.
 
-An event is a report of a trial that one of the workers trains; between events nothing takes time.
-What a search sees and what it is scored by are kept apart: a strategy is given `SearchState`, which
-holds objectives alone.
+An event is a report of a trial that one of the workers trains; nothing else takes time. What a
+search sees and what it is scored by are kept separate: a strategy gets a `SearchState`, which holds
+only objectives.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from search.spec.space import distributions
 from search.store.claims import Choice
 
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
-SEEN = (RAW, CALIBRATED, ERROR)  # what a search may have as its objective
+SEEN = (RAW, CALIBRATED, ERROR)  # the possible objectives of a search
 HORIZON = 100.0  # whole trainings that a search may take
 BUDGET = StudySpec(dataset="").budget  # share of trials x epochs
 Verdict = Literal["go", "pause", "stop"]
 
 
 class HeldOutScore(NamedTuple):
-    """On images held out of the search."""
+    """The score on images held out of the search."""
 
     error: float
     loss: float  # after temperature scaling
@@ -43,13 +43,13 @@ class HeldOutScore(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedRun:
-    """One training to its end; R reports.
+    """One whole training; R reports.
 
     Attributes:
         params: as Optuna stores them.
         epochs: of the reports; 0 is the partial-epoch validation, (R,).
-        seconds: that each report took, (R,).
-        seen: name -> what a search sees by report, (R,) each.
+        seconds: duration of each report, (R,).
+        seen: name -> what a search sees at each report, (R,) each.
         hidden: the score of the network at each report, (R,).
     """
 
@@ -61,24 +61,24 @@ class RecordedRun:
 
 
 class Source(Protocol):
-    """What one search draws its trainings from."""
+    """Where one search gets its trainings from."""
 
     def is_empty(self) -> bool: ...
 
     def sampler(self, inner: BaseSampler) -> BaseSampler:
-        """What proposes only configurations that can be trained."""
+        """A sampler that proposes only configurations that can be trained."""
 
     def take(self, params: Mapping[str, Any]) -> RecordedRun:
-        """Train what was proposed."""
+        """Train the proposed configuration."""
 
 
 class World(Protocol):
-    """Of one data set.
+    """The possible trainings on one data set.
 
     Attributes:
         spec: space, epochs.
-        whole_seconds: mean of a whole training.
-        size: configurations there are.
+        whole_seconds: mean duration of a whole training.
+        size: number of configurations.
     """
 
     spec: StudySpec
@@ -89,7 +89,7 @@ class World(Protocol):
 
 
 class Incumbent(NamedTuple):
-    """From this compute on, in whole trainings, the incumbent has this score."""
+    """The incumbent's score, from this compute on (in whole trainings)."""
 
     compute: float
     error: float
@@ -98,10 +98,10 @@ class Incumbent(NamedTuple):
 
 @dataclass
 class Entry:
-    """One trial; all that a strategy knows of it."""
+    """One trial; everything that a strategy knows about it."""
 
     trial: optuna.Trial
-    params: dict[str, Any]  # Optuna copies a trial's at every reading
+    params: dict[str, Any]  # kept, because Optuna copies a trial's on every access
     curve: dict[int, float] = field(default_factory=dict)  # epoch -> objective
     state: State | Literal["failed"] = "running"
 
@@ -117,10 +117,10 @@ class Entry:
 
 @dataclass
 class SearchState:
-    """Of a search: what a strategy decides by.
+    """The state of a search by which a strategy decides.
 
     Attributes:
-        trials, budget: how many it may begin, and epochs it may spend, where it heeds them.
+        trials, budget: how many trials it may start and epochs it may spend, if it heeds them.
         prior: of the forecast.
     """
 
@@ -148,16 +148,16 @@ def new(_progress: SearchState) -> Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How a search goes about it.
+    """How a search decides.
 
     Attributes:
         sampler, pruner: of its Optuna study; the pruner decides nothing unless `after` asks it.
         objective: what it sees of each report, and picks its incumbent by.
-        early: whether it sees the validation inside the first epoch.
-        after: a trial has reported -> what becomes of it.
-        choose: a worker is free -> what it trains.
+        early: whether it sees the partial-epoch validation.
+        after: called when a trial has reported; decides whether it continues.
+        choose: called when a worker is free; decides what it trains.
         is_ours: whether it runs code of `search.sampling`.
-        prior: of its forecast: learned on the other records, none, or the opposite.
+        prior: of its forecast: learned on the other records, none, or the inverse.
     """
 
     description: str
@@ -183,15 +183,15 @@ def simulate(
     prior: Path | None = None,
     first: Sequence[Mapping[str, Any]] = (),
 ) -> list[Incumbent]:
-    """One search; its incumbents, by the compute at which they came.
+    """Run one search; returns its incumbents, in order of compute.
 
     Args:
-        workers: train at once; compute is their number times the time since the start.
-        trials: how many a strategy that heeds a total may begin. None: as many as fill the horizon.
-        budget: share of trials x epochs that it may spend then.
-        horizon: compute at which the search is broken off, in whole trainings.
-        prior: of the forecast; never one that knows this data set.
-        first: configurations that it begins with.
+        workers: number that train at once; compute is their number times the time since the start.
+        trials: how many a strategy with a total may start. None: as many as fill the horizon.
+        budget: share of trials x epochs that such a strategy may spend.
+        horizon: compute at which the search is stopped, in whole trainings.
+        prior: of the forecast; never one learned on this data set.
+        first: configurations that the search starts with.
     """
     spec = dataclasses.replace(world.spec, seed=seed)
     total = int(min(math.ceil(horizon / budget) if trials is None else trials, world.size))
@@ -215,7 +215,7 @@ class _Replay:
         sampler = self._source.sampler(strategy.sampler(progress))
         self.study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
         self._runs: list[RecordedRun] = []  # by trial number
-        self._next: list[int] = []  # report that a trial makes next
+        self._next: list[int] = []  # index of each trial's next report
 
     def run(self, workers: int, horizon: float) -> list[Incumbent]:
         found: list[Incumbent] = []
@@ -247,7 +247,7 @@ class _Replay:
                 idle += 1
 
     def _chosen(self) -> int | None:
-        """The trial that a free worker takes up; None: there is nothing for it to do."""
+        """The trial that a free worker starts or resumes; None if there is nothing to do."""
         choice = self._strategy.choose(self._progress)
         if choice != promotion.NEW:
             if choice is not None:
@@ -262,7 +262,7 @@ class _Replay:
         return trial.number
 
     def _goes_on(self, number: int, value: float) -> bool:
-        """Tell strategy and study of a report; whether the trial trains on now."""
+        """Pass a report to strategy and study; returns whether the trial continues now."""
         entry, run = self._progress.entries[number], self._runs[number]
         epoch = run.epochs[self._next[number]]
         self._next[number] += 1

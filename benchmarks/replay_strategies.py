@@ -1,8 +1,8 @@
 """The strategies that `benchmarks.replay` compares.
 
-A strategy is an Optuna sampler, what becomes of a trial after each of its reports, and what a free
-worker trains next. All of them run on an Optuna study in memory; ours are made of the product's own
-sampler, rule and forecast. To add one, add an entry to `_all`.
+A strategy is an Optuna sampler, a decision about a trial after each of its reports, and a choice of
+what a free worker trains next. All run on an in-memory Optuna study; ours use the product's own
+sampler, pruner and forecast. To add one, add an entry to `_all`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from search.sampling.registry import find_pruner
 from search.sampling.sampler import StudySampler
 from search.store.claims import Choice
 
-ONE_EPOCH = 100  # trials that are given one epoch before any goes on
+ONE_EPOCH = 100  # trials that get one epoch before any continues
 OBJECTIVES = {"raw": RAW, "calibrated": CALIBRATED, "error": ERROR}
 
 
 def asha(reduction_factor: float, grace_period: int = 1) -> Callable[[SearchState, Entry], Verdict]:
     """Ray Tune's ASHAScheduler with one bracket: at rungs grace_period * reduction_factor ** k a
-    trial goes on if it is no worse than the best 1 / reduction_factor of those before it there.
+    trial continues if it is no worse than the best 1 / reduction_factor of those there before it.
     """
 
     def after(progress: SearchState, entry: Entry) -> Verdict:
@@ -66,7 +66,7 @@ def _all_then_the_best(progress: SearchState) -> Choice:
 
 
 def _our_pruner(progress: SearchState, entry: Entry) -> Verdict:
-    """The product's halving, as `search.sampling.pruner` asks it."""
+    """The product's halving, called as in `search.sampling.pruner`."""
     rule, epoch = find_pruner("halving"), max(entry.curve)
     if epoch not in rule.rungs(progress.spec.epochs):
         return "go"
@@ -106,7 +106,7 @@ def _random(progress: SearchState) -> BaseSampler:
 
 
 def ours(sampler: str = "gp", **changes: Any) -> Strategy:
-    """The product's search, with parts of it changed."""
+    """The product's search, with `changes` to the strategy."""
     made = Strategy(
         description="ours",
         sampler=lambda progress: StudySampler(
@@ -122,11 +122,11 @@ def ours(sampler: str = "gp", **changes: Any) -> Strategy:
 
 
 def _all(sampler: str) -> dict[str, Strategy]:
-    """`sampler`: the one of the product's that ours use."""
+    """`sampler`: the product's sampler that our strategies use."""
     return {
         "random": Strategy(description="random search, no stopping", sampler=_random),
         "one-epoch": Strategy(
-            description=f"one epoch for {ONE_EPOCH}, then the best to their ends",
+            description=f"one epoch for {ONE_EPOCH}, then the best to the end",
             sampler=_random,
             after=_one_epoch,
             choose=_all_then_the_best,
@@ -155,7 +155,7 @@ def _all(sampler: str) -> dict[str, Strategy]:
         "ours-inverted": ours(
             sampler, description="ours, the learned prior inverted", prior="inverted"
         ),
-        "ours-random": ours("random", description="ours, configurations drawn at random"),
+        "ours-random": ours("random", description="ours, configurations sampled at random"),
     }
 
 
@@ -163,10 +163,10 @@ STRATEGIES = _all("gp")
 
 
 def find_strategy(name: str, sampler: str = "gp") -> Strategy:
-    """`NAME` or `NAME@OBJECTIVE`: the same on another objective (raw, calibrated, error).
+    """`NAME`, or `NAME@OBJECTIVE` for the same with another objective (raw, calibrated, error).
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such strategy or objective.
     """
     name, _, objective = name.partition("@")
     strategy = _all(sampler)[name]

@@ -1,11 +1,11 @@
 """A world between the recorded configurations: a model of whole curves, fitted to one record.
 
-All that a run reported (losses, errors, seconds; of validation and holdout) is one vector. Gaussian
-processes over the parameters predict its principal components: where there are many runs with a
-length scale for each parameter, else with one for all, and beside the parameters the features of
-the forecast (so chosen by cross-validation on digits, 150 runs, and Fashion-MNIST, 40). To what
-they predict is added the residual of a whole recorded curve that ends about as well: noise of seeds
-and of images, and what the model does not see, with validation and holdout as they came together.
+Everything that a run reported (losses, errors, seconds; of validation and holdout) is one vector.
+Gaussian processes over the parameters predict its principal components: with a length scale for
+each parameter if there are many runs, else with a single one and the forecast's features as further
+inputs (chosen by cross-validation on digits, 150 runs, and Fashion-MNIST, 40). The residual
+of a whole recorded curve with a similar end is added to the prediction: the noise of seeds and
+images, and what the model does not capture, with validation and holdout correlated as recorded.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from benchmarks.replay_worlds import (
 from search.sampling.priors import features
 from search.spec.space import distributions
 
-COMPONENTS = 8  # principal ones
+COMPONENTS = 8  # principal components
 DONORS = 20  # runs with the most similar ends that may lend their residual; at most a quarter
-TRIALS, DRAWS = 500, 10  # the target is the mean of so many random searches
+TRIALS, DRAWS = 500, 10  # the target is the mean of DRAWS random searches of TRIALS each
 FOLDS = 5
 MANY = 100  # runs
 ROWS = (RAW, CALIBRATED, "holdout_loss", ERROR, "holdout_error", "seconds")  # of a curve
@@ -53,7 +53,7 @@ WORLDS = ("pool", "surrogate")
 
 
 def _vector(run: RecordedRun) -> Array:
-    """All of a run, transformed, (6 R,)."""
+    """Everything that a run reported, transformed, (6 R,)."""
     hidden_R2 = np.array(run.hidden)
     rows_6R = np.array(
         [
@@ -71,7 +71,7 @@ def _vector(run: RecordedRun) -> Array:
 
 
 def _rows(vectors_NV: Array) -> Array:
-    """The inverse, (N, 6, R)."""
+    """The inverse of `_vector`, (N, 6, R)."""
     rows_N6R = vectors_NV.reshape(len(vectors_NV), len(ROWS), -1)
     found = np.exp(rows_N6R)
     found[:, ANGLES] = np.sin(np.clip(rows_N6R[:, ANGLES], 0, math.pi / 2)) ** 2
@@ -98,7 +98,7 @@ class _Model:
                 for scores_N in (scores_NK / scale_K).T
             ]
         found_NK = np.stack([one.predict(points_ND) for one in self._processes], axis=1)
-        # Residuals of what a model was fitted to are too small; the fitted noise says by how much.
+        # Residuals on a model's own training data are too small; the fitted noise says by how much.
         noise = sum(
             one.kernel_.k2.noise_level * scale**2
             for one, scale in zip(self._processes, scale_K, strict=True)
@@ -113,11 +113,11 @@ class _Model:
 
 
 class Surrogate:
-    """A world with as many configurations as the space has.
+    """A world with all configurations of the space.
 
     Attributes:
-        target: the score that a perfect search would have: of what validation picks of 500 random
-            configurations.
+        target: the score that a perfect search would have: that of the best of 500 random
+            configurations by validation.
     """
 
     def __init__(self, runs: Sequence[RecordedRun], kept: Path) -> None:
@@ -209,7 +209,7 @@ class _Anywhere:
 def _cross_validated(
     points_ND: Array, vectors_NV: Array, scale: float | Array
 ) -> dict[str, dict[str, float]]:
-    """How well the last report of runs is predicted that the model has not seen."""
+    """How well the model predicts the last report of runs that it has not seen."""
     found_NV = np.empty_like(vectors_NV)
     for known, new in KFold(FOLDS, shuffle=True, random_state=0).split(points_ND):
         found_NV[new] = _Model(points_ND[known], vectors_NV[known], scale).predict(points_ND[new])
@@ -232,6 +232,6 @@ def _round(value: float) -> float:
 
 @cache
 def make_world(file: Path, kind: str, kept: Path) -> Pool | Surrogate:
-    """Of a record, once a process; what takes long to make is left in the folder `kept`."""
+    """The world of a record, made once per process; slow parts are cached in the folder `kept`."""
     runs = read_runs(file)
     return Pool(runs) if kind == "pool" else Surrogate(runs, kept)

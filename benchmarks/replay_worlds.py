@@ -1,8 +1,8 @@
 """Recorded curves (`benchmarks.curves`) as worlds in which searches are replayed.
 
-A world says what a training that a search proposes would have reported, what it would have taken,
-and how good it would have been on images that no search sees. In a `Pool` a proposal becomes the
-nearest recorded configuration that was not yet taken.
+A world says what a training that a search proposes would have reported, how long it would have
+taken, and how good it would have been on images that no search sees. In a `Pool` a proposal is
+replaced by the nearest recorded configuration that has not been used yet.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from benchmarks.replay_simulation import CALIBRATED, SEEN, HeldOutScore, Recorde
 from search.spec.space import distributions
 
 Array = NDArray[np.float64]
-HIDDEN = ("holdout_error", "calibrated_holdout_loss")  # what it is scored by
+HIDDEN = ("holdout_error", "calibrated_holdout_loss")  # what a search is scored by
 
 
 class Encoder:
-    """Parameters as points: numbers scaled to 0 ... 1, choices a distance of 1 apart."""
+    """Parameters as points: numbers scaled to 0 ... 1, choices at a distance of 1."""
 
     def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
         self._space = space
@@ -47,10 +47,10 @@ class Encoder:
 
 
 def read_runs(file: Path) -> list[RecordedRun]:
-    """One a configuration, as seed 0 saw it; scored on its other seeds where there are any.
+    """One run per configuration, from seed 0; scored on its other seeds if there are any.
 
-    A report costs the CPU seconds that it took. On a GPU, which many trainings shared, these say
-    little, so there it costs as many as it saw images, whatever the network.
+    A report costs the CPU seconds that it took. On a GPU, which many trainings shared, these mean
+    little; there it costs as many seconds as it trained images, whatever the network.
     """
     by_number: dict[int, dict[int, dict[str, Any]]] = {}
     devices = set()
@@ -78,18 +78,18 @@ def _run(of_seed: Mapping[int, Mapping[str, Any]], clock: str) -> RecordedRun:
 
 
 def _column(one: Mapping[str, Any], name: str) -> list[float]:
-    """By report; what was not finite is NaN."""
+    """Values by report; NaN if not finite."""
     values = (report[name] for report in one["reports"])
     return [math.nan if value is None else value for value in values]
 
 
 def mean_seconds(runs: Sequence[RecordedRun]) -> float:
-    """Of a whole training."""
+    """Mean duration of a whole training."""
     return float(np.mean([sum(run.seconds) for run in runs]))
 
 
 def incumbent(runs: Sequence[RecordedRun], objective: str = CALIBRATED) -> HeldOutScore:
-    """The score of what has the lowest objective of all runs, at its best epoch."""
+    """The score of the run with the lowest objective, at its best epoch."""
     places = [
         (value, run.hidden[report])
         for run in runs
@@ -103,7 +103,7 @@ class Pool:
     """The recorded configurations and nothing else.
 
     Attributes:
-        target: the score that a perfect search would have: of what validation picks of them all.
+        target: the score that a perfect search would have: that of the best run by validation.
     """
 
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
@@ -136,7 +136,7 @@ class _Remaining:
         return _Settled(inner, self, distributions(self._pool.spec))
 
     def settle(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration that is trained where `params` are proposed."""
+        """The configuration that is trained if `params` are proposed."""
         return dict(self._pool.runs[self._nearest(params)].params)
 
     def take(self, params: Mapping[str, Any]) -> RecordedRun:
@@ -150,7 +150,7 @@ class _Remaining:
 
 
 class _Settled(BaseSampler):
-    """Another sampler's draws, each moved to a configuration that the world has."""
+    """Another sampler's proposals, each moved to a configuration that the world has."""
 
     def __init__(self, sampler: BaseSampler, source: _Remaining, space: dict[str, Any]) -> None:
         self._inner, self._source, self._space = sampler, source, space

@@ -1,10 +1,10 @@
-"""Which sampler finds the lowest validation loss: whole studies, the same but for their sampler.
+"""Which sampler finds the lowest validation loss: whole studies that differ only in their sampler.
 
 The default study's space (without the baseline), training, sampler and halving are the product's;
 all studies are trained in this process and kept in memory, one trial at a time. The samplers share
-seeds: the images, the split, and the random trials at the start. What counts is the lowest
-validation loss of a study, as a ratio to that of random search with the same seed. What a draw
-costs is measured apart, beside more and more trials.
+seeds: the images, the split, and the random trials at the start. The result is the lowest
+validation loss of a study, as a ratio to that of random search with the same seed. The cost of
+sampling is measured separately, with increasing numbers of trials.
 
     python -m benchmarks.samplers --rounds 10 --json benchmarks/results/samplers.json
 """
@@ -42,7 +42,7 @@ TRIALS, EPOCHS, LIMIT = 30, 6, 1000
 
 
 class Outcome(NamedTuple):
-    """Of one study: its lowest validation loss, and what it took to find it."""
+    """One study's lowest validation loss, and the cost of finding it."""
 
     best: float
     best_number: int
@@ -57,7 +57,7 @@ def parser() -> BenchmarkParser:
         ("trials", TRIALS, "finished trials of each study"),
         ("epochs", EPOCHS, "maximum epochs per trial"),
         ("limit", LIMIT, "training images; a third as many for validation"),
-        ("rounds", 1, "seeds, of each sampler one study"),
+        ("rounds", 1, "seeds, with one study per sampler"),
     )
     own.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(NAMES))
     own.add("dataset", "json", "device", "data-dir")
@@ -98,7 +98,7 @@ def search(spec: StudySpec, task: Task) -> Outcome:
 
 
 def compare(rounds: Sequence[Mapping[str, Outcome]]) -> dict[str, Any]:
-    """Each sampler's losses and, where random search took part, ratios to it, seed by seed."""
+    """Each sampler's losses and, if random search took part, ratios to it, seed by seed."""
     found: dict[str, Any] = {}
     for name in rounds[0]:
         studies = [outcomes[name] for outcomes in rounds]
@@ -116,7 +116,7 @@ def compare(rounds: Sequence[Mapping[str, Outcome]]) -> dict[str, Any]:
 
 
 def draw_seconds(spec: StudySpec) -> dict[str, float]:
-    """Median CPU seconds of a draw, beside so many complete trials."""
+    """Median CPU seconds of sampling a trial, by the number of complete trials present."""
     space, losses = distributions(spec), random.Random(0)
     found = {}
     for present in PRESENT:
@@ -132,7 +132,7 @@ def draw_seconds(spec: StudySpec) -> dict[str, float]:
             )
         study.sampler = StudySampler(spec, prior_for(spec.dataset))
         seconds = []
-        for _ in range(DRAWS + 1):  # the first pays for imports
+        for _ in range(DRAWS + 1):  # the first includes imports
             began = time.process_time()
             study.ask(space)
             seconds.append(time.process_time() - began)
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     rounds: list[dict[str, Outcome]] = []
     with optuna_warnings_only():
         costs = {name: draw_seconds(spec(name, 0)) for name in args.samplers}
-        print(f"CPU seconds of a draw, beside so many trials: {costs}", file=sys.stderr)
+        print(f"CPU seconds per draw, by number of trials present: {costs}", file=sys.stderr)
         for seed in range(args.rounds):
             data = StudySpec(
                 dataset=args.dataset,

@@ -1,12 +1,12 @@
-"""What a long study costs: its status, the start of a worker, a draw, a report, the dashboard.
+"""What a long study costs: its status, starting a worker, sampling, a report, the dashboard.
 
     python -m benchmarks.scale --trials 10000 30000 --json benchmarks/results/scale.json
 
-Each is done in a process of its own, on a copy of a made-up study that is under way: as many of
-its trials are paused as may be, and the others have ended.
-Commands are measured as a person runs them, imports and all; `imports` is what of that any command
-spends before it begins. Claim and draw are measured within their process: `start` from opening the
-database to the first claim, `first_draw` with all that is read for it, `draw` of a later trial.
+Each is done in a new process, on a copy of a made-up study that is under way: as many of its
+trials as possible are paused, and the others have ended.
+Commands are measured as users run them, including imports; `imports` is the part that any command
+spends before it starts. Claims and draws are measured within their process: `start` from opening
+the database to the first claim, `first_draw` with everything read for it, `draw` for later trials.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-# Nothing large is loaded here: a process's peak memory begins with that of the one that starts it.
+# Nothing large is imported here: a process's peak memory starts at that of its parent process.
 
 DRAWS = 5
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage(2) counts in
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of getrusage(2)
 
 
 def measure(trials: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _part(name: str, file: Path) -> list[str]:
 
 
 def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
-    """Seconds by the clock and of the processor, and peak memory, of a Python process."""
+    """Run a Python process; returns its wall-clock and CPU seconds, and its peak memory."""
     began = time.perf_counter()
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
@@ -91,7 +91,7 @@ def make(file: Path, trials: int) -> dict[str, float]:
 
 
 def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
-    """Processor seconds."""
+    """CPU seconds."""
     from search.sampling.chooser import Contenders, make_chooser
     from search.sampling.priors import prior_for
     from search.sampling.sampler import StudySampler
@@ -130,7 +130,7 @@ def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
 
 
 def dashboard(file: Path, _trials: int) -> dict[str, float]:
-    """What the browser gets of a study's page; optuna-dashboard sends every trial."""
+    """What the browser receives for a study's page; optuna-dashboard sends every trial."""
     import optuna_dashboard
 
     from search.store.opening import open_database
@@ -147,7 +147,7 @@ def dashboard(file: Path, _trials: int) -> dict[str, float]:
 
 
 class _Laps:
-    """Processor seconds since the last call."""
+    """CPU seconds since the last call."""
 
     def __init__(self) -> None:
         self._last = time.process_time()

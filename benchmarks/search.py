@@ -1,14 +1,14 @@
-"""How long a whole study takes to its best validation loss: ours, Ray Tune and Optuna's loop.
+"""How long a whole study takes to reach its best validation loss: ours, Ray Tune, Optuna's loop.
 
-Each contender is a command of its own, timed from its start to its end, with the same space (that
-of the default study, without the baseline), the same number of trials and epochs, and the same
-images and split. Pruning is each one's own. They run one after the other, in another order in
-every round; a round has its own seed.
+Each contender is a separate command, timed from its start to its end, with the same space (that of
+the default study, without the baseline), the same number of trials and epochs, and the same images
+and split. Each uses its own pruner. They run one after the other, in a different order in every
+round; each round has its own seed.
 
 Ours is measured twice: as it is, and without the mean of the weights, which the peers' loops do not
-have either. What counts is how long a study takes to an equal validation loss, the best that both
-of a pair reached; and how long ours takes to the best loss of the peer's whole study. As it is,
-that is about half an hour on two cores.
+have either. The results are how long a study takes to an equal validation loss, the best that both
+of a pair reached, and how long ours takes to the best loss of the peer's whole study. With the
+defaults, the benchmark takes about half an hour on two cores.
 
     python -m benchmarks.search --json benchmarks/results/search.json
     python -m benchmarks.search --rounds 3                    # three seeds
@@ -48,7 +48,7 @@ def parser() -> record.BenchmarkParser:
         ("trials", TRIALS, "finished trials of each study"),
         ("epochs", EPOCHS, "maximum epochs per trial"),
         ("limit", LIMIT, f"training images; validation: a third, or from {ALL_IMAGES} all"),
-        ("rounds", 1, "studies of each contender, a seed each"),
+        ("rounds", 1, "studies per contender, each with its own seed"),
     )
     own.add_argument(
         "--contenders", nargs="+", choices=TITLES, default=list(TITLES), help="default: all"
@@ -58,7 +58,7 @@ def parser() -> record.BenchmarkParser:
 
 
 def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
-    """With how many loader processes the DataLoader style trains the typical network faster."""
+    """The number of loader processes with which the DataLoader style trains fastest."""
     job = Workload.of(args, device, "typical")
     speeds = {}
     for contender in contenders(device):
@@ -70,7 +70,7 @@ def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
 
 
 def compare(rounds: Sequence[dict[str, StudyRun]]) -> dict[str, Any]:
-    """The rounds as they stand in the JSON: each contender's figures, and ours against theirs."""
+    """The rounds as in the JSON: each contender's results, and ours against theirs."""
     names = list(rounds[0])
     contenders = {}
     for name in names:
@@ -91,11 +91,11 @@ def compare(rounds: Sequence[dict[str, StudyRun]]) -> dict[str, Any]:
 
 
 def versus(pairs: Sequence[tuple[StudyRun, StudyRun]]) -> dict[str, Any]:
-    """Ours against a peer's, a pair a round. Ratios above 1: ours took less time.
+    """Ours against a peer's, a pair per round. Ratios above 1: ours took less time.
 
     Keys: `whole_study`, the seconds of both to their end; `to_equal_loss`, to the best loss that
     both reached; `to_the_peers_best`, the seconds of the peer's whole study against ours to the
-    best loss that this found, None where ours never came there; `reached`, in how many it did.
+    peer's best loss, None if ours never reached it; `reached`, in how many rounds ours did.
     """
     equal, peers_best = [], []
     for ours, peer in pairs:
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
             "skipped": skipped,
             **record.environment("search", device),
         }
-        record.write_json(args.json, result)  # a round takes many minutes: nothing of it is lost
+        record.write_json(args.json, result)  # after each round, which takes many minutes
     show(result)
     return 0
 

@@ -1,13 +1,13 @@
 """The peers of `benchmarks.search`, each a whole study as a command: `optuna` and `ray`.
 
-Both train in the DataLoader style, draw from the study file's space with Optuna's TPE, stop bad
-trials by their own defaults, and write a line of JSON for every epoch: moment (seconds since 1970),
-trial, epoch and validation loss.
+Both train in the DataLoader style, sample the study file's space with Optuna's TPE, stop bad trials
+by their own defaults, and write a line of JSON for every epoch: moment (seconds since 1970), trial,
+epoch and validation loss.
 
 - `optuna`: `study.optimize` as in Optuna's PyTorch example: in memory, one trial at a time, the
-  default (median) pruner asked after each epoch.
-- `ray`: Ray Tune with `OptunaSearch` and ASHA, a core for each trial, as many as there are cores;
-  on a GPU each has its share of it. Data go through the object store (`tune.with_parameters`).
+  default (median) pruner called after each epoch.
+- `ray`: Ray Tune with `OptunaSearch` and ASHA, one core per trial, as many trials as cores; on a
+  GPU each gets its share of it. Data go through the object store (`tune.with_parameters`).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from search.training.task import Task, load_study_task
 
 def parser() -> Parser:
     own = Parser(
-        description="A study of a peer's, for python -m benchmarks.search.",
+        description="Run a peer's study, for python -m benchmarks.search.",
         examples="python -m benchmarks.search_peers optuna --config study.toml --log epochs.jsonl",
     )
     own.add_argument("peer", choices=("optuna", "ray"))
     own.add_argument("--config", type=Path, metavar="FILE", required=True, help="study file")
-    own.add_argument("--log", type=Path, metavar="FILE", required=True, help="a line an epoch")
+    own.add_argument("--log", type=Path, metavar="FILE", required=True, help="a line per epoch")
     own.add_argument(
-        "--loaders", type=int, metavar="N", default=0, help="of Optuna's: loader processes"
+        "--loaders", type=int, metavar="N", default=0, help="for optuna: loader processes"
     )
     own.add("device", "data-dir")
     return own
@@ -60,7 +60,7 @@ def trained(
     trial: int | str,
     log: Path,
 ) -> Iterator[tuple[int, float]]:
-    """(epoch, validation loss) of each epoch, after it has been written down."""
+    """Yields (epoch, validation loss) of each epoch, after it has been logged."""
     assert isinstance(config.architecture, ConvNetConfig)
     training = LoaderTraining(
         config.architecture, config.recipe, task, device, seed=seed, workers=loaders
@@ -69,7 +69,7 @@ def trained(
         training.train_epoch()
         loss = training.validate().loss
         line = {"moment": time.time(), "trial": trial, "epoch": epoch, "loss": loss}
-        with log.open("a") as file:  # one short write: lines of several processes do not mix
+        with log.open("a") as file:  # one short write keeps lines of several processes apart
             file.write(json.dumps(line) + "\n")
         yield epoch, loss
 
@@ -94,7 +94,7 @@ def optimize(spec: StudySpec, task: Task, device: torch.device, loaders: int, lo
 
 
 def tune(spec: StudySpec, task: Task, device: torch.device, log: Path) -> None:
-    """Ray Tune's."""
+    """Ray Tune's loop."""
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
@@ -115,7 +115,7 @@ def tune(spec: StudySpec, task: Task, device: torch.device, log: Path) -> None:
 
 
 def _draw(trial: optuna.Trial, spec: StudySpec) -> None:
-    """What Ray calls the space: it takes the parameters from the trial itself."""
+    """The space for Ray, which takes the parameters from the trial itself."""
     suggest(trial, spec)
 
 

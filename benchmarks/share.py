@@ -1,9 +1,9 @@
-"""What share of its workers' time a study spent beside training, read from its reports.
+"""What share of its workers' time a study did not spend on training, read from its reports.
 
-Between two reports of a worker passes what the second one's training took, and the rest: ending a
-trial, its pictures, claiming and drawing the next one, writing. A trial that was laid aside inside
-its first epoch has no checkpoint and begins it again when it goes on: that is told apart. For
-studies whose workers train one trial at a time, as they do on a CPU.
+The time between two reports of a worker consists of the second one's training and the rest: ending
+a trial, its pictures, claiming and sampling the next one, writing. A trial that was paused inside
+its first epoch has no checkpoint and starts that epoch again when it resumes; this is reported
+separately. For studies whose workers train one trial at a time, as on a CPU.
 
     python -m search.study --study s
     python -m benchmarks.share --study s
@@ -23,7 +23,7 @@ from search.terminal.commands import run
 
 
 class Share(NamedTuple):
-    """Seconds added up over workers, from each one's first report to its last; claims between."""
+    """Seconds summed over workers, from each one's first report to its last; claims in between."""
 
     total: float
     beside: float
@@ -32,9 +32,9 @@ class Share(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.beside / self.total:.2%} beside training, {self.begun_again / self.total:.2%} "
-            f"on epochs begun again, of {self.total:.0f} s; "
-            f"{self.beside / max(1, self.claims):.3f} s a claim"
+            f"{self.beside / self.total:.2%} not training, {self.begun_again / self.total:.2%} "
+            f"on restarted epochs, of {self.total:.0f} s; "
+            f"{self.beside / max(1, self.claims):.3f} s per claim"
         )
 
 

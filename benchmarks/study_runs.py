@@ -1,4 +1,4 @@
-"""One contender's study as a process: what it is told, how long it takes, what it reached."""
+"""One contender's study as a process: its arguments, how long it takes, and its losses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search.spec.study_file import find_study_file
 
 OURS, UNAVERAGED, RAY, OPTUNA = "ours", "ours_unaveraged", "ray", "optuna"
 ALL_IMAGES = 50_000  # from here on the validation images are the data set's usual number
-VALIDATION_SHARE = 3  # else one to so many training images
+VALIDATION_SHARE = 3  # else one validation image for this many training images
 STUDY = """\
 [study]
 dataset = {dataset}
@@ -38,11 +38,11 @@ class StudyError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRun:
-    """What one contender's study did.
+    """One contender's study.
 
     Attributes:
-        seconds: of the whole command.
-        epochs: trained in all.
+        seconds: duration of the whole command.
+        epochs: total number trained.
         losses: (seconds since the command's start, validation loss) of each epoch, in order.
     """
 
@@ -55,12 +55,12 @@ class StudyRun:
         return min(loss for _, loss in self.losses)
 
     def seconds_to(self, target: float) -> float | None:
-        """When the target was first reached; None if it never was."""
+        """Seconds until the target was first reached; None if it never was."""
         return next((seconds for seconds, loss in self.losses if loss <= target), None)
 
 
 def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: bool) -> None:
-    """The default study's space under the benchmark's scale."""
+    """Write a study file with the default study's space at the benchmark's scale."""
     text = find_study_file("default").read_text(encoding="utf-8")
     space = text[text.index("\n[space]\n") : text.index("\n[baseline]\n")]
     if not averaging:
@@ -81,7 +81,7 @@ def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: b
 
 
 def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> StudyRun:
-    """One contender's study, from its command's start to its end."""
+    """Run one contender's study as a command, timed from start to end."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         study, log = folder / "study.toml", folder / "epochs.jsonl"
@@ -117,6 +117,6 @@ def our_losses(folder: Path) -> list[tuple[float, float]]:
 
 
 def logged_losses(log: Path) -> list[tuple[float, float]]:
-    """The same of a peer, from its log."""
+    """The same for a peer, from its log."""
     lines = map(json.loads, log.read_text().splitlines())
     return [(line["moment"], line["loss"]) for line in lines]

@@ -1,13 +1,13 @@
-"""How fast networks are trained: ours, the DataLoader style and Ray Tune, in one run.
+"""How fast networks train: ours, the DataLoader style and Ray Tune, in one run.
 
-Every contender trains the same network with the same recipe on the same images. In each round all
-of them have their turn, then the next round begins, so that what else the machine does meets all
-alike; reported are medians over the rounds, with the smallest and the largest. A turn is a whole
-epoch or more, then one validation, timed apart; making the network, starting loaders and recording
-CUDA graphs are not timed. With all images a round takes about ten minutes on two cores.
+Every contender trains the same network with the same recipe on the same images. Each gets a turn in
+every round, so that other load on the machine affects all alike; the results are medians over the
+rounds, with minimum and maximum. A turn is at least one whole epoch, then one validation, timed
+separately; building the network, starting loaders and recording CUDA graphs are not timed. With all
+images a round takes about ten minutes on two cores.
 
     python -m benchmarks.throughput --json benchmarks/results/throughput.json
-    python -m benchmarks.throughput --quick         # a look: fewer images, two rounds
+    python -m benchmarks.throughput --quick         # a quick try: fewer images, two rounds
     python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_2
 """
 
@@ -40,7 +40,7 @@ from search.terminal.commands import run
 from search.training.device import choose_device
 from search.training.task import Task
 
-LEAST_SECONDS = 2.0  # of a turn's training: short epochs are repeated
+LEAST_SECONDS = 2.0  # of training per turn: short epochs are repeated
 ROUNDS = 5
 QUICK_LIMIT, QUICK_ROUNDS = 6400, 2
 
@@ -66,8 +66,8 @@ COLUMNS = (
 
 def parser() -> record.BenchmarkParser:
     own = record.BenchmarkParser(__doc__)
-    own.add_counts(("rounds", None, f"of all (default: {ROUNDS})"))
-    only = "only these, as the JSON calls them (default: all that make sense on this machine)"
+    own.add_counts(("rounds", None, f"of all contenders (default: {ROUNDS})"))
+    only = "only these, by their names in the JSON (default: all that make sense on this machine)"
     own.add_argument("--contenders", nargs="+", metavar="NAME", help=only)
     quick = f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
     own.add_argument("--quick", action="store_true", help=quick)
@@ -84,7 +84,7 @@ def measure(
 ) -> tuple[dict[str, Rounds], list[Rates]]:
     """Every contender's speeds at every job, and the GPU's rates if there is one, by round.
 
-    Ray Tune takes part in the first job alone: it takes as long as all the others together.
+    Ray Tune takes part only in the first job: it takes as long as all the others together.
     """
     speeds: dict[str, dict[str, list[Speed]]] = {name: {} for name in jobs}
     rates = []
@@ -118,7 +118,7 @@ def measure(
 def bound_fractions(
     rounds: Rounds, rates: Sequence[Rates], column: Column, task: Task
 ) -> dict[str, Any]:
-    """Our images a second times the least seconds that one takes at the rates of that round."""
+    """Our images per second times the shortest seconds per image at the rates of that round."""
     batch_size, network = recipe(augmented=column.augmented).batch_size, NETWORKS[column.network]
     cost = training_cost(network, task.image_shape, task.classes, batch_size=batch_size)
     return {
@@ -133,7 +133,7 @@ def bound_fractions(
 def summary(
     speeds: Mapping[str, Rounds], rates: Sequence[Rates], who: Sequence[Contender], task: Task
 ) -> dict[str, Any]:
-    """The result as it stands in the JSON, without where and how it was had."""
+    """The result as in the JSON, without the environment."""
     columns: dict[str, Any] = {}
     for column in COLUMNS:
         rounds = speeds[column.name]
@@ -198,8 +198,8 @@ def main(argv: list[str] | None = None) -> int:
     who, skipped = contenders(device), []
     if unknown := set(args.contenders or ()) - {contender.name for contender in who}:
         parser().error(
-            f"argument --contenders: none called {', '.join(sorted(unknown))} on this machine; "
-            f"there are {', '.join(contender.name for contender in who)}"
+            f"argument --contenders: not on this machine: {', '.join(sorted(unknown))}; "
+            f"choose from {', '.join(contender.name for contender in who)}"
         )
     if args.contenders:
         who = [contender for contender in who if contender.name in args.contenders]

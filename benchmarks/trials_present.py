@@ -1,6 +1,6 @@
-"""Trials that are present already: made up once, and put into databases in bulk.
+"""Trials that are already present: made up once, and inserted into databases in bulk.
 
-They are drawn at random from a study's space. One in three ran to its end, the others were pruned
+They are sampled at random from a study's space. One in three ran to its end, the others were pruned
 at a rung, as halving leaves them. Optuna's tables get the rows that its own calls would write.
 """
 
@@ -30,7 +30,7 @@ from search.store.leases import run_again
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS, epochs, leases
 from search.store.studies import StudyHandle, create_study
 
-COMPLETE = 3  # one in so many
+COMPLETE = 3  # one in this many
 PRUNED_AT = (0, 0, 1, 1, 2, 4)
 STARTED = datetime(2026, 1, 1)
 SECONDS_AN_EPOCH = 10.0
@@ -39,7 +39,7 @@ _AT_ONCE = 20_000  # rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeUpTrial:
-    """Losses from the partial-epoch validation (0) on; parameters in Optuna's internal form."""
+    """Losses, starting with the partial-epoch validation (0); parameters in Optuna's encoding."""
 
     state: TrialState
     params: Mapping[str, float]
@@ -57,14 +57,14 @@ def make_up_study(db: Database, name: str, trials: int, *, paused: int = 0) -> S
 
 
 def distributions_of(spec: StudySpec) -> dict[str, BaseDistribution]:
-    """What Optuna is asked for in a trial of the study."""
+    """The distributions that a trial of the study suggests."""
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     suggest(trial, spec)
     return trial.distributions
 
 
 def make_up_trials(spec: StudySpec, count: int) -> list[MadeUpTrial]:
-    """The same ones each time."""
+    """Made-up trials, the same every time."""
     rng, distributions = random.Random(0), distributions_of(spec)
     return [_make_up(spec, number, distributions, rng) for number in range(count)]
 
@@ -105,11 +105,11 @@ def insert_trials(
     ours: bool,
     paused: int = 0,
 ) -> None:
-    """Put the trials into an empty study of an otherwise empty database.
+    """Insert the trials into an empty study in an otherwise empty database.
 
     Args:
         ours: fill our own table of epochs, too.
-        paused: so many of those that were pruned, the first ones, are paused instead.
+        paused: the first so many of the pruned trials are paused instead.
     """
     rows = _rows(study_id, distributions_of(spec), made_up)
     with engine.begin() as connection:

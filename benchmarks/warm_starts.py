@@ -1,8 +1,8 @@
-"""Warm starts replayed: how soon a study finds what one without finds, in epochs.
+"""Replayed warm starts: after how many epochs a study finds what one without a warm start finds.
 
-For each two records and each seed a search (the product's) is replayed on the surrogate of one, and
-a search on the other begins with its best configurations; or with its worst, as if misled.
-Every epoch costs the same: trainings are counted, and not how large their networks are.
+For each pair of records and each seed a search (the product's) is replayed on the surrogate of one,
+and a search on the other starts with its best configurations, or with its worst, as if misled.
+Every epoch costs the same: trainings count, not the size of their networks.
 
     python -m benchmarks.warm_starts MNIST.jsonl.gz FASHION.jsonl.gz --repeats 10 --sampler tpe
 """
@@ -41,14 +41,14 @@ from search.spec.recipe import PARTIAL_EPOCH
 from search.terminal.commands import run
 
 BUDGET, WORKERS = 0.2, 2
-TARGETS = (2, 3, 5, 8)  # whole trainings, after which the search without a warm start is the target
+TARGETS = (2, 3, 5, 8)  # whole trainings; the cold search's loss after them is the target
 KINDS = ("cold", "warm", "misled")
 
 
 def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     own.add_records()
-    own.add_counts(("repeats", 10, "seeds"), ("trials", 50, "trials of each search"))
+    own.add_counts(("repeats", 10, "seeds"), ("trials", 50, "trials per search"))
     own.add("learn-from", "sampler", "json", "cache")
     return own
 
@@ -87,7 +87,7 @@ def search(
     prior: Path,
     first: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[list[Incumbent], SearchState]:
-    """One search: its incumbents, and what it knew in the end."""
+    """Run one search; returns its incumbents and its final state."""
     ours, seen = find_strategy("ours", args.sampler), list[SearchState]()
 
     def sampler(progress: SearchState) -> BaseSampler:
@@ -101,7 +101,7 @@ def search(
 
 
 def found_by(progress: SearchState, prior: Path) -> list[Mapping[str, Any]]:
-    """What a search leaves to another: its configurations, the best first."""
+    """A search's configurations, the best first, for a warm start of another."""
     known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
     forecast = fit(known, progress.spec.epochs, prior)
     ends = [(sum(it), one.number) for one in known if (it := forecast.estimate_final(one))]
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
             kind: np.array([[reached(one, loss, never) for loss in targets] for one in of_kind])
             for kind, of_kind in points.items()
         }
-        # The same seeds: their differences vary less than they do.
+        # With the same seeds, the differences vary less than the times themselves.
         times |= {f"{kind} - cold": times[kind] - times["cold"] for kind in KINDS[1:]}
         for kind, times_NT in times.items():
             errors = times_NT.std(0, ddof=1) / len(times_NT) ** 0.5

@@ -30,13 +30,13 @@ AUGMENTATION = "flip-crop-erase"
 
 
 def default_study(**changes: Any) -> StudySpec:
-    """Without its baseline."""
+    """The default study without its baseline."""
     fields = read_study_file(find_study_file("default"))
     return StudySpec(**{**fields, "baseline": None, **changes})
 
 
 def recipe(*, augmented: bool) -> Recipe:
-    """The default study's batch size, optimiser, schedule and mean; long enough never to end."""
+    """The default study's batch size, optimiser, schedule and weight averaging; never ends."""
     return Recipe(
         epochs=1000,
         batch_size=128,
@@ -50,7 +50,7 @@ def recipe(*, augmented: bool) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """What to train: the same for all contenders that are compared.
+    """What to train, the same for all contenders.
 
     Attributes:
         network: a key of `NETWORKS`.
@@ -68,7 +68,7 @@ class Workload:
     def of(
         cls, args: Any, device: torch.device, network: str, *, augmented: bool = True
     ) -> Workload:
-        """With the images that a command's arguments name."""
+        """The workload with the images given by a command's arguments."""
         images = {name: getattr(args, name) for name in ("dataset", "data_dir", "limit")}
         return cls(network=network, augmented=augmented, device=str(device), **images)
 
@@ -76,19 +76,19 @@ class Workload:
         """The images, on that device.
 
         Raises:
-            DataError: the data cannot be had.
+            DataError: the data are not available.
         """
         spec = StudySpec(dataset=self.dataset, seed=SEED, limit=self.limit)
         return load_study_task(spec, self.data_dir, device)
 
 
 def without_validation(task: Task) -> Task:
-    """The task with nothing to validate on, so that an epoch is training alone."""
+    """The task with nothing to validate on, so that an epoch is only training."""
     nothing = torch.arange(0, device=task.device)
     return dataclasses.replace(task, validation=task.validation.select(nothing))
 
 
 def few_batches(task: Task, batches: int, batch_size: int) -> Task:
-    """The task with so many batches for training, enough to have run every kernel once."""
+    """The task with only a few batches for training, enough to run every kernel once."""
     chosen = torch.arange(min(batches * batch_size, len(task.training)), device=task.device)
     return dataclasses.replace(task, training=task.training.select(chosen))

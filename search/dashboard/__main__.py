@@ -1,4 +1,4 @@
-"""Browse studies in a web browser: optuna-dashboard, created, fed and guarded."""
+"""Browse studies in a web browser: optuna-dashboard, with our content and behind our guard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ python -m search.dashboard --host 0.0.0.0 --allow-host gpu7 --token-file dashboa
 def parser() -> Parser:
     own = Parser(
         description="Browse studies in a web browser: notes, learning curves, what the search has "
-        "found. Read-only unless told otherwise, and for this host only unless there is a token.",
+        "found. Read-only without --edit, and for this host only unless there is a token.",
         examples=EXAMPLES,
     )
     own.add("storage", "runs-dir")
@@ -36,22 +36,22 @@ def parser() -> Parser:
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1",
-        help="where to listen; one that others reach needs a token, which plain HTTP shows to "
-        "whoever is on the way",
+        help="where to listen; an address that other hosts can reach needs a token, which plain "
+        "HTTP exposes to anyone on the network path",
     )
-    own.add_argument("--port", type=int, default=8080, help="0 takes any free one")
+    own.add_argument("--port", type=int, default=8080, help="0 picks any free port")
     own.add_argument("--edit", action="store_true", help="let pages write notes and delete studies")
     own.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="ask everyone for the secret in this file, which is made if there is none",
+        help="require the secret in this file to log in; the file is created if there is none",
     )
     own.add_argument(
         "--allow-host",
         metavar="NAME",
         action="append",
-        help="a further name that browsers may call this server by; may be repeated",
+        help="another host name by which browsers may reach this server; may be repeated",
     )
     return own
 
@@ -63,14 +63,14 @@ def main(argv: list[str] | None = None) -> int:
         address = ipaddress.ip_address(listening.getsockname()[0])
         if args.token_file is None and not address.is_loopback:
             raise ServingError(
-                f"--host {args.host} lets other hosts in, and nobody asks them who they are; "
-                "add --token-file FILE, or keep 127.0.0.1 and come through ssh -L"
+                f"--host {args.host} lets other hosts connect without authentication; "
+                "add --token-file FILE, or keep 127.0.0.1 and use ssh -L"
             )
         return _serve(args, listening, [host, *allowed][address.is_unspecified :])
 
 
 def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
-    # Not needed for --help, and with all that draws they take seconds to import.
+    # Not needed for --help, and with the plotting libraries they take seconds to import.
     import optuna_dashboard
     from werkzeug.exceptions import ServiceUnavailable
 
@@ -92,7 +92,7 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder))
 
         def check() -> None:
-            """Nothing is shown of a database that is away."""
+            """Show nothing while the database is unavailable."""
             try:
                 with snapshot(db):
                     pass
@@ -109,13 +109,13 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
 
 
 def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> None:
-    """The address on standard output; the token only where a person reads it, not into a log."""
-    mode = "changes are let through" if args.edit else "read-only (--edit to change)"
+    """Print the address on standard output; the token only to a terminal, not into a log."""
+    mode = "changes are allowed" if args.edit else "read-only (--edit to change)"
     print(url, flush=True)
-    print(f"The dashboard of {storage}: {mode}. Ctrl-C ends it.", file=sys.stderr)
+    print(f"The dashboard of {storage}: {mode}. Press Ctrl-C to stop it.", file=sys.stderr)
     if secret:
         shown = secret if sys.stdout.isatty() else f"... (from {args.token_file})"
-        print(f"Log in once by {url}?token={shown}", flush=True)
+        print(f"Log in once at {url}?token={shown}", flush=True)
 
 
 if __name__ == "__main__":

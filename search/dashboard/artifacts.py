@@ -1,4 +1,4 @@
-"""Pictures of trials, uploaded as Optuna's artifacts before a trial is told complete.
+"""Pictures of trials, uploaded as Optuna artifacts before a trial is marked as complete.
 
 Afterwards Optuna lets nobody write to a trial: pruned and failed trials have none.
 """
@@ -29,14 +29,14 @@ from search.store.leases import Lease, LostLeaseError, fence
 from search.store.studies import StudyHandle
 from search.store.views import view_study
 
-SHARE, CREDIT_SECONDS = 0.01, 2.0  # of a worker's time, and what it may draw ahead of that
+SHARE, CREDIT_SECONDS = 0.01, 2.0  # of a worker's time, and how far it may run ahead of that
 LEAST_ROOM = 2**20  # bytes: Optuna announces an artifact before it writes the file
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
 
 
 class TrialPictures:
-    """Draws and uploads, for a bounded share of the time; a failure to draw costs no trial."""
+    """Draws and uploads, for a bounded share of the time; a drawing error never fails a trial."""
 
     def __init__(self, study: StudyHandle, folder: Path) -> None:
         self._study, self._folder = study, folder
@@ -44,14 +44,14 @@ class TrialPictures:
         self._is_failing = False
 
     def upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
-        """Learning curves and confusion matrix of a trial that is about to be told complete.
+        """Learning curves and confusion matrix of a trial that is about to be marked as complete.
 
-        Where time is short, of a trial only that is the best so far. `confusion_KK` is of
-        validation images, after the last epoch.
+        Once the share of time is used up, only if the trial is the best so far. `confusion_KK` is
+        on the validation images, after the last epoch.
 
         Raises:
             StorageError: the database was unavailable, or the study is gone.
-            LostLeaseError: the trial is in other hands.
+            LostLeaseError: another worker holds the trial.
         """
         started = time.monotonic()
         try:
@@ -59,13 +59,13 @@ class TrialPictures:
                 self._upload(lease, confusion_KK)
             self._is_failing = False
         except OSError as error:
-            # Where all of runs/ is gone, the study's worker says so.
+            # If all of runs/ is gone, the study's worker reports it.
             if not self._is_failing and self._folder.parent.is_dir():
-                told = "cannot write pictures of trials into %s (%s); the study goes on without"
+                told = "cannot write pictures of trials into %s (%s); continuing without them"
                 _log.warning(told, self._folder, error.strerror)
             self._is_failing = True
         except (StorageError, LostLeaseError):
-            raise  # the study's own trouble, which the worker deals with
+            raise  # a problem of the study itself, which the worker handles
         except Exception as error:  # of any kind: it is only a picture
             _log.warning("cannot draw the pictures of trial %d: %s", lease.trial_number, error)
         self._spent += time.monotonic() - started
@@ -74,7 +74,7 @@ class TrialPictures:
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
         if self._spent > allowed and not self._is_best(lease):
             return
-        from search.figures.final import trial_pictures  # imports what draws: a second
+        from search.figures.final import trial_pictures  # plotting libraries: a second to import
 
         view = view_study(self._study)
         ours = next(it for it in view.trials if it.number == lease.trial_number)
@@ -98,7 +98,7 @@ class TrialPictures:
             write(self._study.db, keep, durable=False)
 
     def _is_best(self, lease: Lease) -> bool:
-        """So far. A view would read all trials, of which few can be."""
+        """Whether it is the best so far; without a view, which would read all trials."""
         db = self._study.db
 
         def ask() -> bool:
@@ -114,8 +114,8 @@ class TrialPictures:
 class ArtifactStore(FileSystemArtifactStore):
     """The folder of artifacts as optuna-dashboard sees it.
 
-    Whoever can write to the database can announce anything there, `../../.bashrc` too; and earlier
-    versions announced pictures that were never drawn, with which a study can still be deleted.
+    Anyone who can write to the database can announce any artifact id, even `../../.bashrc`. And
+    earlier versions announced pictures that were never drawn; such a study can still be deleted.
     """
 
     def remove(self, artifact_id: str) -> None:

@@ -1,9 +1,9 @@
-"""WSGI middleware around optuna-dashboard: who may ask what, and what answers look like.
+"""WSGI middleware around optuna-dashboard: which requests it accepts, and what responses look like.
 
-optuna-dashboard has no authentication, takes requests under any Host and from any page, and serves
-uploaded HTML as pages of its own. So a request must come under a known Host (a foreign name that
-points to 127.0.0.1 is DNS rebinding), on a plain path, and with the token where there is one.
-What changes something must be one of CHANGES, and needs --edit and a page of this very server.
+optuna-dashboard has no authentication, accepts requests for any Host and from any page, and serves
+uploaded HTML as its own pages. A request must therefore name a known Host (a foreign name that
+points to 127.0.0.1 is DNS rebinding), a plain path and, if there is one, the token. A request that
+changes something must be one of CHANGES, and needs --edit and to come from a page of this server.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from werkzeug.wrappers import Request, Response
 from search.dashboard.server import LARGEST_BODY, ServingError
 
 COOKIE = "cnn-search"
-SESSION_SECONDS = 12 * 3600  # then one logs in again
-PARAMETER = "token"  # of the address that logs in
+SESSION_SECONDS = 12 * 3600  # then the user must log in again
+PARAMETER = "token"  # in the URL that logs in
 LEAST_LENGTH, LEAST_DISTINCT = 32, 8  # characters: 128 bits in hexadecimal digits
-# Bottle would read others otherwise than we do.
+# Bottle would parse other paths differently from us.
 PATH = re.compile(r"/|(?:/[\w-][\w.-]*)+/?", re.ASCII)
 CHANGES = re.compile(
     r"DELETE /api/studies/\d{1,9}|PUT /api/studies(?:/\d{1,9}){1,2}/note", re.ASCII
 )
 # WebGL in the parallel coordinate plot needs 'unsafe-eval', which text injected into a page cannot
-# reach without 'unsafe-inline'. MUI and plotly style inline. Nothing that was uploaded is a script:
-# without its type, browsers take it for none.
+# reach without 'unsafe-inline'. MUI and plotly style inline. No upload is run as a script: without
+# a script's content type, browsers refuse to.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self'; connect-src 'self'; "
     "worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# What nobody may use here, and what --edit alone lets through, see CHANGES.
+# Controls that nobody may use here, and those that need --edit, see CHANGES.
 _NEVER = (
     ":is([aria-label='rename study'], [aria-label='delete artifact'], [aria-label='skip trial'], "
     "button:has([data-testid=AddBoxIcon]), .MuiCard-root:has([data-testid=UploadFileIcon]))"
 )
 _EDIT = ":is([aria-label='delete study'], button:has([data-testid=EditIcon]))"
-# Our figures know neither of the two themes.
+# Our figures adapt to neither of the two themes.
 _STYLE = (
     f"{_NEVER} {{ display: none }} "
     "[id^='user-defined-plot'] text { fill: currentColor !important }"
@@ -61,7 +61,7 @@ _READ_ONLY = (
     f"{_EDIT} {{ display: none }} body::after {{ display: block; padding: 1em; color: #757575; "
     "text-align: center; content: 'Read-only: --edit lets pages write notes and delete studies.' }"
 )
-# A document of its own, without script, form or origin; a picture may carry its style (SVG).
+# An isolated document without scripts, forms or an origin; a picture may carry its style (SVG).
 DATA_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'; "
     "base-uri 'none'; sandbox"
@@ -77,29 +77,29 @@ HEADERS = {
 }
 
 
-# Browsers say whose page sends a request. One of another port or site has no business here; a
-# person who follows a link from there ("navigate") has.
+# Browsers say which site's page sends a request. One from another port or site is refused, unless
+# it is a user following a link from there ("navigate").
 OWN_PAGES = ("same-origin", "none", None)
-# What a spreadsheet would compute, in a cell or where its country's separator or a line's end cuts
-# one, with signs of any width; numbers with their signs, and lists of them, are none.
+# What a spreadsheet would evaluate, at the start of a cell or after a line end or any locale's
+# separator, with signs of any width; signed numbers, and lists of them, are not formulas.
 FORMULA = re.compile(r"(^|[,;|，；｜]|[^\S ])(?=[\s\"\u200b-\u200f\ufeff]*[=+@＝＋＠−－-])")
 _NUMBER = r"[+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf)"
 NUMBERS = re.compile(rf"[\[({{]*{_NUMBER}(?:, ?{_NUMBER})*[\])}}]*", re.ASCII)
 
 
 class Token:
-    """A secret, which no representation shows."""
+    """A secret that no representation shows."""
 
     def __init__(self, secret: str) -> None:
         self._digest = _digest(secret)
         self._key = _digest(f"cnn-search dashboard {secret}")
 
     def matches(self, candidate: str) -> bool:
-        """In a time that depends neither on how much of it is right nor on its length."""
+        """Takes a time that depends neither on the candidate's length nor on how much is right."""
         return hmac.compare_digest(_digest(candidate), self._digest)
 
     def session(self, ends: int) -> str:
-        """The cookie that stands for it until then, in seconds since 1970, also where copied to."""
+        """The cookie that stands in for it until `ends` (seconds since 1970), even if copied."""
         return f"{ends}.{hmac.digest(self._key, str(ends).encode(), 'sha256').hex()}"
 
     def is_session(self, value: str) -> bool:
@@ -114,10 +114,10 @@ def _digest(text: str) -> bytes:
 
 
 def load_token(path: Path) -> tuple[Token, str]:
-    """The token in a file, which is made with a new one where there is none; and its text.
+    """The token in a file, which is created with a new one if there is none; and its text.
 
     Raises:
-        ServingError: the file is not private, or its content no long secret.
+        ServingError: the file is not private, or its content is not a long secret.
     """
     try:
         if not path.is_file():
@@ -129,16 +129,16 @@ def load_token(path: Path) -> tuple[Token, str]:
         raise ServingError(
             f"cannot use the token file {path}: {error.strerror}; name another --token-file"
         ) from error
-    if mode & 0o077 and sys.platform != "win32":  # which has other rights than these
+    if mode & 0o077 and sys.platform != "win32":  # which has other permissions than these
         raise ServingError(
-            f"the token file {path} is open to others (mode {mode & 0o777:03o}); chmod 600 {path}, "
-            "and change the token if somebody may have read it"
+            f"other users can access the token file {path} (mode {mode & 0o777:03o}); chmod 600 "
+            f"{path}, and change the token if somebody may have read it"
         )
     is_long = re.fullmatch(rf"[A-Za-z0-9_.~-]{{{LEAST_LENGTH},}}", secret)
     if not is_long or len(set(secret)) < LEAST_DISTINCT:
         raise ServingError(
-            f"the token file {path} holds no secret of {LEAST_LENGTH} or more letters, digits and "
-            "_.~-; delete it, and a new one is made"
+            f"the token file {path} does not hold a secret of {LEAST_LENGTH} or more letters, "
+            "digits and _.~-; delete the file to have a new one created"
         )
     return Token(secret), secret
 
@@ -150,9 +150,9 @@ class Guard:
     app: Any
     _: KW_ONLY
     hosts: Set[str]  # names in Host headers, without ports, under which this server may be called
-    edit: bool = False  # changes are let through
-    token: Token | None = None  # asked of everyone; None: of nobody
-    check: Callable[[], None] = lambda: None  # raises an HTTPException where nothing can be shown
+    edit: bool = False  # changes are allowed
+    token: Token | None = None  # required from every client unless None
+    check: Callable[[], None] = lambda: None  # raises an HTTPException if nothing can be shown
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
@@ -177,7 +177,7 @@ class Guard:
             return _log_in(request, self.token)
         sent = request.headers.get
         if sent("Sec-Fetch-Site") not in OWN_PAGES and sent("Sec-Fetch-Mode") != "navigate":
-            raise Forbidden("Not asked for by a page of this server.")
+            raise Forbidden("This request does not come from a page of this server.")
         if request.method not in ("GET", "HEAD"):
             self._require_change(request, host)
         if not request.args.get("after", "0").isdecimal():
@@ -185,8 +185,8 @@ class Guard:
         self.check()
         environ, body = request.environ, request.get_data()
         for key in [key for key in environ if key.startswith("HTTP_X_")]:
-            del environ[key]  # a proxy's word on who asked for which name, which anyone can send
-        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails where it is missing
+            del environ[key]  # a proxy's claims about client and host, which anyone can forge
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails if it is missing
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         answer = Response.from_app(self.app, environ)
         if request.path.startswith("/csv/") and answer.status_code == 200:
@@ -198,17 +198,17 @@ class Guard:
         return answer
 
     def _require_change(self, request: Request, host: str) -> None:
-        """Refuse a change that is not offered, or not asked for by a page of this very server:
+        """Refuse a change that is not offered, or that does not come from a page of this server:
         the Origin's name and port must be ours, whatever the scheme."""
         if not CHANGES.fullmatch(f"{request.method} {request.environ['PATH_INFO']}"):
-            raise Forbidden("This change is not offered: only notes and deletion are.")
+            raise Forbidden("Only editing notes and deleting studies is possible here.")
         if not self.edit:
-            raise Forbidden("This dashboard is read-only. Start it with --edit to change.")
+            raise Forbidden("This dashboard is read-only. Start it with --edit to allow changes.")
         origin = request.headers.get("Origin", "").lower()
         if origin not in (f"http://{host}", f"https://{host}"):
             raise Forbidden(
-                "Not asked for by a page of this server; a script may send the header "
-                f"Origin: http://{host}"
+                "This request does not come from a page of this server; a script may send the "
+                f"header Origin: http://{host}"
             )
         sent = request.get_json() if request.get_data() else {}
         if not isinstance(sent, dict) or not isinstance(sent.get("body", ""), str):
@@ -223,16 +223,16 @@ def _has_token(request: Request, token: Token) -> bool:
 
 
 def _log_in(request: Request, token: Token) -> Response:
-    """Send on who has the token in the address, without it and with a cookie; refuse others."""
+    """Redirect a request with the token to the URL without it, with a cookie; refuse others."""
     if request.method != "GET" or not token.matches(request.args.get(PARAMETER, "")):
         raise Unauthorized(
-            "This dashboard asks for a token: open the address that the command has printed, "
-            "with ?token=, or send Authorization: Bearer TOKEN."
+            "This dashboard needs a token: open the address that the command printed, with "
+            "?token=, or send Authorization: Bearer TOKEN."
         )
     rest = [(n, value) for n, value in request.args.items(multi=True) if n != PARAMETER]
     place = quote(request.path) + (f"?{urlencode(rest)}" if rest else "")
     answer = Response("Logged in.\n", 303, headers={**HEADERS, "Location": place})
-    # Sent to other programs on this host too (cookies know no ports): not the token itself.
+    # Not the token itself: browsers ignore ports and send cookies to this host's other servers too.
     session = token.session(int(time.time()) + SESSION_SECONDS)
     answer.set_cookie(COOKIE, session, SESSION_SECONDS, httponly=True, samesite="Strict")
     return answer
@@ -240,7 +240,7 @@ def _log_in(request: Request, token: Token) -> Response:
 
 def without_formulas(text: str) -> str:
     """The table with an apostrophe before each cell that a spreadsheet would take for a formula."""
-    csv.field_size_limit(2**31 - 1)  # one long text is no reason to show no table
+    csv.field_size_limit(2**31 - 1)  # one long text must not hide the table
     safe = io.StringIO()
     csv.writer(safe).writerows(
         [cell if NUMBERS.fullmatch(cell) else FORMULA.sub(r"\1'", cell) for cell in row]
@@ -250,14 +250,14 @@ def without_formulas(text: str) -> str:
 
 
 def _set_headers(answer: Response, path: str) -> None:
-    """Ours in place of those that the dashboard has set."""
+    """Replace the headers that the dashboard has set with ours."""
     answer.headers.pop("Access-Control-Allow-Origin", None)
     answer.headers.update(HEADERS)
     if path.startswith("/dashboard") and answer.status_code == 200:
         answer.headers["Content-Security-Policy"] = PAGE_POLICY
     elif path.startswith("/static/"):
         answer.headers["Cache-Control"] = "no-cache"
-    elif path.startswith("/artifacts/"):  # their type is the uploader's word
+    elif path.startswith("/artifacts/"):  # their type is whatever the uploader claimed
         picture = re.fullmatch(r"image/[\w.+-]+", answer.mimetype or "")
         answer.headers["Content-Type"] = picture[0] if picture else "application/octet-stream"
         if not picture:

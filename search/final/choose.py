@@ -1,4 +1,4 @@
-"""Which trial of a study is finalised, how long it is trained, and what a person is told of it."""
+"""Which trial of a study is finalised, how long it is trained, and what the user reads about it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Chosen:
     """A trial to repeat.
 
     Attributes:
-        config: its own, or with another schedule, see `stretched`.
-        epochs: up to its best epoch, or those of the other schedule.
-        temperature: fitted on the validation images then; 1 where there is none on record, or the
-            network was right of them all, so that none was best.
-        why: how it was chosen, where it is not simply the study's best; else empty.
+        config: the trial's own, or with another schedule, see `stretched`.
+        epochs: up to the trial's best epoch, or the length of the other schedule.
+        temperature: fitted on the validation images after that epoch; 1 if none is on record, or if
+            the network classified all of them correctly, so that no temperature was best.
+        why: how it was chosen, unless it is simply the study's best; else empty.
     """
 
     trial: TrialView
@@ -45,7 +45,7 @@ class Chosen:
 
 
 def refuse_unfinished(view: StudyView) -> None:
-    """Raises StorageError for a study that still lacks trials."""
+    """Raises StorageError if some of the study's trials have not finished."""
     if view.finished < view.spec.trials:
         study = command("study", view.name, view.storage)
         raise StorageError(
@@ -56,9 +56,9 @@ def refuse_unfinished(view: StudyView) -> None:
 
 
 def choose_trial(view: StudyView, number: int | None = None, arm: str | None = None) -> Chosen:
-    """The complete trial with the lowest value, of all or of an arm; or the one named.
+    """The complete trial with the lowest value, of the study or of an arm; or trial `number`.
 
-    Raises StorageError where there is none such, or it cannot be repeated.
+    Raises StorageError if there is no such trial, or it cannot be repeated.
     """
     of, trials = f"study {view.name!r}", list(view.leaderboard)
     if number is not None:
@@ -93,20 +93,20 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
 
 
 def temperature_of(epoch: Epoch) -> float:
-    """1 where there is none on record, or none was best."""
+    """The epoch's fitted temperature; 1 if none is on record, or none was best."""
     temperature, bound = epoch.metrics.get(TEMPERATURE, 1.0), 0.99 * HIGHEST_TEMPERATURE
     return temperature if 1 / bound < temperature < bound else 1.0
 
 
 def choose_candidates(view: StudyView, count: int, epochs: int | None = None) -> list[Chosen]:
-    """The trials with the lowest values, the lowest first: complete ones, and those that were
-    stopped past half their epochs, of which the whole schedule is trained.
+    """The trials with the lowest values, lowest first: complete ones, and those that were stopped
+    past half their epochs, which are then trained for their whole schedule.
 
     Args:
-        epochs: as `stretched` takes them; None: see `choose_trial`.
+        epochs: as for `stretched`; if None, see `choose_trial`.
 
     Raises:
-        StorageError: there are fewer, or the study compares arms.
+        StorageError: there are fewer than `count`, or the study compares arms.
     """
     if view.spec.is_comparison:
         raise StorageError(
@@ -117,7 +117,7 @@ def choose_candidates(view: StudyView, count: int, epochs: int | None = None) ->
     if len(far) < count:
         remedy = f"give --candidates {len(far)}" if len(far) > 1 else "leave out --candidates"
         raise StorageError(
-            f"study {view.name!r} has {counted(len(far), 'trial')} that came past half their "
+            f"study {view.name!r} has {counted(len(far), 'trial')} that got past half their "
             f"epochs, but got --candidates {count}; {remedy}, or train more trials"
         )
     found = []
@@ -132,10 +132,10 @@ def choose_candidates(view: StudyView, count: int, epochs: int | None = None) ->
 def decide(
     view: StudyView, candidates: Sequence[Chosen], trained: Sequence[TrainedRun]
 ) -> tuple[Chosen, tuple[Candidate, ...]]:
-    """The winner by runs with fresh seeds on the study's own split, and all candidates.
+    """The winner among runs with fresh seeds on the study's own split, and all candidates.
 
-    Its temperature is the geometric mean of those that fit its fresh runs. Of each candidate as
-    many were `trained`, in their order. Raises RepeatError where every one diverged.
+    The winner's temperature is the geometric mean of those of its fresh runs. `trained` has equally
+    many runs per candidate, in the candidates' order. Raises RepeatError if every one diverged.
     """
     found, seeds = [], len(trained) // len(candidates)
     fresh = dict[int, Chosen]()
@@ -164,17 +164,17 @@ def decide(
 
 
 def stretched(chosen: Chosen, epochs: int) -> Chosen:
-    """With the schedule over so many epochs, all trained: it ends where the schedule ends.
+    """The choice with its schedule scaled to `epochs`, all of them trained.
 
-    A search of short trainings finds the weak augmentation that suits them. Where the trial was
-    learning its images by heart, its strength grows with the epochs over those after which it was
-    best, up to the usual one (evidence: docs/search.md, "Choosing the winner"). The temperature is
-    the trial's at the end of its own schedule, or as near to it as it came.
+    A search with short trainings favours the weak augmentation that suits them. If the trial was
+    memorising its images, the strength grows in proportion to `epochs` over the trial's best epoch,
+    up to the usual strength (evidence: docs/search.md, "Choosing the winner"). The temperature is
+    the one from the end of the trial's own schedule, or from the last epoch that it reached.
     """
     best, own, trial = chosen.epochs, chosen.config.recipe.epochs, chosen.trial
     if (best, own) == (epochs, epochs):
         return chosen
-    how = "its whole schedule" if own == epochs else "to which its schedule is scaled"
+    how = "its whole schedule" if own == epochs else "with its schedule scaled to match"
     told = (
         f"Trained for {counted(epochs, 'epoch')}, {how}; the trial was best after epoch {best} of "
         f"{own}."
@@ -184,8 +184,8 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
     strong = min(USUAL_STRENGTH, weak * epochs / best)
     if epochs > own and strong > weak and learned_by_heart(trial):
         told += (
-            f" Its augmentation has strength {strong:.2g} in place of {weak:.2g}, since it was "
-            "learning its images by heart."
+            f" Its augmentation has strength {strong:.2g} instead of {weak:.2g}, because it was "
+            "memorising its training images."
         )
         recipe = replace(recipe, augmentation_strength=strong)
     config = replace(chosen.config, recipe=recipe)
@@ -213,12 +213,12 @@ def _why(view: StudyView, trial: TrialView, arm: str | None) -> str:
 
 
 def note(text: str) -> None:
-    """Tell a person something on standard error."""
+    """Print a note to the user on standard error."""
     log(f"Note: {text}")
 
 
 def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
-    """Say on standard error what will be compared first, and what should be known before."""
+    """Print on standard error which candidates are compared first, and what to know before."""
     unfinished = view.spec.trials - view.finished
     if unfinished > 0:
         note(f"the study still lacks {unfinished} of its trials.")
@@ -233,7 +233,7 @@ def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
 
 
 def announce_final(view: StudyView, chosen: Chosen, seeds: int) -> None:
-    """Say on standard error what will be trained for the test, and why."""
+    """Print on standard error what will be trained for the test, and why."""
     if chosen.why:
         note(printable(chosen.why))
     what = f"Trial {chosen.trial.number} of study {view.name}"

@@ -1,8 +1,8 @@
-"""The network as an ONNX file: bytes of an image in, probabilities out, nothing to prepare.
+"""The network as an ONNX file: bytes of an image in, probabilities out, no preprocessing needed.
 
 Input `images`: uint8 (N, C, H, W), 0 to 255, any N from 1 up. Outputs `logits` and `probabilities`:
-float32 (N, K); probabilities are those of the logits divided by the bundle's temperature. The
-normalisation is part of the graph; the classes' names are in its metadata.
+float32 (N, K); the probabilities are the softmax of the logits divided by the bundle's temperature.
+The normalisation is part of the graph; the class names are in its metadata.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from search.training.epoch import BundleError
 
 ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
-TOLERANCE = 1e-3  # of logits: float32 rounding, summed in another order, stays far below
+TOLERANCE = 1e-3  # of logits: float32 rounding in another summation order stays far below
 CHECKED = 64  # images
 
 
 class Exported(NamedTuple):
-    """difference: the largest of a logit against torch's, on that many images."""
+    """difference: the largest between a logit and torch's, over that many images."""
 
     difference: float
     images: int
 
     def __str__(self) -> str:
         return (
-            f"{ONNX}; on {self.images} images its logits differ from PyTorch's by "
-            f"{self.difference:.1e} at most"
+            f"{ONNX}; on {self.images} images its logits differ from PyTorch's by at most "
+            f"{self.difference:.1e}"
         )
 
 
 def require_onnx() -> None:
-    """Raises BundleError where the packages for it are missing."""
+    """Raises BundleError if packages that the export needs are missing."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise BundleError(
@@ -55,7 +55,7 @@ def require_onnx() -> None:
 
 
 class _Deployed(nn.Module):
-    """Bytes to (logits, probabilities)."""
+    """From image bytes to (logits, probabilities)."""
 
     mean_C11: torch.Tensor
     scale_C11: torch.Tensor
@@ -72,16 +72,16 @@ class _Deployed(nn.Module):
 
 
 def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Exported:
-    """Write `model.onnx` into `folder`, after a comparison with torch on the given uint8 images.
+    """Write `model.onnx` into `folder`, after comparing it with torch on the given uint8 images.
 
-    Raises BundleError where packages are missing, or the two differ by more than `TOLERANCE`.
+    Raises BundleError if packages are missing, or the two differ by more than `TOLERANCE`.
     """
     require_onnx()
     import onnx
 
     images_NCHW = images_NCHW[:CHECKED].cpu()
     model = _Deployed(bundle).to(memory_format=torch.contiguous_format).eval()
-    # The exporter chatters on standard output and warns of its own insides.
+    # The exporter chatters on standard output and warns about its own internals.
     for name in ("onnxscript", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -96,7 +96,7 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
             verbose=False,
         )
     assert program is not None
-    proto: Any = program.model_proto  # with the weights inside
+    proto: Any = program.model_proto  # includes the weights
     names = json.dumps(bundle.class_names)
     about = {"class_names": names, "study": bundle.study, "dataset": bundle.dataset}
     for key, value in about.items():

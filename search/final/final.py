@@ -1,4 +1,4 @@
-"""A study's winner trained again on the full training set, and scored on the test set, once."""
+"""A study's winner, trained again on the full training set and scored on the test set once."""
 
 from __future__ import annotations
 
@@ -82,48 +82,47 @@ def finalise(
 ) -> Final:
     """Repeat a study's best trial on all training images, and score it on the test set.
 
-    What `python -m search.finalize` does. Call it once, when the study is done: each evaluation of
-    new weights on the test set is recorded in the database. The files of the N-th go to
-    `runs/<study>/final-N/` beside the database; `runs/<study>/final` leads to the first.
+    This is what `python -m search.finalize` does. Call it once, when the study is done: each test
+    evaluation of new weights is recorded in the database. The files of the N-th go to
+    `runs/<study>/final-N/` beside the database; `runs/<study>/final` points to the first.
 
-    An interrupt raises KeyboardInterrupt; but for the epochs under way, the same call goes on.
+    An interrupt raises KeyboardInterrupt; the same call resumes, and only current epochs are lost.
 
     Example:
         >>> final = finalise("digits", seeds=3)
         >>> final.metrics["test"]["accuracy"], final.metrics["test"]["std"]
 
     Args:
-        study: its name; None for the one that was worked on last.
+        study: its name; None for the most recently active one.
         storage: URL of the database.
-        dataset: `folder:PATH` of the study's pictures where they were moved.
+        dataset: `folder:PATH` of the study's pictures if they were moved.
         seeds: number of training runs, from 1 up; the metrics are means over them.
-        trial: number of another trial than the best.
+        trial: number of the trial to finalise instead of the best.
         arm: take the best repeat of this arm of a comparison.
-        epochs: train so many, with the recipe's schedule scaled to them, and stronger augmentation
-            where the trial learned its images by heart (`search.final.choose.stretched`); None:
-            as many as the trial's best value took, with the schedule as it was.
-        candidates: so many of the best trials, from 2 up, complete ones and such as were stopped
-            past half their epochs, are first trained again with fresh seeds on the study's own
-            split; the one with the lowest mean value is finalised. With `epochs` they are trained
-            so, too.
-        candidate_seeds: number of fresh seeds, from 1 up; of 1 nobody can say how sure it is.
+        epochs: number of epochs to train, with the recipe's schedule scaled to match, and stronger
+            augmentation if the trial memorised its images (`search.final.choose.stretched`); None:
+            up to the trial's best epoch, with its schedule unchanged.
+        candidates: number of the best trials, from 2 up (complete ones, and those stopped past half
+            their epochs), that are first trained again with fresh seeds on the study's own split;
+            the one with the lowest mean value is finalised. `epochs` applies to these runs, too.
+        candidate_seeds: number of fresh seeds, from 1 up; with 1 there is no measure of certainty.
         export: "onnx" writes `model.onnx` too.
-        now: also if the study lacks trials yet.
+        now: finalise even if some of the study's trials have not finished.
         device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
-        ray: train on the nodes of this Ray cluster, as `run_study` takes it; testing is done here.
-        gpus_per_worker: of each training there; with 0 it trains on a CPU.
-        data_dir: where data sets are kept; None: as the commands do.
+        ray: train on the nodes of this Ray cluster, as for `run_study`; testing is done here.
+        gpus_per_worker: GPUs of each training on Ray; with 0 it trains on a CPU.
+        data_dir: where data sets are kept; None: the same default as the commands.
         runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
         stop: set it from another thread to stop at the next training step.
         progress: report each epoch, and earlier test evaluations, on standard error.
 
     Raises:
-        SpecError: an argument that cannot be.
+        SpecError: an argument is invalid.
         StorageError: no such database, study, trial or arm; the study is not finished.
-        DataError: images cannot be had, or are not those that the study was made with.
+        DataError: images are not available, or are not those that the study was made with.
         DeviceError, BundleError: no such device; files cannot be written or exported.
         RepeatError: a training diverged or died.
-        StoppedError: `stop` was set; the same call goes on.
+        StoppedError: `stop` was set; the same call resumes.
     """
     if study is not None:
         check_study_name(study)
@@ -143,8 +142,8 @@ def finalise(
     if ray is not None and (on.type == "cuda") != (gpus_per_worker > 0):
         raise SpecError(
             "gpus_per_worker",
-            f"this process tests on {on.type}, and trainings on Ray must be of the same kind; "
-            "give --device cpu, or --gpus-per-worker above 0 where there is a GPU here, too",
+            f"this process tests on {on.type}, and training on Ray must use the same kind of "
+            "device; give --device cpu, or, if this host has a GPU too, --gpus-per-worker above 0",
         )
     prepare_process(THREADS if on.type == "cpu" else None)
     images = default_data_dir() if data_dir is None else Path(data_dir)
@@ -161,7 +160,7 @@ def finalise(
         source = find_place(found, dataset, images)
         task = load_study_task(view.spec, images, on, place=source, final=True)
         keep_data(found, task)
-        count_test(source, images, reading=view.spec.reading)  # a damaged test file is noticed now
+        count_test(source, images, reading=view.spec.reading)  # notices a damaged test file early
         folder = study_folder(found, runs_folder(storage, runs_dir))
         check_writable(folder)
         if progress:
@@ -199,19 +198,19 @@ def finalise(
         bundle = make_bundle(view, chosen, task, runs[0])
         inside = look_inside(bundle, task)
 
-        # Training may have taken hours: check again whatever could fail after the test
+        # Training may have taken hours: check again everything that could fail once the test
         # evaluation has begun.
         check_writable(folder)
         row, earlier = begin_evaluation(found, chosen.trial, finals[0], task, runs)
-        if row.figures is not None:  # of the same weights, and of that temperature
+        if row.figures is not None:  # of the same weights, with the temperature on record
             recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
             bundle = replace(bundle, temperature=recorded)
             if not decided and (decided := recorded_candidates(row.figures)):
                 chosen = replace(chosen, why=row.figures["chosen"])
             if progress:
                 note(
-                    f"these networks were tested on {in_utc(row.opened_at)} already; the numbers "
-                    "on record are used, and no test evaluation is added."
+                    f"these networks were tested on {in_utc(row.opened_at)} already; the recorded "
+                    "results are used, and no test evaluation is added."
                 )
         result = FinalResult(
             view=replace(view, results=earlier),
@@ -243,7 +242,7 @@ def finalise(
 
 
 def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
-    """The first seed's network, and what is needed to use it without the data set."""
+    """The first seed's network with everything needed to use it without the data set."""
     return Bundle(
         study=view.name,
         trial=chosen.trial.number,
@@ -265,7 +264,7 @@ def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) 
 
 
 def look_inside(bundle: Bundle, task: Task) -> dict[str, Any]:
-    """`kernels` and `features` of `FinalResult`, what the network has of them.
+    """`kernels` and `features` of `FinalResult`, as far as the network has them.
 
     The features are those of the first training image of class 0.
     """
@@ -277,5 +276,5 @@ def look_inside(bundle: Bundle, task: Task) -> dict[str, Any]:
         return {"kernels": None}
     features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
     weight = bundle.weights.get(f"{next(iter(stages))}.weight")
-    # A person's own network may begin with a block, which has none.
+    # A user's own network may begin with a block, which has no weight of its own.
     return {"kernels": None if weight is None else weight.float().numpy(), "features": features}

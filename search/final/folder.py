@@ -1,7 +1,7 @@
 """What finalize writes, and where: `runs/<study>/final-N` for the N-th test evaluation.
 
-`runs/<study>/final` leads to the first one, which is the one to trust: it is a link or, where the
-file system has none, a copy. What an earlier version wrote there stays.
+`runs/<study>/final` points to the first one, which is the one to trust: it is a link or, if the
+file system has no links, a copy. A folder that an earlier version wrote there is kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from search.terminal.progress import to_html
 from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError
 
-METRICS = "metrics.json"  # written after all but the ONNX model: a folder that has it is whole
+METRICS = "metrics.json"  # last but for the ONNX model: a folder that has it is complete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -36,11 +36,11 @@ class Final:
     """A finalised study.
 
     Attributes:
-        folder: with `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
+        folder: holds `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
         metrics: as in `metrics.json`. Losses in nats; accuracies and errors in [0, 1].
         result: what the page and the pictures are made from.
-        bundle: the first seed's network with all that is needed to use it.
-        exported: how far the ONNX model is from torch's; None where none was asked for.
+        bundle: the first seed's network with everything needed to use it.
+        exported: how far the ONNX model is from torch's; None if none was requested.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Final:
 
 
 def check_writable(folder: Path) -> None:
-    """Whether files can be written below `folder`, which is made. Raises BundleError."""
+    """Create `folder`. Raises BundleError if files cannot be written into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -77,10 +77,10 @@ def _cannot_write(folder: Path, error: OSError) -> BundleError:
 def write_all(
     folder: Path, result: FinalResult, bundle: Bundle, onnx_NCHW: torch.Tensor | None
 ) -> Final:
-    """Write an evaluation's files, each whole or not at all, to its own folder in the study's.
+    """Write an evaluation's files, each atomically, to its own folder below the study's.
 
     `onnx_NCHW`: uint8 images on which `model.onnx` is compared; None writes no such file. Raises
-    BundleError where a file cannot be written, or the ONNX model differs.
+    BundleError if a file cannot be written, or the ONNX model differs.
     """
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
     text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
@@ -104,7 +104,7 @@ def write_all(
 
 
 def lead_to_first(folder: Path) -> None:
-    """Let `final` lead to the first evaluation that is whole. Raises OSError."""
+    """Let `final` point to the first complete evaluation. Raises OSError."""
     whole = [path for path in folder.glob(f"{FINAL}-*") if (path / METRICS).is_file()]
     first = min(whole, key=lambda path: (len(path.name), path.name))
     link = folder / FINAL

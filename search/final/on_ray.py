@@ -1,7 +1,7 @@
-"""The trainings of finalize as tasks of Ray: wherever a node has room, a task for each.
+"""The trainings of finalize as Ray tasks: one task each, on whichever node has room.
 
-After each epoch a task hands its checkpoint back to the process that waits for it. So one that
-loses its node, or is interrupted, goes on from there, and the nodes need no folder in common.
+After each epoch a task hands its checkpoint back to the process that waits for it. If the node is
+lost or the command interrupted, training resumes there, and the nodes need no shared folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def train_there(
     checkpoint: bytes | None,
     device: str,
 ) -> Iterator[tuple[Epoch | None, bytes]]:
-    """What a task does: each epoch with the checkpoint after it; in the end None with the last.
+    """What a task runs: yields each epoch with the checkpoint after it, then None with the last.
 
     Args:
         files: the study's extensions, see `contents`.
@@ -69,10 +69,10 @@ def train_on_ray(
 
     Args:
         address: as `search.running.on_ray.joined` takes it.
-        gpus: of each task; 0: it trains on a CPU.
+        gpus: for each task; 0: it trains on a CPU.
 
     Raises:
-        SpecError: there is no such Ray.
+        SpecError: there is no such Ray cluster.
         RepeatError: a job cannot be trained, or its tasks keep dying.
     """
     with joined(address):
@@ -104,9 +104,9 @@ def train_on_ray(
                     if deaths[index] >= MAX_DEATHS:
                         raise RepeatError(
                             f"{MAX_DEATHS} tasks that trained seed {seed} died, the last with "
-                            f"{type(cause).__name__}: {first_line(cause)}; the same command goes on"
+                            f"{type(cause).__name__}: {first_line(cause)}; the same command resumes"
                         ) from error
-                    log(f"the task that trained seed {seed} was lost; another one goes on")
+                    log(f"the task that trained seed {seed} was lost; another one resumes it")
                     waiting[index] = start(index)
                 else:
                     write_atomically(jobs[index].checkpoint, checkpoint)

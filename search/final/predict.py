@@ -1,4 +1,4 @@
-"""One's own pictures, classified by a finished network."""
+"""Classify the user's own pictures with a finished network."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from search.training.epoch import BundleError
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Predictions:
-    """What a network makes of pictures.
+    """A network's predictions for pictures.
 
     Attributes:
         bundle: the network.
-        pictures: in the order given, a folder's sorted.
-        skipped: files of folders that are no pictures, and why.
+        pictures: in the order given, those of a folder sorted.
+        skipped: files in folders that are not readable pictures, and why.
     """
 
     bundle: Bundle
@@ -38,17 +38,17 @@ class Predictions:
     skipped: tuple[Skipped, ...]
 
     def table(self, top: int = 3) -> list[dict[str, Any]]:
-        """A row for each picture, plain values that `pandas.DataFrame` and `json.dumps` take.
+        """A row for each picture, with plain values for `pandas.DataFrame` or `json.dumps`.
 
         Args:
             top: how many classes to name, from 1 up.
 
         Returns:
             `file`; `label`: the likeliest class's name; `probability`: its, in [0, 1]; `top`: the
-            likeliest classes, each with label and probability; `prepared`: what was done to the
-            picture before, in words.
+            likeliest classes, each with label and probability; `prepared`: how the picture was
+            preprocessed, in words.
 
-        Raises SpecError where `top` is no such number.
+        Raises SpecError if `top` is not such a number.
         """
         check_count("top", top)
         names = self.bundle.class_names
@@ -75,34 +75,34 @@ def predict(
     runs_dir: str | Path | None = None,
     sheet: str | Path | None = None,
 ) -> Predictions:
-    """Classify pictures: files, and folders with all below them.
+    """Classify pictures: files, and everything below folders.
 
-    What `python -m search.predict` does. Needs neither data set nor database.
+    This is what `python -m search.predict` does. Needs neither data set nor database.
 
     Example:
         >>> found = predict(["drawing.png", "photos/"], study="digits")
         >>> [(row["file"], row["label"], row["probability"]) for row in found.table()]
 
     Args:
-        paths: one or several. Any size, grey or colour; where the training images are figures on a
-            plain ground, a picture is inverted, scaled and centred like them. A folder's come
-            sorted; links to folders are not followed, and what is damaged or no picture is skipped.
+        paths: one or several. Any size, grey or colour; if the training images are figures on a
+            plain ground, a picture is inverted, scaled and centred like them. Folders are sorted;
+            links to folders are not followed, and damaged files or non-pictures are skipped.
         bundle: the folder that `finalise` wrote, or the network itself (`final.bundle`).
-        study: whose network, in place of `bundle`: the name of its folder in `runs_dir`. With
-            neither, the one that was finished last there.
+        study: instead of `bundle`, the study whose network to use (its folder in `runs_dir`). With
+            neither, the one finished last there.
         runs_dir: None: $SEARCH_RUNS_DIR, or runs/ beside the database that $SEARCH_STORAGE names,
             or ./runs.
-        sheet: write a contact sheet there, a PNG file.
+        sheet: path of a contact sheet to write, a PNG file.
 
     Raises:
-        SpecError: a name that no study can have, or both a bundle and a study.
-        BundleError: no network there, or the sheet cannot be written.
-        DataError: a path that is not there, a named file that is no picture, or no picture at all.
+        SpecError: an invalid study name, or both a bundle and a study.
+        BundleError: there is no network, or the sheet cannot be written.
+        DataError: a path does not exist, a named file is not a picture, or there are no pictures.
     """
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
-        raise BundleError(f"the contact sheet is a PNG, but got --sheet {sheet}; name it .png")
+        raise BundleError(f"contact sheets are PNG files, but got --sheet {sheet}; name it .png")
     if bundle is not None and study is not None:
-        raise SpecError("study", f"either a bundle or a study, but got both, {study=}")
+        raise SpecError("study", f"give either a bundle or a study, but got both, {study=}")
     if isinstance(bundle, Bundle):
         network = bundle
     else:
@@ -126,10 +126,10 @@ def bundle_folder(
     study: str | None = None,
     runs_dir: str | Path | None = None,
 ) -> Path:
-    """Where the network lies: a folder by its path or its study, else the latest one's.
+    """The network's folder: by its path or its study, else the latest.
 
     Raises:
-        SpecError: a name that no study can have.
+        SpecError: an invalid study name.
         BundleError: neither was given, and there is no finished network.
     """
     if bundle is not None:
@@ -176,7 +176,7 @@ def _classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], 
 
 
 def _find_pictures(given: Iterable[Path], left_out: list[Path]) -> Iterator[tuple[Path, bool]]:
-    """(file, whether it was named itself)."""
+    """Yields (file, whether the user named it directly)."""
     for path in given:
         try:
             path.stat()

@@ -1,8 +1,8 @@
-"""The trainings of finalize, several at a time, and how far they are.
+"""The trainings of finalize, several at a time, and their progress.
 
-A small network gains little by threads and does not fill a GPU. So a CPU gets a process with one
-thread for each training, and a GPU one process that trains them in turn. The bits of one do not
-depend on how many run beside it. Processes, and tasks of Ray, leave their results in checkpoints.
+A small network gains little from threads and does not fill a GPU, so a CPU gets a process with
+one thread for each training, and a GPU one process that interleaves them. A training's bits do not
+depend on how many run beside it. Processes and Ray tasks leave their results in checkpoints.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
 THREADS = 1  # of a training on a CPU
-OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and its epoch, as they come
+OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and each finished epoch
 
 
 def processes_for(jobs: int, cores: int) -> int:
-    """Processes that train: fewer than twice as many as cores, so that no core idles in the end.
+    """Number of training processes: less than twice the cores, so that no core idles at the end.
 
-    Three trainings on two cores take 1.5 times as long as one if they share them, and else twice.
+    Three trainings on two cores take 1.5 times as long as one if they share the cores, else twice.
     """
     return math.ceil(jobs / max(1, jobs // cores))
 
@@ -59,40 +59,40 @@ def train_all(
     ray: str | None = None,
     gpus: float = 0.0,
 ) -> list[TrainedRun]:
-    """Train every job to its end: side by side on a CPU with several cores, on a GPU in turn.
+    """Train every job to its end: in parallel on a CPU with several cores, interleaved on a GPU.
 
     Args:
         stop: set it to stop at the next training step; only the current epochs are lost.
         progress: whether each epoch is reported on standard error.
-        ray: address of the Ray on which they are trained; None: here.
-        gpus: of each of its tasks.
+        ray: address of the Ray cluster to train on; None: this machine.
+        gpus: for each Ray task.
 
     Raises:
-        StoppedError: `stop` was set; the same call goes on.
+        StoppedError: `stop` was set; the same call resumes.
         RepeatError: a training died or diverged.
-        SpecError: there is no such Ray.
+        SpecError: there is no such Ray cluster.
     """
     kind = task.device.type
     processes = processes_for(len(jobs), default_workers(kind))
     at_a_time = TRIALS_PER_GPU if kind == "cuda" else 1
     with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as on_epoch:
         if ray is not None:
-            from search.final.on_ray import train_on_ray  # Ray need not be there otherwise
+            from search.final.on_ray import train_on_ray  # only this needs Ray installed
 
             train_on_ray(jobs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
         elif processes > 1:
             train_apart(jobs, processes=processes, stop=stop, on_epoch=on_epoch)
         trained = train_in_turn(jobs, task, at_a_time=at_a_time, stop=stop, on_epoch=on_epoch)
-    if stop.is_set():  # too late for the last epoch, but not too late for the test set
+    if stop.is_set():  # the last epoch is trained, but the test set is not yet evaluated
         raise StoppedError
     return trained
 
 
 @contextmanager
 def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
-    """Show how they advance: a bar on a terminal, a line an epoch elsewhere.
+    """Show their progress: a bar on a terminal, else a line per epoch.
 
-    What earlier, interrupted starts have trained counts.
+    Epochs from earlier, interrupted runs count.
     """
     done = [len(job.saved()["curve"]) for job in jobs]
     names = [
@@ -109,7 +109,7 @@ def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
     task, now = bar.add_task("training", total=total, completed=before), before
     for job, name, count in zip(jobs, names, done, strict=True):
         if count:
-            log(f"{name}: {count} of {job.epochs} epochs were done before")
+            log(f"{name}: {count} of {job.epochs} epochs were trained earlier")
 
     def tell(index: int, epoch: Epoch) -> None:
         nonlocal now
@@ -128,7 +128,7 @@ def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
 def train_apart(
     jobs: Sequence[Job], *, processes: int, stop: threading.Event, on_epoch: OnEpoch
 ) -> None:
-    """Train them in processes of their own, so many at a time, on CPUs; where one dies, the others
+    """Train each in a process of its own on CPUs, `processes` at a time; if one dies, the others
     are terminated. Raises what `train_all` raises."""
     reports = queue.SimpleQueue[tuple[int, bytes]]()
     waiting, running = list(range(len(jobs))), dict[int, ChildProcess]()
@@ -159,14 +159,14 @@ def train_apart(
                 if child.process.returncode != 0:
                     raise RepeatError(
                         f"the process that trained seed {seed} died ({child.cause_of_death()}); "
-                        "the same command goes on from its last epoch"
+                        "run the same command again to resume from its last epoch"
                     )
     finally:
         stop_all(running.values())
 
 
 def train_one(job: Job) -> int:
-    """What a process does: a training, with a line of standard output for each epoch."""
+    """What a process runs: one training, with a line on standard output for each epoch."""
     reports = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing else may write between the reports
     prepare_process(THREADS)
@@ -193,9 +193,9 @@ def train_in_turn(
     stop: threading.Event,
     on_epoch: OnEpoch,
 ) -> list[TrainedRun]:
-    """Train them in this process, so many at a time, a slice each in turn.
+    """Train them in this process, `at_a_time` interleaved, a slice each in turn.
 
-    Where they do not fit into memory together, they go on from their checkpoints one by one. Raises
+    If they do not fit into memory together, they resume from their checkpoints one by one. Raises
     what `train_slices` raises.
     """
     waiting, ended = list(range(len(jobs))), dict[int, TrainedRun]()
@@ -217,7 +217,7 @@ def train_in_turn(
         else:
             running.append((index, slices))
             continue
-        # Out here no error holds on to tensors any more.
+        # Outside the `except` block no exception keeps tensors alive.
         waiting, at_a_time = sorted([index, *(it[0] for it in running), *waiting]), 1
         while running:
             running.pop()[1].close()

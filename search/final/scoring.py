@@ -1,4 +1,4 @@
-"""The test evaluation, the one place that reads test images: put on record first, then scored."""
+"""The test evaluation, the only place that reads test images: recorded first, then scored."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from search.training.task import Task, confusion, logits, score
 def begin_evaluation(
     study: StudyHandle, trial: TrialView, job: Job, task: Task, runs: Sequence[TrainedRun]
 ) -> tuple[ResultRow, tuple[ResultRow, ...]]:
-    """Put it on record; of weights that were evaluated before, the record that there is.
+    """Record a test evaluation; for weights that were evaluated before, find the existing record.
 
     Returns:
         the record, without metrics if scoring has not ended yet, and the study's earlier ones.
 
     Raises:
-        DataError: the test images are others than when `task` was loaded.
+        DataError: the test images have changed since `task` was loaded.
 
-    From here on a process that is killed has perhaps seen the test set; the same command then
-    takes up this record again, as it gets to the same weights.
+    A process that is killed after this may have seen the test set; the same command then finds
+    this record again, because it arrives at the same weights.
     """
     if not find_dataset(task.info.name, job.spec.reading).has_same_test(task.info, job.data_dir):
         raise DataError(
-            f"the classes or the test images of {task.info.name} were changed meanwhile; put them "
-            "back, and the same command goes on"
+            f"the classes or the test images of {task.info.name} were changed meanwhile; restore "
+            "them and run the same command again to resume"
         )
     content = None if task.content is None else task.content.digest
     weights = [[run.seed, hashlib.sha256(to_safetensors(run.weights)).hexdigest()] for run in runs]
@@ -61,9 +61,9 @@ def test(
     bundle: Bundle,
     recorded: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Score every run on the test set: `runs` and others of the fields of `FinalResult`.
+    """Score every run on the test set; returns `runs` and other fields of `FinalResult`.
 
-    Where there are numbers on record, those stand, whatever scoring once more gives.
+    Results that are already `recorded` stand, whatever scoring again gives.
     """
     examples = load_test(task.info.name, job.data_dir, reading=job.spec.reading).to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
@@ -92,7 +92,7 @@ def test(
             replace(
                 run,
                 test=Score(loss=it["loss"], error=it["error"]),
-                calibration=it.get("calibration", run.calibration),  # not of an earlier version
+                calibration=it.get("calibration", run.calibration),  # earlier versions kept none
             )
             for run, it in zip(scored, recorded["per_seed"], strict=True)
         ]

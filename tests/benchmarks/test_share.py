@@ -29,5 +29,5 @@ def test_what_no_training_took_is_beside_it() -> None:
     )
     assert found == pytest.approx((30.0 + 3.25, 0.5 + 1.5 + 0.25, 5.0, 3))
     assert str(found) == (
-        "6.77% beside training, 15.04% on epochs begun again, of 33 s; 0.750 s a claim"
+        "6.77% not training, 15.04% on restarted epochs, of 33 s; 0.750 s per claim"
     )

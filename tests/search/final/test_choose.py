@@ -120,7 +120,7 @@ def test_candidates_are_the_best_of_those_that_were_trained_far() -> None:
     longer = choose_candidates(study_view(trials), 2, 30)
     assert [(one.epochs, one.config.recipe.epochs) for one in longer] == [(30, 30), (30, 30)]
     assert f"best after epoch {half} of {whole}" in longer[1].why
-    with pytest.raises(StorageError, match="has 3 trials that came past half"):
+    with pytest.raises(StorageError, match="has 3 trials that got past half"):
         choose_candidates(study_view(trials), 4)
 
 
@@ -151,8 +151,8 @@ def test_a_stretched_recipe_is_trained_to_its_end() -> None:
     assert longer.trial.config == longer.config != plain.config
     whole = plain.config.recipe.epochs
     assert longer.why == (
-        "Trained for 30 epochs, to which its schedule is scaled; the trial was best after epoch 2 "
-        f"of {whole}."
+        "Trained for 30 epochs, with its schedule scaled to match; the trial was best after epoch "
+        f"2 of {whole}."
     )
     assert "its whole schedule" in stretched(plain, whole).why
     assert stretched(longer, 30) == longer

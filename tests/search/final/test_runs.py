@@ -144,7 +144,7 @@ def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
             children.extend(one for one in everyone if "bootstrap.py" in " ".join(one.cmdline()))
             children[0].kill()
 
-    with pytest.raises(RepeatError, match=r"seed [01] died \(SIGKILL.*same command goes on"):
+    with pytest.raises(RepeatError, match=r"seed [01] died \(SIGKILL.*same command again"):
         apart(seeds_of(make_job(tmp_path, epochs=500), 2), on_epoch=kill)
     assert len(children) == 2
     assert not any(child.is_running() for child in children)  # the other was terminated
