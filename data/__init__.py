@@ -1,1 +1,1 @@
-"""Images: which data sets there are, how they are split, varied and drawn in batches."""
+"""Images: the available data sets, their splits, augmentation and batches."""

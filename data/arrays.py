@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from data.datasets import Dataset
 
 MAX_BYTES = 2**36  # of an archive
-MAX_CLASSES = 10_000  # that are called by their numbers
+MAX_CLASSES = 10_000  # that are named by their numbers
 _MIRRORING = {
     True: "mirroring: a mirrored picture may belong to another class, so none is flipped; --mirror "
     "safe allows it",
-    False: "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
-    "may flip it; --mirror unsafe forbids it",
+    False: "mirroring: a mirrored picture is assumed to keep its class, so augmentation may flip "
+    "it; --mirror unsafe forbids it",
 }
 _SIGN = re.compile(
     r"((digit|letter|character|number)[\W_]*)?"
@@ -41,19 +41,19 @@ _SIGN = re.compile(
 _SIDE = re.compile(
     r"(?<![^\W\d_])(left|right|links|rechts|gauche|droite|izquierda|derecha)(?![^\W\d_])"
 )
-# Training, test, and validation images and labels; the second are MedMNIST's.
+# Training, test, and validation images and labels; the second list is MedMNIST's.
 _PLAIN_KEYS = ["x_train", "y_train", "x_test", "y_test", "x_val", "y_val"]
 _MEDMNIST_KEYS = [f"{p}_{it}" for p in ("train", "test", "val") for it in ("images", "labels")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Training or test examples; a person's function may give a tuple of the first three."""
+    """Training or test examples; a user's function may return a tuple of the first three."""
 
     images: Any  # (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range
     labels: Any  # integers (N,) or (N, 1), 0 to K - 1
     class_names: Iterable[Any]
-    validation: int = 0  # so many, the last of them, serve for validation; 0: some are drawn
+    validation: int = 0  # how many, the last ones, are for validation; 0: some are drawn
     # As in `DatasetInfo`.
     test_digests: Mapping[str, str] = field(default_factory=dict)
     test_is_drawn: bool = False
@@ -97,7 +97,7 @@ def load_training(
 
 
 def load_test(dataset: Dataset, data_dir: Path) -> Examples:
-    """The test examples, with the levels of the training images where either are not uint8."""
+    """The test examples, scaled by the levels of the training images if either are not uint8."""
     part = learned = _loaded(dataset, False, data_dir)
     is_own = dataset.path is not None and dataset.path.is_file()
     if is_own or part.images.dtype != np.uint8:
@@ -113,8 +113,8 @@ def load_test(dataset: Dataset, data_dir: Path) -> Examples:
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
-    """Whether a mirrored picture may belong to another class, guessed from the classes' names: all
-    are signs (letters, digits, numbers), or some tell left from right."""
+    """Whether a mirrored picture may belong to another class, guessed from the class names: all
+    are symbols (letters, digits, numbers), or some distinguish left from right."""
     names = [name.casefold() for name in class_names]
     if version == 1:
         return all(len(name) == 1 and name.isalnum() for name in names)
@@ -122,7 +122,7 @@ def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> boo
 
 
 def call(reference: str, train: bool, _data_dir: Path) -> Any:
-    """What the function gives that "FILE.py:FUNCTION" names; what it raises is a DataError here."""
+    """What the function named "FILE.py:FUNCTION" returns; its errors become DataErrors."""
     file, function = load_function(reference)
     try:
         return function(train)
@@ -131,7 +131,7 @@ def call(reference: str, train: bool, _data_dir: Path) -> Any:
 
 
 def load(path: Path, train: bool, _data_dir: Path) -> Part:
-    """Training or test arrays of an archive; of the other part nothing is read but labels."""
+    """Training or test arrays of an archive; of the other part, only labels are read."""
     with _opened(path) as archive:
         keys = _keys(path, archive)
         _check_memory(path, archive, [*keys[:2], *keys[4:]] if train else keys[1:4])
@@ -149,7 +149,7 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
             images=np.concatenate([part.images, archive[keys[4]]]),
             labels=np.concatenate([part.labels, own]),
             validation=len(own),
-            notes=(f"validation: {len(own)} images of their own",),
+            notes=(f"validation: the archive's own {len(own)} images",),
         )
 
 
@@ -159,20 +159,20 @@ def has_same_test(path: Path, info: DatasetInfo, _data_dir: Path) -> bool:
 
 
 def _test_digests(path: Path, archive: Any) -> dict[str, str]:
-    """Sizes and checksums of the test arrays by the archive's directory: none of them is read."""
+    """Sizes and checksums of the test arrays from the archive's directory, none of them read."""
     entries = [archive.zip.getinfo(f"{key}.npy") for key in _keys(path, archive)[2:4]]
     return {f"npz/test/{e.filename}": f"{e.file_size:x}-{e.CRC:08x}" for e in entries}
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The archive; what goes wrong with it inside becomes a DataError."""
+    """The open archive; any error inside the `with` block becomes a DataError."""
     try:
         with open_regular(path, MAX_BYTES) as file, np.load(file, allow_pickle=False) as archive:
             yield archive
     except DataError:
         raise
-    except Exception as error:  # of many kinds, whatever damaged bytes make of NumPy
+    except Exception as error:  # damaged bytes make NumPy raise many kinds
         raise DataError(
             f"{path} cannot be read as an .npz archive of plain arrays ({reason(error)}); check "
             "the path, or save it with numpy.savez"
@@ -192,19 +192,19 @@ def _keys(path: Path, archive: Any) -> list[str]:
 
 
 def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
-    """Some kilobytes can unpack to any size. Raises DataError where these arrays have no room."""
+    """A few kilobytes can unpack to any size. Raises DataError if these arrays do not fit."""
     sizes = {entry.filename: entry.file_size for entry in archive.zip.infolist()}
     needed = sum(sizes.get(f"{key}.npy", 0) for key in keys)
     if needed > (free := psutil.virtual_memory().available):
         needed_gib, free_gib = (f"{count / 2**30:.3g} GiB" for count in (needed, free))
         raise DataError(
-            f"{path} holds {needed_gib} of arrays, and {free_gib} of memory are free; give "
+            f"{path} has {needed_gib} of arrays, but only {free_gib} of memory is free; give "
             "fewer or smaller images, or use a machine with more memory"
         )
 
 
 def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
-    """With images and labels as arrays of the right shape and type, and class names as text."""
+    """The part, with images and labels as arrays of valid shape and type, class names as text."""
     found = dataset.load(train, data_dir)
     try:
         part: Part = found
@@ -213,10 +213,10 @@ def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
             part = Part(images, labels, names)
         images, labels = np.asarray(part.images), np.asarray(part.labels)
         names = [str(name) for name in part.class_names]
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch's, of its tensors
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: from torch tensors
         raise DataError(
-            f"{dataset.name} gave no (images, labels, class names) but {str(type(found))[:80]} "
-            f"({reason(error)}); return these three"
+            f"{dataset.name} did not return (images, labels, class names) but "
+            f"{str(type(found))[:80]} ({reason(error)}); return these three"
         ) from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -228,7 +228,7 @@ def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
 
 
 def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> str:
-    """What is wrong, and the remedy; empty where nothing is."""
+    """What is wrong, and the remedy; empty if nothing is."""
     fits = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
     fits = fits and images.dtype.kind in "uif" and images.dtype.itemsize <= 8
     if not fits or 0 in images.shape:
@@ -237,10 +237,10 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
             "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
         )
     if images.dtype.kind == "f" and not np.isfinite(images).all():
-        return "the images hold numbers that are not finite; replace them"
+        return "the images contain values that are not finite; replace them"
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
         some = listed([name[:40] for name in names], 10)
-        return f"class names {some} cannot be used; give at least two, each once"
+        return f"class names {some} cannot be used; give at least two, all different"
     fits = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
     if not fits or labels.min() < 0 or labels.max() >= len(names):
         values = listed(sorted({str(label) for label in labels.flat}), 5)
@@ -252,7 +252,7 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
 
 
 def _levels(images: NDArray[Any]) -> Range | None:
-    """The levels that become black and white; None for uint8, which stays as it is."""
+    """The levels that become black and white; None for uint8, which stays unchanged."""
     if images.dtype == np.uint8:
         return None
     return common_range([extent(images)], integers=images.dtype.kind != "f")

@@ -1,11 +1,11 @@
-"""Random variation of a batch of images, each sample on its own, on the batch's device.
+"""Random augmentation of a batch of images, each sample independently, on the batch's device.
 
-A policy says how far samples may be varied; `draw` decides what happens to each of them, and
-`transform` does it. No loops over samples, no shapes that depend on data and no waiting for the
-device: a CUDA graph can hold all of it.
+A policy limits how far samples may vary; `draw` decides what happens to each of them, and
+`transform` does it. No loops over samples, no data-dependent shapes and no waiting for the
+device, so that a CUDA graph can record all of it.
 
 Shapes: N samples, C channels (1 or 3), H x W pixels. Order: crop, flip, rotation, shift (all in
-one step), brightness, contrast, erasing. What comes from outside an image is 0, as in torchvision.
+one step), brightness, contrast, erasing. Pixels from outside an image are 0, as in torchvision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LUMA = (0.2989, 0.587, 0.114)  # torchvision's rgb_to_grayscale
 def make_augment(
     name: str, strength: float, *, mirror_changes_class: bool
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """As `augment`, by name; ValueError where a person's own one gives images of another shape."""
+    """Like `augment`, by name; ValueError if a user's function changes the shape of the images."""
     apply = AUGMENTATIONS[name].apply
     if apply is None:
         found = policy(name, strength, mirror_changes_class=mirror_changes_class)
@@ -36,7 +36,7 @@ def make_augment(
         varied = apply(images_NCHW, generator, strength) if strength > 0 else images_NCHW
         if (shape := tuple(varied.shape)) != tuple(images_NCHW.shape):
             raise ValueError(
-                f"augmentation {name!r} made images of shape {shape} of "
+                f"augmentation {name!r} made images of shape {shape} from "
                 f"{tuple(images_NCHW.shape)}; keep the shape"
             )
         return varied
@@ -45,10 +45,10 @@ def make_augment(
 
 
 def augment(images_NCHW: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """`images_NCHW` (float, 0 to 1), each sample varied by `policy`; the argument stays as it is.
+    """`images_NCHW` (float, 0 to 1), each sample varied by `policy`; the argument is unchanged.
 
-    `generator` is on the images' device; the identity draws nothing and returns the argument, all
-    others draw as much for N images, and the layout may become a contiguous one.
+    `generator` is on the images' device. The identity draws nothing and returns the argument; all
+    other policies draw the same amount for N images and may return a contiguous layout.
     """
     if policy == Policy():
         return images_NCHW
@@ -72,8 +72,8 @@ def draw(policy: Policy, count: int, height: int, width: int, generator: torch.G
     if policy.rotate_degrees > 0:
         drawn["angle_N"] = (2 * u_angle - 1) * math.radians(policy.rotate_degrees)
     if policy.crop_area < 1 or policy.crop_aspect > 1:
-        # torchvision's RandomResizedCrop, but with real-valued boxes, and cut to the image where
-        # it would draw again.
+        # torchvision's RandomResizedCrop, but with real-valued boxes, which are clipped to the
+        # image where torchvision would draw again.
         area = 1 - (1 - policy.crop_area) * u_area
         stretch = ((2 * u_aspect - 1) * (math.log(policy.crop_aspect) / 2)).exp()
         box_width = (area.sqrt() * stretch).clamp(max=1) * width
@@ -90,7 +90,7 @@ def draw(policy: Policy, count: int, height: int, width: int, generator: torch.G
 
 
 def _whole(uniform: Tensor, count: int | Tensor) -> Tensor:
-    """0 to count - 1, equally likely, out of float32 in [0, 1): the product stays below count."""
+    """0 to count - 1, equally likely, from float32 in [0, 1): the product stays below count."""
     return (uniform * count).floor().long()
 
 
@@ -100,7 +100,7 @@ def _draw_boxes(probability: float, uniform_5N: Tensor, height: int, width: int)
     area = (low + (high - low) * u_area) * (height * width)
     low, high = (math.log(ratio) for ratio in ERASE_ASPECT)
     aspect = (low + (high - low) * u_aspect).exp()
-    # A box as high or as wide as the image is cut; torchvision draws again.
+    # A box as high or as wide as the image is clipped; torchvision draws again.
     box_height = (area * aspect).sqrt().round().clamp(max=height - 1)
     box_width = (area / aspect).sqrt().round().clamp(max=width - 1)
     left = _whole(u_left, width - box_width + 1)
@@ -111,7 +111,7 @@ def _draw_boxes(probability: float, uniform_5N: Tensor, height: int, width: int)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Draws:
-    """What is to happen to each of N samples; None: nothing of the kind to any."""
+    """What happens to each of N samples; None if that change applies to none of them."""
 
     flip_N: Tensor | None = None  # bool
     shift_N2: Tensor | None = None  # int64, pixels to the right and down
@@ -123,13 +123,13 @@ class Draws:
 
 
 def transform(images_NCHW: Tensor, draws: Draws) -> Tensor:
-    """`images_NCHW` (float, 0 to 1) as `draws` has it."""
+    """`images_NCHW` (float, 0 to 1), varied as `draws` says."""
     images = images_NCHW
     if draws.angle_N is not None or draws.crop_N4 is not None:
         images = _resampled(images, draws)
     elif draws.flip_N is not None or draws.shift_N2 is not None:
         images = _moved(images, draws)
-    # ColorJitter's order is random; but for the clamping, both orders give the same.
+    # ColorJitter's order is random; except for clamping, both orders give the same result.
     if draws.brightness_N is not None:
         images = (images * draws.brightness_N[:, None, None, None]).clamp_(0, 1)
     if draws.contrast_N is not None:
@@ -162,7 +162,7 @@ def _moved(images_NCHW: Tensor, draws: Draws) -> Tensor:
     """Flips and shifts by whole pixels: exact, and 1.5 to 3 times as fast (CPU) as resampling."""
     count, channels, height, width = images_NCHW.shape
     device = images_NCHW.device
-    # Indices into images with a border of one zero pixel, which all that lies outside comes from.
+    # Indices into images with a border of one zero pixel, the source of everything outside.
     rows_NH = torch.arange(1, height + 1, device=device).expand(count, height)
     columns_NW = torch.arange(1, width + 1, device=device).expand(count, width)
     if draws.shift_N2 is not None:
@@ -180,8 +180,8 @@ def _moved(images_NCHW: Tensor, draws: Draws) -> Tensor:
 def _resampled(images_NCHW: Tensor, draws: Draws) -> Tensor:
     """All geometry in one bilinear sampling.
 
-    The pixel at p of the result, seen from the image's centre, comes from c + S F R (p - t): t the
-    shift, R the turn back, F the flip, S and c the crop's relative size and its centre.
+    The result's pixel at p, relative to the image's centre, comes from c + S F R (p - t): t is the
+    shift, R the inverse rotation, F the flip, S and c the crop's relative size and centre.
     """
     count, _, height, width = images_NCHW.shape
     zeros_N = images_NCHW.new_zeros(count)
@@ -197,7 +197,7 @@ def _resampled(images_NCHW: Tensor, draws: Draws) -> Tensor:
     centre_x_N = left_N + (box_width_N - width) / 2
     centre_y_N = top_N + (box_height_N - height) / 2
 
-    # Rows of S F R and c, as parts of half the image's side: grid_sample counts from -1 to 1.
+    # Rows of S F R and c in units of half the image's side: grid_sample's range is -1 to 1.
     unit_x_N = box_width_N / width * (2 / width)
     unit_y_N = box_height_N / height * (2 / height)
     by_x_N2 = torch.stack((unit_x_N * mirror_N * cosine_N, -unit_y_N * sine_N), 1)
@@ -206,7 +206,7 @@ def _resampled(images_NCHW: Tensor, draws: Draws) -> Tensor:
     start_N2 = start_N2 - by_x_N2 * right_N[:, None] - by_y_N2 * down_N[:, None]
     x_W = torch.arange(width, device=images_NCHW.device) - (width - 1) / 2
     y_H = torch.arange(height, device=images_NCHW.device) - (height - 1) / 2
-    # Outer sums, not affine_grid: that one's small matrix products take longer than the sampling.
+    # Outer sums, not affine_grid, whose small matrix products take longer than the sampling.
     along_x_N2W = by_x_N2[:, :, None] * x_W + start_N2[:, :, None]
     along_y_N2H = by_y_N2[:, :, None] * y_H
     grid_N2HW = along_x_N2W[:, :, None, :] + along_y_N2H[:, :, :, None]

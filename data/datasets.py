@@ -1,6 +1,6 @@
-"""The registry of data sets: find one, load its training or its test examples. Loads no torch.
+"""Registry of data sets: find one, load its training or test examples. Does not import torch.
 
-Beside the names in DATASETS there are "folder:PATH" for a person's own pictures, "npz:FILE" for an
+Besides the names in DATASETS there are "folder:PATH" for the user's own pictures, "npz:FILE" for an
 archive of arrays and "FILE.py:FUNCTION" for a function that returns them; see `find_dataset`.
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from data.examples import DatasetInfo, Examples
 
 FOLDER, NPZ = "folder:", "npz:"
-# How data sets that are not in the registry are named, and what they are.
+# Names of data sets outside the registry, and what they stand for.
 FORMS = {
     "folder:PATH": "your own pictures, in PATH/train/<class>/ and PATH/test/<class>/",
-    "npz:FILE": "arrays x_train, y_train, x_test, y_test, or as MedMNIST names them",
+    "npz:FILE": "arrays x_train, y_train, x_test, y_test, or named as in MedMNIST",
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }
 _READING = Reading()
@@ -35,32 +35,32 @@ _CIFAR = "none stated (Krizhevsky, 2009)"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One data set: an entry of DATASETS, or what `find_dataset` makes of a name.
+    """One data set: an entry of DATASETS, or what `find_dataset` builds from a name.
 
     load: (train, data_dir) -> (images, labels, class names), or a `data.arrays.Part` of them.
         Images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range, which is
-        then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the test examples,
-        which are not asked for before the final test.
+        then scaled to 0 to 255; labels are integers (N,) from 0 up. If `train` is false: the test
+        examples, which are not requested before the final test.
     """
 
     load: Callable[[bool, Path], Any]
     _: KW_ONLY
-    title: str  # for people: "Fashion-MNIST"
-    description: str = ""  # one line for --help, of a registered one
-    licence: str = ""  # of the images, as their makers state it; empty: unknown
-    mirror_changes_class: bool | None = None  # see `DatasetInfo`; None: guessed from their names
-    validation_count: int | None = None  # how many serve for validation by default; None: a fifth
+    title: str  # for display: "Fashion-MNIST"
+    description: str = ""  # one line for --help; set if registered
+    licence: str = ""  # of the images, as stated by their authors; empty: unknown
+    mirror_changes_class: bool | None = None  # see `DatasetInfo`; None: guessed from class names
+    validation_count: int | None = None  # default size of the validation set; None: a fifth
     # (info, data_dir) -> whether classes and test images are still those of `info`; decodes none.
     has_same_test: Callable[[DatasetInfo, Path], bool] = lambda *_: True
-    path: Path | None = None  # a person's file or folder, which may be moved
-    name: str = ""  # what stays right in another folder; filled by `find_dataset`
+    path: Path | None = None  # the user's file or folder, which may be moved
+    name: str = ""  # valid from any working directory; filled by `find_dataset`
 
 
-from_arrays = Dataset  # what extensions call it
+from_arrays = Dataset  # the name that extensions use
 
 
 def _lazily(where: str, *first: Any) -> Callable[..., Any]:
-    """The function at "module:name" with its first arguments; imported, with torch, when called."""
+    """The function at "module:name", first arguments bound; imported, with torch, when called."""
     return lambda *rest: resolve_name(where)(*first, *rest)
 
 
@@ -124,7 +124,7 @@ def dataset_choices() -> str:
 
 
 def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
-    """The data set, registered or of one of the FORMS; nothing is read of it. Raises DataError."""
+    """The data set, registered or in one of the FORMS; reads none of its data. Raises DataError."""
     if name in DATASETS:
         return replace(DATASETS[name], name=name)
     for prefix, module, first in ((FOLDER, "folders.folder", [reading]), (NPZ, "arrays", [])):
@@ -147,7 +147,7 @@ def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
 
 
 def canonical_name(name: str) -> str:
-    """The name that stays right in another folder: with an absolute path. Raises DataError."""
+    """The name with an absolute path, valid from any working directory. Raises DataError."""
     return find_dataset(name).name
 
 
@@ -157,7 +157,7 @@ def _absolute(name: str, given: str) -> Path:
     refuse_names([given])
     try:
         path = Path(given).expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody unknown
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~unknown_user
         raise DataError(f"cannot find {given}: {error}; check the path") from error
     refuse_names([path])
     return path
@@ -168,8 +168,8 @@ def load_training(
 ) -> tuple[DatasetInfo, Examples]:
     """All training examples of data set `name`; no test image is opened.
 
-    Files that are missing or damaged in `data_dir` are fetched where there are published ones.
-    Raises DataError for an unknown name, and for files that are absent, damaged or unfit.
+    Files that are missing or damaged in `data_dir` are fetched if they are published.
+    Raises DataError for an unknown name, and for files that are missing, damaged or unsuitable.
     """
     from data import arrays
 
@@ -181,22 +181,22 @@ def load_training(
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
-    """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
+    """All test examples of data set `name`, like `load_training`. Only for search.finalize."""
     from data import arrays
 
     return arrays.load_test(find_dataset(name, reading), data_dir)
 
 
 def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int:
-    """How many test examples there are, all of them read: nothing else of them comes out."""
+    """The number of test examples. Reads them all, but returns nothing else about them."""
     return len(load_test(name, data_dir, reading=reading))
 
 
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
-    """What to run on where no data set is named, and why where it is only the substitute.
+    """The data set to use if none is named, and the reason if it is only the fallback.
 
-    ("fashion_mnist", None) where its training files are in `data_dir` or can be fetched, which
-    is then done; ("digits", a sentence) where neither holds.
+    ("fashion_mnist", None) if its training files are in `data_dir` or can be fetched, which
+    is then done; ("digits", a sentence) otherwise.
     """
     from data.published import read_idx
 
@@ -208,7 +208,7 @@ def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
 
 
 def default_data_dir() -> Path:
-    """$SEARCH_DATA_DIR; else data/raw in a checkout, and the user's own data folder elsewhere."""
+    """$SEARCH_DATA_DIR; else data/raw in a checkout, or the user's own data folder elsewhere."""
     if given := os.environ.get("SEARCH_DATA_DIR"):
         return Path(given).expanduser()
     project = Path(__file__).parents[1] / "pyproject.toml"

@@ -1,4 +1,4 @@
-"""The error of this package; how names, paths and numbers appear in messages. Loads no torch."""
+"""This package's error; how messages show names, paths and numbers. Does not import torch."""
 
 import os
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-MAX_LISTED = 20  # paths named one by one
+MAX_LISTED = 20  # paths listed by name
 MAX_REASON = 200  # characters of a library's own message
 
 
@@ -15,13 +15,13 @@ class DataError(ValueError):
 
 
 def shown(path: str | Path) -> str:
-    """The path on one line; bytes and characters that cannot be printed as backslash escapes."""
+    """The path on one line, with unprintable bytes and characters as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def reason(error: BaseException) -> str:
-    """What a library says went wrong, on one line and cut short; it may quote a whole file."""
+    """A library's error message on one line, cut short because it may quote a whole file."""
     return shown(" ".join(str(error).split()))[:MAX_REASON] or type(error).__name__
 
 
@@ -37,19 +37,19 @@ def listed(paths: Sequence[str | Path], most: int = MAX_LISTED) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'digits'?`, or nothing where none of the known names is like it."""
+    """`; did you mean 'digits'?`, or nothing if no known name is similar."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def is_text(name: str) -> bool:
-    """Whether it can be stored and printed: no control characters, no undecodable bytes."""
+    """Whether the name can be stored and printed: no control characters or undecodable bytes."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
 
 
 def refuse_names(paths: Sequence[str | Path]) -> None:
-    """Raises DataError for paths that can neither be shown nor stored."""
+    """Raises DataError for paths that can be neither shown nor stored."""
     if bad := [path for path in paths if not is_text(str(path))]:
         raise DataError(
-            f"{listed(bad)}: the name has control characters or is no text in UTF-8; rename it"
+            f"{listed(bad)}: the name has control characters or is not valid UTF-8; rename it"
         )

@@ -1,6 +1,6 @@
-"""Labelled images as resident tensors: how they are divided, normalised and drawn in batches.
+"""Labelled images as resident tensors: splitting, normalisation and batching.
 
-Shapes: N images, B of them in a batch, M chosen ones; C channels, H x W pixels; K classes.
+Shapes: N images, B per batch, M selected ones; C channels, H x W pixels; K classes.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetInfo:
-    """What is fixed about a data set. Names and notes may be anyone's: escape them."""
+    """What is fixed about a data set. Names and notes may be untrusted: escape them."""
 
     name: str  # canonical, as `load_training` takes it: "mnist", "folder:/absolute/path"
-    title: str  # for people: "Fashion-MNIST"
+    title: str  # for display: "Fashion-MNIST"
     class_names: tuple[str, ...]  # label k is class_names[k]
     image_shape: tuple[int, int, int]  # C, H, W
     mirror_changes_class: bool  # a mirrored image may belong to another class (digits, letters)
-    validation_count: int  # how many of the training examples serve for validation by default
-    training_count: int  # all of them, those for validation among them
+    validation_count: int  # how many training examples are used for validation by default
+    training_count: int  # all of them, including those for validation
     # Digests of a folder's test images, by "<split>/<class>/<file>", or of an archive's test
-    # arrays; empty for data sets whose test images are verified otherwise.
+    # arrays; empty for data sets whose test images are verified in another way.
     test_digests: Mapping[str, str] = field(default_factory=dict)
     test_is_drawn: bool = False  # the test images were held out of the training images
     has_own_validation: bool = False  # the last `validation_count`; otherwise they are drawn
-    preparation: Preparation = field(default_factory=Preparation)  # of pictures to classify, too
-    notes: tuple[str, ...] = ()  # what was done to make a data set of it, a sentence each
+    preparation: Preparation = field(default_factory=Preparation)  # also of pictures to classify
+    notes: tuple[str, ...] = ()  # how the data set was made, one sentence each
 
 
 def split(
@@ -66,12 +66,12 @@ def split(
     limit: int | None = None,
     drawn: bool = True,
 ) -> tuple[Examples, Examples]:
-    """Divides `examples` into (training, validation), both with the classes' proportions.
+    """Splits `examples` into (training, validation), both with the classes' proportions.
 
-    Equal arguments give equal parts on every machine. `seed`: 0 to 2**32 - 1. `limit` keeps
-    that many of the training part, by class again, for quick looks; the validation part does not
-    depend on it. Not `drawn`: the last examples are for validation, whatever the seed. Raises
-    DataError where a part could not hold each class once.
+    The same arguments give the same split on every machine. `seed`: 0 to 2**32 - 1. `limit` keeps
+    that many training examples, again by class, for quick trials; the validation part does not
+    depend on it. If not `drawn`, the last examples are for validation, whatever the seed. Raises
+    DataError if a part could not hold each class once.
     """
     labels_N = examples.labels_N.cpu()
     if drawn:
@@ -87,12 +87,12 @@ def split(
 
 
 def share(count: int, classes: int) -> int:
-    """How many of `count` examples are set aside: a fifth of them, but one of each class."""
+    """How many of `count` examples to hold out: a fifth, but at least one per class."""
     return max(round(0.2 * count), classes)
 
 
 def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
-    """Ascending indices of (the rest, `count` drawn by class for `part`). Raises as `split`."""
+    """Ascending indices of (the rest, `count` drawn by class for `part`). Raises like `split`."""
     from sklearn.model_selection import train_test_split  # a second to import
 
     try:
@@ -109,7 +109,7 @@ def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tu
 
 
 def thinned(examples: Examples, share: float) -> Examples:
-    """That share of the examples, rounded up, evenly spaced in each class: always the same ones."""
+    """That share of the examples, rounded up, evenly spaced in each class and always the same."""
     by_class_N = examples.labels_N.argsort(stable=True)
     count = math.ceil(len(examples) * share)
     spaced_M = torch.arange(count, device=by_class_N.device) * len(examples) // max(count, 1)
@@ -117,10 +117,10 @@ def thinned(examples: Examples, share: float) -> Examples:
 
 
 def normalisation(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, for pixels in [0, 1]: two float32 C tensors.
+    """Mean and standard deviation per channel, for pixels in [0, 1]: float32 tensors of shape C.
 
-    Counted from each channel's 256 values, which is exact and needs no float copy of the images.
-    A constant channel is given the deviation 1, so that dividing by it stays finite.
+    Computed from counts of each channel's 256 levels: exact, and needs no float copy of the images.
+    A constant channel gets the deviation 1, so that dividing by it stays finite.
     """
     levels = torch.linspace(0, 1, 256, dtype=torch.float64, device=examples.images_NCHW.device)
     means, deviations = [], []
@@ -136,8 +136,8 @@ def normalisation(examples: Examples) -> tuple[Tensor, Tensor]:
 def batch_indices(count: int, batch_size: int, generator: torch.Generator) -> Tensor:
     """One epoch's batches of indices in a fresh random order: (batches, B), int64.
 
-    On the generator's device. An incomplete last batch is left out, unless it is the only one:
-    batches of one size suit batch norm and CUDA graphs, and each epoch leaves out others.
+    On the generator's device. An incomplete last batch is dropped unless it is the only one:
+    equal batch sizes suit batch norm and CUDA graphs, and each epoch drops different images.
     """
     order_N = torch.randperm(count, generator=generator, device=generator.device)
     size = min(batch_size, count)
@@ -148,7 +148,7 @@ def gather(images_NCHW: Tensor, indices_B: Tensor) -> Tensor:
     """The images at `indices_B` in the memory format of `images_NCHW` (contiguous, channels_last).
 
     `index_select` is about 20 times as fast as `images_NCHW[indices_B]` on a CPU, but on its own
-    would lay channels_last images out anew.
+    would lose the channels_last layout.
     """
     if images_NCHW.is_contiguous(memory_format=torch.channels_last):
         return images_NCHW.permute(0, 2, 3, 1).index_select(0, indices_B).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""A person's own Python file, imported once by its path. Loads no torch."""
+"""The user's own Python files, each imported once by its path. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _loaded: dict[tuple[Path, str], LoadedFile] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedFile:
-    """A person's file, and what came of it."""
+    """A user's file, and the module made from it."""
 
     path: Path  # absolute
     sha256: str  # of its bytes, hexadecimal
@@ -33,7 +33,7 @@ class LoadedFile:
 
 
 def load_file(path: str | Path) -> LoadedFile:
-    """Run the file once per process; a changed one anew, as another module. Raises DataError."""
+    """Run the file once per process, and again as another module if changed. Raises DataError."""
     try:
         absolute = Path(path).expanduser().resolve()
         content = read_regular(absolute, MAX_BYTES)
@@ -70,7 +70,7 @@ def load_function(reference: str) -> tuple[LoadedFile, Callable[..., Any]]:
 
 
 def run_source(path: Path, source: str, name: str) -> ModuleType:
-    """Run the code as a module; `path`, for messages, need not exist. Raises DataError."""
+    """Run the code as a module; `path` is for messages, need not exist. Raises DataError."""
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up there

@@ -1,8 +1,8 @@
-"""A data set known by its content: the same pictures are the same data wherever they lie.
+"""Identifies a data set by its content: the same pictures are the same data wherever they are.
 
-Of each class the number of training pictures and a digest over their decoded pixels, whatever
-their order and their files' names. Of the test pictures, which nothing but the final test may
-decode, a digest over the bytes of their files. Costs about 0.15 s for 50 000 images of 28 x 28.
+For each class: the number of training pictures and a digest of their decoded pixels, independent
+of their order and file names. For test pictures, which only the final test may decode: a digest
+of the bytes of their files. Takes about 0.15 s for 50 000 images of 28 x 28.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from data.errors import listed
 from data.examples import DatasetInfo, Examples
 from data.folders.held_out import DIGEST_DIGITS, class_of
 
-MAX_TOLD = 6  # differences
-Pictures = tuple[int, str]  # how many a class has, and a digest that their order does not change
+MAX_TOLD = 6  # differences listed
+Pictures = tuple[int, str]  # number of pictures in a class, and their order-independent digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """What makes two data sets the same.
+    """What two data sets must share to count as the same.
 
     test: by class; empty for data sets whose test images are verified whenever they are read.
-    validation: how many of `training`, the last ones in order, the data set has for validation
-        itself; 0 where they are drawn.
-    validated: a digest of which these are; empty without any, and of studies of before it.
+    validation: how many of `training`, the last ones in order, are the data set's own validation
+        set; 0 if validation images are drawn.
+    validated: digest of that set; empty without one, and in studies older than this field.
     """
 
     image_shape: tuple[int, int, int]  # C, H, W
-    training: Mapping[str, Pictures]  # by class, in the order of the labels; with the validation's
+    training: Mapping[str, Pictures]  # by class, in label order; includes validation
     test: Mapping[str, Pictures]
     validation: int
     validated: str = ""
 
     @property
     def digest(self) -> str:
-        """Of all of it."""
-        # Earlier versions had an order of the pictures, which counted for nothing.
+        """Digest of all fields."""
+        # Earlier versions stored an order of the pictures, which was ignored here.
         return _digest([json.dumps({**self.to_dict(), "order": None}).encode()])
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, which `from_dict` takes."""
+        """JSON-ready form for `from_dict`."""
         return {
             "image_shape": list(self.image_shape),
             "training": [[name, *pictures] for name, pictures in self.training.items()],
@@ -57,7 +57,7 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Fingerprint:
-        """Raises KeyError, TypeError or ValueError for what `to_dict` did not give."""
+        """Raises KeyError, TypeError or ValueError for anything `to_dict` did not return."""
         channels, height, width = map(int, stored["image_shape"])
         return cls(
             image_shape=(channels, height, width),
@@ -69,7 +69,7 @@ class Fingerprint:
 
 
 def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
-    """Of all training examples and of what `info` knows of the test images."""
+    """The fingerprint of all training examples and of the test digests in `info`."""
     digests = _of_images(examples)
     training: dict[str, list[bytes]] = {name: [] for name in info.class_names}
     for label, digest in zip(examples.labels_N.tolist(), digests, strict=True):
@@ -88,7 +88,7 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
 
 
 def in_order(examples: Examples, validation: int) -> Examples:
-    """By label and content, the last `validation` apart: renamed files are divided alike."""
+    """Sort by label and content, the last `validation` apart: renaming files keeps the split."""
     digests, labels = _of_images(examples), examples.labels_N.tolist()
     first = len(labels) - validation
     order = sorted(range(len(labels)), key=lambda it: (it >= first, labels[it], digests[it]))
@@ -105,28 +105,28 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def differences(old: Fingerprint, new: Fingerprint) -> str:
-    """What has changed, in words on one line; empty where the content is the same."""
+    """What has changed, in words on one line; empty if the content is the same."""
     if not old.validated:
         new = replace(new, validated="")
     if old.digest == new.digest:
         return ""
     told = [f"class {name!r} is new" for name in new.training if name not in old.training]
     told += [f"class {name!r} is gone" for name in old.training if name not in new.training]
-    reshaped = old.image_shape != new.image_shape  # every picture is another
+    reshaped = old.image_shape != new.image_shape  # then every picture differs
     if reshaped:
-        told.append(f"the pictures are {_shape(new)} in place of {_shape(old)}")
+        told.append(f"the pictures are {_shape(new)} instead of {_shape(old)}")
     for kind, before, after in (("", old.training, new.training), ("test ", old.test, new.test)):
         for name, (was, digest) in before.items():
             now, other = after.get(name, (was, digest))
             if was != now:
                 told.append(f"{now} {kind}pictures in {name!r}, not {was}")
             elif digest != other and (kind or not reshaped):
-                told.append(f"other {kind}pictures in {name!r}")
+                told.append(f"different {kind}pictures in {name!r}")
     if old.validation != new.validation:
-        told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
+        told.append(f"{new.validation} pictures in its own validation set, not {old.validation}")
     elif old.validated != new.validated and not told:
-        told.append("other pictures of them are for validation")
-    return listed(told or ["classes or pictures stand in another order"], MAX_TOLD)
+        told.append("different pictures in its own validation set")
+    return listed(told or ["classes or pictures are in a different order"], MAX_TOLD)
 
 
 def _shape(of: Fingerprint) -> str:

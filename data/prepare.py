@@ -1,6 +1,6 @@
 """Fetches a data set and verifies it: python -m data.prepare DATASET [--data-dir DIR].
 
-Nothing of the test images is shown but their number.
+Of the test images, only their number is shown.
 """
 
 import argparse
@@ -17,21 +17,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     width = max(map(len, named))
     parser = argparse.ArgumentParser(
         prog=sys.argv[0] if sys.argv[0].startswith("cnn-search ") else "python -m data.prepare",
-        description="Fetch a data set, verify its files and say what is in it.",
+        description="Fetch a data set, verify its files and print a summary.",
         epilog="data sets:\n"
         + "\n".join(f"  {name:<{width}}  {description}" for name, description in named.items())
-        + "\n\nA search fetches what it lacks itself; this is to fetch ahead, and to check."
-        "\nWhere its archive is absent, CIFAR is read from DIR/cifar10/train/<class>/*.png"
+        + "\n\nA search fetches missing files itself; use this to fetch ahead or to check them."
+        "\nIf its archive is missing, CIFAR is read from DIR/cifar10/train/<class>/*.png"
         "\nand DIR/cifar10/test/<class>/*.png; DIR/cifar100/ likewise, by its 100 classes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", metavar="DATASET", help="one of those below")
+    parser.add_argument("dataset", metavar="DATASET", help="one of the names below")
     parser.add_argument(
         "--data-dir",
         type=Path,
         default=default_data_dir(),
         metavar="DIR",
-        help="where the files are or go (default: %(default)s; $SEARCH_DATA_DIR changes it)",
+        help="folder of the data files (default: %(default)s; $SEARCH_DATA_DIR changes it)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted; run the same command to resume", file=sys.stderr)
         return 130
     channels, height, width = info.image_shape
-    own = " of their own" if info.has_own_validation else ""
+    own = " (its own validation set)" if info.has_own_validation else ""
     print(f"{shown(info.title)} ({shown(info.name)})")
     print(f"images      {width}x{height} {'grey' if channels == 1 else 'RGB'}")
-    held_out = f"{grouped(info.validation_count)}{own} for validation"
+    held_out = f"{grouped(info.validation_count)} for validation{own}"
     print(f"training    {grouped(info.training_count):>7}, {held_out}")
     print(f"test        {grouped(test_count):>7}")
     print(f"classes     {len(info.class_names):>7}: {', '.join(map(shown, info.class_names))}")

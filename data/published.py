@@ -1,8 +1,8 @@
-"""Published data sets in torchvision's archives, verified at each load and fetched where missing.
+"""Published data sets in torchvision's archives, verified at each load and fetched if missing.
 
-An archive is read where it lies and never extracted to disk, so that no process can meet a
-half-extracted file and a read-only directory will do. Archives are fetched by one process at a
-time, whole or not at all, and never hanging.
+An archive is read in place and never extracted to disk, so that no process can see a
+half-extracted file and a read-only directory suffices. One process at a time fetches archives,
+completely or not at all, and a stalled download does not hang.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from data.reading import read_regular, write_atomically
 if TYPE_CHECKING:
     from data.arrays import Part
 
-STALL_SECONDS = 10.0  # for a host to answer, and for the next piece of a download
-MAX_BYTES = 2**32  # the largest archive has 170 MB
+STALL_SECONDS = 10.0  # for a host to answer, and for each read of a download
+MAX_BYTES = 2**32  # the largest archive is 170 MB
 
 
 @dataclass(frozen=True, slots=True)
 class _Archive:
-    """A .gz or .tar.gz as published, and where it lies, as torchvision has it."""
+    """A published .gz or .tar.gz, and where torchvision stores it."""
 
     path: Path
     md5: str
@@ -50,9 +50,9 @@ class _Archive:
 def load_idx(
     source: str, names: Sequence[str] | None, train: bool, data_dir: Path
 ) -> tuple[Any, Any, Sequence[str]]:
-    """(images, labels, class names) of a set in gzipped IDX files, as MNIST.
+    """(images, labels, class names) of a data set in gzipped IDX files, such as MNIST.
 
-    source: the name of torchvision's class, which knows addresses, MD5s and, by default, the names.
+    source: name of torchvision's class, which has the URLs, the MD5s and default class names.
     """
     files = [gzip.decompress(content) for content in read_idx(source, train, data_dir)]
     # The header: 0, 0, type (8: uint8), rank, sizes (big-endian).
@@ -62,7 +62,7 @@ def load_idx(
 
 
 def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
-    """The verified archives of one part of a set in IDX files."""
+    """The verified archives of one part of a data set in IDX files."""
     published, folder = _torchvision(source), data_dir / source / "raw"
     archives = [
         _Archive(folder / name, md5, [mirror + name for mirror in published.mirrors])
@@ -75,8 +75,8 @@ def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
 def load_cifar(
     source: str, kind: str, train: bool, data_dir: Path
 ) -> tuple[Any, Any, Sequence[str]] | Part:
-    """(images, labels, class names) of CIFAR's pickled batches; of its pictures where they are
-    absent, see `data.folders.cifar`. kind: "", "fine_", "coarse_"."""
+    """(images, labels, class names) of CIFAR's pickled batches or, if they are missing, of its
+    pictures; see `data.folders.cifar`. kind: "", "fine_", "coarse_"."""
     from data.folders import cifar
 
     if cifar.stand_in(source, data_dir):
@@ -87,7 +87,7 @@ def load_cifar(
     put = f"good copies there, or pictures into {folder}/train/<class>/ and test/<class>/"
     [content] = _read(source, [archive], [], data_dir, put)
     members = [name for name, _ in (published.train_list if train else published.test_list)]
-    # A pickle runs code, so it is only read behind torchvision's MD5.
+    # Unpickling runs code, so only a file that matches torchvision's MD5 is unpickled.
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         *batches, meta = (
             pickle.load(tar.extractfile(f"{published.base_folder}/{name}"), encoding="latin1")  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def load_digits(train: bool, _data_dir: Path) -> tuple[Any, Any, Sequence[str]]:
     from data.examples import stratified
 
     images, labels = datasets.load_digits(return_X_y=True)
-    parts = stratified(labels, 360, 0, "test")  # a fifth, the same for everyone, always
+    parts = stratified(labels, 360, 0, "test")  # a fifth, always the same for everyone
     chosen = parts[0 if train else 1].numpy()
     pixels = np.rint(images[chosen] * (255 / 16)).astype(np.uint8)  # published as 0 to 16
     return pixels.reshape(-1, 8, 8), labels[chosen], "0123456789"
@@ -119,9 +119,9 @@ def _read(
 ) -> list[bytes]:
     """The verified contents of `wanted`, which belong to the data set called `title`.
 
-    Where one is missing or damaged it is fetched, and with it those of the `others` that are
-    missing: a later reader of them then needs no network. They are not opened. Raises DataError
-    where an archive can be had neither way, which says what to `put` where.
+    Missing or damaged ones are fetched, and with them any missing `others`, so that reading those
+    later needs no network; `others` are not opened. Raises DataError if an archive can be neither
+    read nor fetched; it says what to `put` where.
     """
     from filelock import FileLock
 
@@ -139,19 +139,19 @@ def _read(
         except OSError as error:
             raise DataError(
                 f"{title} cannot be read from {wanted[0].path.parent}: {error}; put {put}, name "
-                "their folder (--data-dir DIR), or run again with a network"
+                "their folder (--data-dir DIR), or run again with a network connection"
             ) from error
     return [content for content in contents if content is not None]
 
 
 def _torchvision(source: str) -> Any:
-    from torchvision import datasets  # a second, which commands that read no file are spared
+    from torchvision import datasets  # takes a second, only if files are read
 
     return getattr(datasets, source)
 
 
 def _verified(archive: _Archive) -> bytes | None:
-    """The archive's bytes; None where there is no file or its MD5 is another."""
+    """The archive's bytes; None if the file is missing or its MD5 differs."""
     try:
         content = read_regular(archive.path, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
@@ -165,7 +165,7 @@ def _verified(archive: _Archive) -> bytes | None:
 
 
 def _fetch(archive: _Archive) -> bytes:
-    """Puts a verified copy in its place, whole, from the first address with one. Raises OSError."""
+    """Atomically stores a verified copy from the first URL that has one. Raises OSError."""
     reasons = []
     for url in archive.urls:
         why: object = "sent something else"
@@ -176,11 +176,11 @@ def _fetch(archive: _Archive) -> bytes:
         except (OSError, HTTPException) as error:
             why = error.reason if type(error) is URLError else error
             if isinstance(error, HTTPError):
-                error.close()  # it is the response
+                error.close()  # the error is the response
         reasons.append(f"{urlparse(url).netloc}: {why}")
     else:
         raise OSError(
-            f"{archive.path.name} is missing or damaged, by its MD5, and was not fetched "
+            f"{archive.path.name} is missing or damaged (wrong MD5) and could not be fetched "
             f"({' '.join('; '.join(reasons).split())})"
         )
     write_atomically(archive.path, content)

@@ -1,6 +1,6 @@
-"""Files read within bounds, and written whole or not at all.
+"""Bounded reads and atomic writes of files.
 
-Those from elsewhere may be a device, a pipe, or without end.
+Files from elsewhere may be devices, pipes or endless.
 """
 
 import errno
@@ -15,24 +15,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-STUDY_MARK = "study.json"  # in a study's folder below runs/: whose it is
+STUDY_MARK = "study.json"  # in a study's folder below runs/: says whose it is
 TEMPORARY = ".partial.tmp"
 
 
 @contextmanager
 def open_regular(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
-    """A regular file, or a link to one, of at most so many bytes; a pipe is not waited for.
+    """A regular file, or a link to one, of at most `most_bytes`; does not wait for pipes.
 
-    Raises OSError, with `strerror` in words, also for a name that no file can have.
+    Raises OSError with a readable `strerror`, also for a name that no file can have.
     """
     try:
-        facts = path.stat()  # before it is opened, which can start a device
+        facts = path.stat()  # before opening, which can start a device
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
     if stat.S_ISDIR(facts.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(facts.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     if facts.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {most_bytes}")
     with path.open("rb") as file:
@@ -40,13 +40,13 @@ def open_regular(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of `open_regular`'s file; raises alike."""
+    """The content of the file that `open_regular` opens; raises the same errors."""
     with open_regular(path, most_bytes) as file:
         return file.read()
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON in UTF-8, or ValueError; also for a lone surrogate, which is no text."""
+    """Parse JSON in UTF-8. Raises ValueError, also for a lone surrogate, which is not text."""
     try:
         found = json.loads(content)
         json.dumps(found, ensure_ascii=False).encode()
@@ -56,7 +56,7 @@ def parse_json(content: bytes) -> Any:
 
 
 def this_host() -> tuple[str, str]:
-    """Its name, and what tells hosts and containers of one name apart; `?` where not known."""
+    """Its name, and an id that tells hosts and containers of that name apart; `?` if unknown."""
     host = socket.gethostname().replace(":", "_")[:64]
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -66,14 +66,14 @@ def this_host() -> tuple[str, str]:
 
 
 def host_digest() -> str:
-    """Of `this_host`, 8 hexadecimal digits."""
+    """Digest of `this_host`, 8 hexadecimal digits."""
     return hashlib.sha256(os.fsencode(":".join(this_host()))).hexdigest()[:8]
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{host_digest()}-{os.getpid()}-{secrets.token_hex(4)}"  # to tell what a kill leaves
+    writer = f"{host_digest()}-{os.getpid()}-{secrets.token_hex(4)}"  # to spot leftovers of a kill
     temporary = path.with_name(f"{path.name}.{writer}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
@@ -86,7 +86,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
     try:
         folder = os.open(path.parent, os.O_RDONLY)
     except PermissionError:
-        return  # as Windows opens no folder
+        return  # Windows cannot open folders
     try:
         os.fsync(folder)  # makes the rename durable
     finally:

@@ -21,19 +21,19 @@ from models.families import FAMILIES, from_dict, to_dict
 from models.family import Parameter
 from models.summary import LayerRow, anatomy, sizes
 
-WIDTH = 100  # columns of the table where standard output is no terminal
+WIDTH = 100  # columns of the table if standard output is not a terminal
 EXAMPLES = """\
 examples:
   # 28x28 -> 26 -> 13 -> 11 -> 5: a small network for Fashion-MNIST, 221 950 parameters
   python -m models.anatomy --channels 32 64 --kernel-sizes 3 3 --padding 0 --hidden 120 84 \\
       --image 1x28x28 --classes 10
 
-  # eight convolutions with batch norm for CIFAR-10, pooled so that 4x4 is left
+  # eight convolutions with batch norm for CIFAR-10, pooled down to 4x4
   python -m models.anatomy --channels 32 32 64 64 64 128 128 128 --batch-norm --residual \\
       --pool-after auto --head global --image 3x32x32
 
-Layers are in running order: max pooling comes before the activation where that gives the same
-values for less work. Multiply-adds are those of one image.
+Layers are in execution order: max pooling comes before the activation if that gives the same
+values with less work. Multiply-adds are per image.
 """
 
 
@@ -67,7 +67,7 @@ def _spaced(number: int) -> str:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, in place of the usage and the message."""
+        """One line instead of the usage and the message."""
         self.exit(2, f"error: {' '.join(message.split())} (--help shows all options)\n")
 
 
@@ -84,7 +84,7 @@ def _add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]
     descriptions = "; ".join(f"{name}: {family.description}" for name, family in FAMILIES.items())
     told = f"{descriptions} (default: cnn)"
     parser.add_argument("--family", choices=tuple(FAMILIES), default="cnn", help=told)
-    # Without a default: only what was given is handed on, and the family says what it knows.
+    # Without defaults: only given options are passed on, and the family checks which it knows.
     group = parser.add_argument_group("the network", argument_default=argparse.SUPPRESS)
     options: dict[str, Parameter] = {}
     for family in FAMILIES.values():
@@ -113,7 +113,7 @@ def _token(text: str) -> int | float | str:
 
 
 def _value(parameter: Parameter, tokens: list[Any]) -> Any:
-    """An option's words as the configuration writes them: `--batch-norm` alone is true."""
+    """An option's words as a configuration has them: `--batch-norm` without any is true."""
     if tokens == ["none"]:
         return []
     if bool in parameter.kinds and not tokens:
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--image", type=_image, default=(1, 28, 28), metavar="CxHxW", help="default: 1x28x28"
     )
     parser.add_argument("--classes", type=int, default=10, metavar="N", help="default: 10")
-    parser.add_argument("--json", action="store_true", help="the same for programs")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
     parameters = _add_family_options(parser)
     options = vars(parser.parse_args(arguments))
     image, classes, as_json, family = map(options.pop, ("image", "classes", "json", "family"))
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = anatomy(architecture, image, classes)
     except ArchitectureError as error:
         parser.error(str(error))
-    # Both ways through the console, which leaves quietly when `| head` has read enough.
+    # Both formats go through the console, which exits quietly when `| head` has read enough.
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if not as_json:
         console.print(_table(rows))

@@ -1,4 +1,4 @@
-"""Modules that several families are made of. Images are float (N, C, H, W), in either format."""
+"""Modules that several families use. Images are float (N, C, H, W), in either memory format."""
 
 from collections import OrderedDict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The one error for what a network cannot be, and how a wrong value is shown."""
+"""The one error for impossible networks, and how messages show a wrong value."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ class ArchitectureError(ValueError):
 
 MOST_LAYERS = 200  # convolutions, or hidden layers
 MOST_COUNT = 10**9
-LONGEST_SHOWN = 200  # characters of a wrong value, which a file may have made very long
+LONGEST_SHOWN = 200  # characters of a wrong value, which may be very long in a file
 LONGEST_LINE = 300  # characters of a library's message
 
 
 def shown(value: object) -> str:
-    """A value as its owner wrote it, in TOML, JSON or on the command line, cut short."""
+    """A value as the user wrote it, in TOML, JSON or on the command line, cut short."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def first_line(error: BaseException) -> str:
-    """Of the error's message, cut short: it may quote a whole file. Empty where it has none."""
+    """Of the error's message, cut short: it may quote a whole file. Empty if there is none."""
     return (str(error).splitlines() or [""])[0][:LONGEST_LINE]
 
 

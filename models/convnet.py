@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from models.blocks import Named
 
-# On a 2x2 map a padded 3x3 kernel looks at zeros with 5 of its 9 weights wherever it is, on a
-# 3x3 map only in the corners: automatic pooling goes no further than that.
+# On a 2x2 map a padded 3x3 kernel applies 5 of its 9 weights to zeros at every position, on a
+# 3x3 map only in the corners: automatic pooling stops there.
 SMALLEST_MAP = 3
 GROWTH_STAGES = 2  # the width doubles after each of the first two convolutions, then stays
 PARAMETERS = {
     "depth": count(3, "number of convolutions", most=MOST_LAYERS),
-    "width": count(32, "channels of the first; doubled after the first two"),
-    "channels": counts((), "of each convolution, in place of depth, width"),
+    "width": count(32, "channels of the first; doubles after each of the first two"),
+    "channels": counts((), "channels of each convolution, instead of depth and width"),
     "kernel_sizes": counts((3,), "one for all, or one for each"),
     "padding": Parameter(
         kinds=(int, str, tuple),
@@ -48,10 +48,10 @@ PARAMETERS = {
         kinds=(str, tuple),
         default="auto",
         options=("auto", "every"),
-        description="convolutions with 2x2 pooling behind; auto: as many as fit",
+        description="convolutions followed by 2x2 pooling; auto: as many as fit",
         least=1,
     ),
-    "residual": Parameter(kinds=(bool,), default=False, description="shortcuts around each two"),
+    "residual": Parameter(kinds=(bool,), default=False, description="shortcuts around layer pairs"),
     "head": choice(("flatten", "global"), "flatten", "what the linear layers see"),
     "dropout_conv": number(0.0, "rate after the last convolution", below=1),
     **LINEAR_PARAMETERS,
@@ -61,18 +61,18 @@ RENAMED = {"dropout_linear": "dropout"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvNetConfig(Architecture):
-    """A stack of convolutions (stride 1), each followed by its activation and, where said, by
+    """A stack of convolutions (stride 1), each followed by its activation and, if configured, by
     batch norm and 2x2 pooling; then the head and the linear layers. Layers count from 1.
 
     batch_norm_place: "conv", between convolution and activation (Ioffe & Szegedy 2015), or
-        "pool", after the pooling; there True means after every pooling.
+        "pool", after the pooling; then True means after every pooling.
     pool_after: "every" convolution, those listed (none for an empty list), or "auto": as many as
         leave a map of 3x3 or more, spread evenly, however deep the network.
     residual: shortcuts (He et al. 2015, arXiv 1512.03385, equations 1 and 2): the first
-        convolution is the stem; of those after it each two (a last one left over: alone) make a
-        block y = activation(F(x) + W x), whose F has no activation at its end. W is the identity,
-        or where the number of channels changes a 1x1 convolution without bias, with batch norm
-        where F ends in one. A pooling within F is done in the shortcut as well, ahead of W.
+        convolution is the stem; every two after it (or a single last one) form a block
+        y = activation(F(x) + W x), whose F has no activation at its end. W is the identity or, if
+        the number of channels changes, a 1x1 convolution without bias, with batch norm if F ends
+        in one. Pooling within F is also done in the shortcut, before W.
         Needs convolutions that keep the size; a single convolution has no shortcut.
     head: "flatten" or "global", the mean of each map (Lin et al. 2013).
     """
@@ -121,7 +121,7 @@ class ConvNetConfig(Architecture):
 
     @property
     def numbers(self) -> range:
-        """Of the convolutions: 1 up."""
+        """The numbers of the convolutions, from 1."""
         return range(1, len(self.channels) + 1)
 
     @property
@@ -140,7 +140,7 @@ class ConvNetConfig(Architecture):
 
 
 def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
-    """Raises ArchitectureError where a convolution or a pooling does not fit the map it gets."""
+    """Raises ArchitectureError if a convolution or a pooling does not fit its input map."""
     from torch import nn
 
     from models.blocks import Named, Residual, sequence
@@ -154,9 +154,9 @@ def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.M
     height, width = _final_size(config, image_shape[1:], pools)
     widths = (image_shape[0], *config.channels)
     function, depth = config.activation, len(config.channels)
-    # The maximum of a rising function is the function of the maximum, so max pooling goes first
-    # and leaves the activation a quarter of the values: 8 to 17 % more images a second on a CPU,
-    # forward and backward. GELU first falls, then rises, so there, as for the average, the order
+    # An increasing function commutes with the maximum, so max pooling goes first and leaves the
+    # activation a quarter of the values: 8 to 17 % more images per second on a CPU, forward and
+    # backward. GELU first falls, then rises, so with GELU, as with average pooling, the order
     # stays.
     pools_first = config.pool == "max" and function != "gelu"
 
@@ -209,14 +209,14 @@ def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.M
 
 
 def _norms(config: ConvNetConfig, pools: Collection[int]) -> Collection[int]:
-    """The convolutions with batch norm: ahead of the activation, or after the pooling."""
+    """The convolutions with batch norm: before the activation, or after the pooling."""
     places = config.numbers if config.batch_norm_place == "conv" else pools
     if not isinstance(config.batch_norm, tuple):
         return places if config.batch_norm else ()
     for layer in config.batch_norm:
         if layer not in places:
             raise ArchitectureError(
-                f"batch_norm is to follow the pooling of convolution {layer}, but pooling is "
+                f"batch_norm should follow the pooling of convolution {layer}, but pooling is "
                 f"only after {list(places)}; list those or use batch_norm_place 'conv'"
             )
     return config.batch_norm
@@ -225,7 +225,7 @@ def _norms(config: ConvNetConfig, pools: Collection[int]) -> Collection[int]:
 def _final_size(
     config: ConvNetConfig, size: Sequence[int], pools: Collection[int]
 ) -> tuple[int, ...]:
-    """Height and width of the last maps. Raises ArchitectureError where a layer does not fit."""
+    """Height and width of the last maps. Raises ArchitectureError if a layer does not fit."""
     sides = tuple(size)
     for layer, kernel, padding in zip(config.numbers, config.kernels, config.paddings, strict=True):
         before, sides = sides, tuple(side - kernel + 2 * padding + 1 for side in sides)
@@ -238,7 +238,7 @@ def _final_size(
             )
         if config.residual and layer > 1 and before != sides:
             raise ArchitectureError(
-                f"{label} turns {by(before)} into {by(sides)}, but a shortcut needs the size kept; "
+                f"{label} turns {by(before)} into {by(sides)}, but a shortcut needs equal sizes; "
                 "use padding 'same' or no residual connections"
             )
         if layer in pools:
@@ -247,11 +247,11 @@ def _final_size(
 
 
 def _automatic(side: int, kernels: Sequence[int], paddings: Sequence[int]) -> tuple[int, ...]:
-    """As many poolings as leave the map at least `SMALLEST_MAP` wide and room for what follows.
+    """As many poolings as leave the map at least `SMALLEST_MAP` wide, with room for later layers.
 
-    `side` is the image's shorter side. Of fewer poolings than convolutions the first comes after
-    the first convolution, since the full-size maps cost most, and the others follow evenly; for 8
-    convolutions on 28x28 these are 1, 4, 7. Empty where not even the convolutions alone fit.
+    `side` is the image's shorter side. With fewer poolings than convolutions, the first comes after
+    the first convolution, because the full-size maps cost most, and the others follow evenly; for 8
+    convolutions on 28x28 these are 1, 4, 7. Empty if not even the convolutions alone fit.
     """
     layers = len(kernels)
     for most in range(layers, 0, -1):

@@ -1,7 +1,7 @@
-"""The registry of network families, and what goes for a configuration of any of them.
+"""Registry of network families, and functions that work for a configuration of any of them.
 
-To add a family, write a file like `models.mlp` and enter it here; or, without touching this
-project, enter one from a file that a study names, see `search.spec.extensions`.
+To add a family, write a file like `models.mlp` and register it here; or, without changing this
+project, register one from a file that a study names, see `search.spec.extensions`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 FAMILIES: dict[str, Family] = {"cnn": convnet.FAMILY, "mlp": mlp.FAMILY, "resnet18": resnet.FAMILY}
-# Annotations of a person's function, and the kind of value that each asks for.
+# Annotations in a user's function, and the kind of value that each requires.
 _KINDS: Mapping[str, type] = {
     **{kind.__name__: kind for kind in (int, float, bool, str)},
     **dict.fromkeys(("list[int]", "tuple[int, ...]"), tuple),
@@ -29,15 +29,15 @@ _KINDS: Mapping[str, type] = {
 
 
 def family_name(architecture: Architecture) -> str:
-    """The name under which `FAMILIES` has the configuration's family. Raises ArchitectureError."""
+    """The name of the configuration's family in `FAMILIES`. Raises ArchitectureError."""
     for name, one in FAMILIES.items():
         if one.config is type(architecture) and getattr(architecture, "family", name) == name:
             return name
-    raise ArchitectureError(f"no family of {architecture} is known; load the file that has it")
+    raise ArchitectureError(f"the family of {architecture} is unknown; load the file that has it")
 
 
 def family_of(architecture: Architecture) -> Family:
-    """Raises ArchitectureError where it is not registered."""
+    """Raises ArchitectureError if it is not registered."""
     return FAMILIES[family_name(architecture)]
 
 
@@ -47,8 +47,8 @@ def build(architecture: Architecture, image_shape: ImageShape, classes: int) -> 
     The whole architecture is checked before anything is allocated; ArchitectureError names the
     layer and the size that do not fit. The weights are drawn from torch's global generator, which
     the caller seeds. Modules are named as in `models.anatomy`: `conv1` is the first convolution.
-    Where max pooling runs before the activation, the finished feature map is what the activation
-    gives, not the pooling.
+    If max pooling runs before the activation, the final feature map is the output of the
+    activation, not of the pooling.
     """
     import torch
     from torch.nn.parameter import is_lazy
@@ -71,7 +71,7 @@ def to_dict(architecture: Architecture) -> dict[str, JSON]:
 
 
 def from_dict(values: Mapping[str, JSON]) -> Architecture:
-    """From `to_dict`, or a person, who may leave out defaults. ArchitectureError names the key."""
+    """From `to_dict`, or the user, who may leave out defaults. ArchitectureError names the key."""
     if not isinstance(values, Mapping):
         raise ArchitectureError(f"an architecture must be a table of keys, but got {shown(values)}")
     given = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
@@ -98,7 +98,7 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnConfig(Architecture):
-    """The name of a family made of one function, and what that is called with."""
+    """The name of a family made from one function, and the function's arguments."""
 
     family: str
     arguments: tuple[tuple[str, Value], ...]
@@ -110,13 +110,13 @@ class OwnConfig(Architecture):
 def family_from_function(
     name: str, function: Callable[..., nn.Module], *, source: str | None = None
 ) -> Family:
-    """The family that `FAMILIES[name]` is to hold: `build(image_shape, classes, *, depth=3, ...)`.
+    """The family for `FAMILIES[name]`, from `build(image_shape, classes, *, depth=3, ...)`.
 
     The function gets (channels, height, width), the number of classes, and its keyword arguments,
     which become parameters, by name. A default or an annotation (int, float, bool, str,
     tuple[int, ...]) says what kind of value an argument takes; lists arrive as tuples. `source` is
-    the code it came from, to be kept with trained networks. Raises ArchitectureError where it
-    cannot be called so.
+    the function's code, to be stored with trained networks. Raises ArchitectureError if it
+    cannot be called like this.
     """
     try:
         signature = inspect.signature(function)
@@ -156,7 +156,7 @@ def _parameter(one: inspect.Parameter) -> Parameter:
     if (annotation := inspect.formatannotation(one.annotation).strip("\"'")) in _KINDS:
         kinds = (_KINDS[annotation],)
     if not set(kinds) <= set(_KINDS.values()):
-        raise TypeError(f"its argument {one.name} = {default!r} is no number, text or list")
+        raise TypeError(f"its argument {one.name} = {default!r} is not a number, text or list")
     return Parameter(
         kinds=kinds, default=default, description=f"argument {one.name}", required=required
     )

@@ -1,4 +1,4 @@
-"""What a network family is: all that the rest of the code needs to know of one."""
+"""What a network family is: all that the rest of the code needs to know about one."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Parameter:
     """One thing that a study can fix, choose or search."""
 
     kinds: tuple[type, ...]  # the types that its values may have; `float` admits whole numbers
-    default: Value  # its value where a study does not name it
+    default: Value  # its value if a study does not name it
     description: str  # one line
-    options: Collection[str] = ()  # the only texts it may be, such as a registry; empty for any
-    # Of a number, or of each in a list; None: no bound, but MOST_COUNT for whole numbers.
+    options: Collection[str] = ()  # the only texts allowed, such as a registry's names; empty: any
+    # Of a number, or of each in a list; None: no bound, except MOST_COUNT for whole numbers.
     least: float | None = None
     most: float | None = None
     below: float | None = None
@@ -50,11 +50,11 @@ class Parameter:
 
     @property
     def is_list(self) -> bool:
-        """Whether a list of numbers is one value of it, and not a choice among them."""
+        """Whether a list of numbers is one value, not a choice among values."""
         return tuple in self.kinds and int not in self.kinds
 
     def fault(self, value: object) -> str | None:
-        """What the value should have been, "a number from 0 up"; None if it fits."""
+        """What the value should have been, such as "a number from 0 up"; None if it fits."""
         if isinstance(value, tuple) and len(value) > MOST_LAYERS:
             return f"a list of at most {MOST_LAYERS} numbers"
         fits = isinstance(value, self.kinds) and (bool in self.kinds or not isinstance(value, bool))
@@ -103,7 +103,7 @@ def counts(default: tuple[int, ...], description: str) -> Parameter:
 
 
 def check_fields(values: Mapping[str, object], parameters: Mapping[str, Parameter]) -> None:
-    """Raises ArchitectureError that names the first value which its parameter cannot have."""
+    """Raises ArchitectureError, naming the first value that its parameter does not allow."""
     for name, value in values.items():
         if expected := parameters[name].fault(value):
             raise ArchitectureError(f"{name} must be {expected}, but got {shown(value)}")
@@ -114,24 +114,24 @@ class Family:
     """A kind of network.
 
     build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K). Its
-        last layer is called `output` if it is to be made anew where training starts from trained
-        weights. Imports torch inside.
+        last layer is called `output` if it is to be trained from scratch when training starts from
+        trained weights. Imports torch inside.
     configure: a value for each parameter -> config. By default each field takes the parameter of
-        its name.
+        the same name.
     """
 
     description: str  # one line
     config: type[Architecture]  # a frozen dataclass of plain values that checks them
     build: Callable[[Any, ImageShape, int], nn.Module]
-    parameters: Mapping[str, Parameter]  # what a study can say of it in [space]
+    parameters: Mapping[str, Parameter]  # what a study can set in [space]
     renamed: Mapping[str, str] = field(default_factory=dict)  # field -> its parameter's other name
     configure: Callable[[Mapping[str, Any]], Architecture] | None = None
     # What torchvision's ImageNet weights call an entry of our `state_dict`.
     imagenet_name: Callable[[str], str] | None = None
-    source: str | None = None  # Python code, for one that came from a person's own file
+    source: str | None = None  # Python code, for a family from a user's own file
 
     def configured(self, values: Mapping[str, Any]) -> Architecture:
-        """Of the values of parameters; those left out have defaults. Raises ArchitectureError."""
+        """Configuration from parameter values, others default. Raises ArchitectureError."""
         complete = {name: one.default for name, one in self.parameters.items()} | dict(values)
         if self.configure is not None:
             return self.configure(complete)

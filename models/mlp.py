@@ -1,4 +1,4 @@
-"""Fully connected networks, which are also what a convolutional network ends in."""
+"""Fully connected networks, which are also the last part of a convolutional network."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def linear_layers(
     """The layers from a flat input of `features` values to the logits.
 
     Dropout comes before every linear layer but the first, and before the output in any case.
-    Activations are numbered on from those of the `convolutions`.
+    Activation numbers continue those of the `convolutions`.
     """
     from torch import nn
 

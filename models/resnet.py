@@ -21,8 +21,8 @@ class ResNetConfig(Architecture):
 
     Grey images are repeated in three channels.
 
-    side: images are scaled to side x side first, bilinearly; None: taken as they are. It was
-        trained on 224; small images gain from 64 or more, at a cost that grows with the square.
+    side: images are scaled to side x side first, bilinearly; None: not scaled. ImageNet training
+        used 224; small images gain from 64 or more, at a cost that grows with the square.
     """
 
     side: int | None = None
@@ -101,7 +101,7 @@ FAMILY = Family(
     config=ResNetConfig,
     build=build,
     parameters={
-        "side": count(0, "pixels to scale images to first; 0: as they are", least=0),
+        "side": count(0, "side in pixels to scale images to; 0: unscaled", least=0),
         "dropout": LINEAR_PARAMETERS["dropout"],
     },
     configure=lambda values: ResNetConfig(side=values["side"] or None, dropout=values["dropout"]),

@@ -1,6 +1,6 @@
-"""A network layer by layer: sizes, parameters, multiply-adds, seen without memory for them.
+"""A network layer by layer: sizes, parameters, multiply-adds, without allocating memory for them.
 
-The network runs on torch's `meta` device, which has shapes and no values.
+The network runs on torch's `meta` device, which has shapes but no values.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from models.family import Architecture, Family, ImageShape
 if TYPE_CHECKING:
     from torch import nn
 
-MOST_PARAMETERS = 10**9  # 4 GB, and as much again for each of gradient and moments
-MOST_VALUES = 10**8  # that one layer gives for one image: 400 MB, times the batch
+MOST_PARAMETERS = 10**9  # 4 GB, and as much again for the gradient and each moment
+MOST_VALUES = 10**8  # outputs of one layer for one image: 400 MB, times the batch
 BATCH = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerRow:
-    """One layer; shapes leave out the batch, multiply-adds are those of one image."""
+    """One layer; shapes omit the batch, multiply-adds are per image."""
 
     name: str
     kind: str  # of module: "Conv2d"
@@ -40,18 +40,18 @@ def anatomy(
 ) -> tuple[LayerRow, ...]:
     """One row for each layer in running order; a block's row follows those of its parts.
 
-    Raises ArchitectureError like `models.build`, whose modules bear the same names.
+    Raises ArchitectureError like `models.build`, whose modules have the same names.
     """
     return _anatomy(family_of(architecture), architecture, image_shape, classes)
 
 
 def count_parameters(architecture: Architecture, image_shape: ImageShape, classes: int) -> int:
-    """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
+    """Trained weights and biases of the whole network. Raises ArchitectureError like `anatomy`."""
     return sizes(architecture, image_shape, classes)["parameters"]
 
 
 def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
-    """`parameters` and `multiply_adds` of it all. Raises ArchitectureError as `anatomy`."""
+    """`parameters` and `multiply_adds` of the network. Raises ArchitectureError like `anatomy`."""
     rows = anatomy(architecture, image_shape, classes)
     return {
         "parameters": sum(row.parameters for row in rows),
@@ -66,7 +66,7 @@ def _anatomy(
     import torch
     from torch import nn
 
-    running = ["building it"]  # the last one is what runs
+    running = ["building it"]  # the last entry is what runs now
     try:
         with torch.device("meta"):
             network = family.build(architecture, image_shape, classes)
@@ -75,14 +75,14 @@ def _anatomy(
             raise ArchitectureError(f"its function must return a torch.nn.Module, but {got}")
         rows = _observe(network.to("meta").eval(), image_shape, classes, running)
         _check_size(rows)
-    except Exception as error:  # of any kind: the code may be a person's own
+    except Exception as error:  # of any kind: the code may be the user's own
         origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
         reason = str(error)
         if not isinstance(error, ArchitectureError):
             told = first_line(error)
             reason = f"{running[-1]} raised {type(error).__name__}: {told}"
             if "overflow" in told.lower():
-                reason = "the network fits no memory; use smaller images or fewer units"
+                reason = "the network does not fit in memory; use smaller images or fewer units"
         raise ArchitectureError(origin + reason) from error
     return tuple(rows)
 
@@ -90,7 +90,7 @@ def _anatomy(
 def _observe(
     network: nn.Module, image_shape: ImageShape, classes: int, running: list[str]
 ) -> list[LayerRow]:
-    """The rows. A module that never runs has one without output."""
+    """The rows. A module with parameters that never runs has one without output."""
     import torch
     from torch import Tensor, nn
     from torch.utils.flop_counter import FlopCounterMode
@@ -106,7 +106,7 @@ def _observe(
         nonlocal counted
         flops, counted = counter.get_total_flops() - counted, counter.get_total_flops()
         name, adds = names[module], flops // 2 // BATCH
-        if name in rows:  # it runs once more
+        if name in rows:  # it runs again
             rows[name] = replace(rows[name], multiply_adds=rows[name].multiply_adds + adds)
             return
         row = _row(module, name, output, adds)
@@ -133,7 +133,7 @@ def _observe(
 
 
 def _names(network: nn.Module) -> dict[nn.Module, str]:
-    """Each module's name: the last part of its path, where that tells all of them apart."""
+    """Each module's name: the last part of its path, if that tells all of them apart."""
     from torch import nn
 
     paths = {module: path for path, module in network.named_modules()}
@@ -162,8 +162,8 @@ def _check_size(rows: list[LayerRow]) -> None:
     for row, parameters in zip(rows, accumulate(row.parameters for row in rows), strict=True):
         if prod(row.output) > MOST_VALUES:
             raise ArchitectureError(
-                f"{row.name} would give {by(row.output)} values for an image, and {MOST_VALUES} "
-                "are the most that make sense; use fewer channels, less padding or more pooling"
+                f"{row.name} would give {by(row.output)} values for an image, more than the limit "
+                f"of {MOST_VALUES}; use fewer channels, less padding or more pooling"
             )
         if parameters > MOST_PARAMETERS:
             raise ArchitectureError(

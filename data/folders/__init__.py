@@ -1,1 +1,1 @@
-"""People's own picture files: found, prepared alike, and divided into parts."""
+"""The user's own picture files: finding, preparing and splitting them."""

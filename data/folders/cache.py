@@ -1,7 +1,7 @@
-"""Decoded pictures, kept as one file in the data directory: a folder of many is decoded once.
+"""Caches decoded pictures as one file in the data directory: a large folder is decoded once.
 
-What is kept holds while every file has the name, the size and the times that it had. Processes that
-start together decode once and share it; it can be deleted at any time.
+The cache is valid while every file keeps its name, size and times. Processes that start together
+decode once and share the result. The cache can be deleted at any time.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from filelock import FileLock
 from data.arrays import Part
 from data.folders.preparation import Preparation
 
-VERSION = 3  # raise it where pictures become other pixels, or what is kept has another form
-WORTH = 10_000_000  # bytes of picture files, about a second's decoding: from there on it is kept
+VERSION = 3  # raise it if pictures become other pixels, or the format of the cache changes
+WORTH = 10_000_000  # bytes of picture files from which to cache, about a second's decoding
 
 
 def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[], Part]) -> Part:
-    """What `make` gives, or gave when all in `depends`, files or folders, was the same.
+    """What `make` returns, or returned when the files and folders in `depends` were the same.
 
-    `name`: of this reading of them; one that changed takes the place of the one before. Raises what
-    `make` raises. Without the right to write, or room, nothing is kept.
+    `name` identifies this way of reading them; a changed result replaces the one before. Raises
+    what `make` raises. Without write permission or disk space, nothing is cached.
     """
     if _state(depends)[1] < WORTH:
         return make()
@@ -47,9 +47,9 @@ def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[]
 
 
 def _state(depends: Sequence[Path]) -> tuple[str, int]:
-    """A digest of names, sizes and times, and the bytes of all files; 0 where one is unreadable.
+    """A digest of names, sizes and times, and the bytes of all files; 0 if one is unreadable.
 
-    The time of a change of status is one that no program can set back.
+    The times include that of the last status change, which no program can set back.
     """
     digest, total = hashlib.sha256(f"{VERSION} {PIL.__version__}".encode()), 0
     try:
@@ -74,7 +74,7 @@ def _files(path: Path | os.DirEntry[str]) -> Iterator[Path | os.DirEntry[str]]:
 
 
 def _read(path: Path, state: str) -> Part | None:
-    """What was kept in that state; None where nothing was, or it is damaged."""
+    """What was cached in that state; None if nothing was, or if it is damaged."""
     try:
         with path.open("rb") as file, np.load(file) as kept:
             told = json.loads(str(kept["told"]))
@@ -91,7 +91,7 @@ def _store(path: Path, state: str, part: Part) -> None:
     names = ("class_names", "validation", "test_digests", "test_is_drawn", "notes")
     told = {"state": state, "preparation": asdict(part.preparation)}
     told |= {name: getattr(part, name) for name in names}
-    partial = path.with_suffix(".partial")  # one for all: the lock is held
+    partial = path.with_suffix(".partial")  # one name for all processes: the lock is held
     with contextlib.suppress(OSError):
         try:
             with partial.open("wb") as file:

@@ -1,8 +1,8 @@
-"""CIFAR as pictures: cifar10/train/<class>/*.png and cifar10/test/<class>/*.png, cifar100 alike.
+"""CIFAR as pictures: cifar10/train/<class>/*.png, cifar10/test/<class>/*.png; cifar100 likewise.
 
-They stand in for torchvision's archive where that is absent, with the same classes in the same
-order (Krizhevsky 2009, "Learning multiple layers of features from tiny images"). The images come in
-the order of class and file name, which is not the archive's.
+They replace torchvision's archive if that is missing, with the same classes in the same order
+(Krizhevsky 2009, "Learning multiple layers of features from tiny images"). The images are in the
+order of class and file name, which is not the archive's.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 CLASSES = {"CIFAR10": tuple(_CIFAR10.split()), "CIFAR100": tuple(sorted(SUPER_CLASS_OF))}
 COUNTS = {"train": 50_000, "test": 10_000}
 # Of the pixels of all pictures, each as its red, green and blue plane (as in CIFAR's batches).
-# CIFAR-100's is not known.
+# CIFAR-100's are not known.
 SHA256 = {
     ("CIFAR10", "train"): "71ccea9b14a0c13ad6646282a783a263b24560c58278329d935e21d9fca0fe33",
     ("CIFAR10", "test"): "9165c1d143a683d4922593d4f60185b58b31fe2bc38dd2db672c1aa23f9be049",
@@ -51,21 +51,21 @@ SHA256 = {
 
 
 def stand_in(source: str, data_dir: Path) -> bool:
-    """Whether the archive of `source` ("CIFAR10", "CIFAR100") is absent, and pictures are there."""
+    """Whether the archive of `source` ("CIFAR10", "CIFAR100") is missing but pictures are there."""
     archive = source.replace("CIFAR", "cifar-") + "-python.tar.gz"
     return not (data_dir / archive).exists() and (data_dir / source.lower() / "train").is_dir()
 
 
 def load(source: str, kind: str, train: bool, data_dir: Path) -> Part:
-    """Raises DataError for pictures that are not those of CIFAR. `kind`: as in the archive."""
+    """Raises DataError if the pictures are not those of CIFAR. `kind`: as in the archive."""
     folder = data_dir / source.lower() / ("train" if train else "test")
     part = cached(f"{source} {folder}", [folder], data_dir, lambda: _decode(source, folder))
     pixels_NCHW = np.ascontiguousarray(part.images.transpose(0, 3, 1, 2))
     found = hashlib.sha256(pixels_NCHW.data).hexdigest()
     if found != SHA256.get((source, folder.name), found):
         raise DataError(
-            f"{shown(folder)} holds other pictures than {source}, by the SHA-256 of their pixels; "
-            f"unpack them again, or delete {shown(folder.parent)}"
+            f"{shown(folder)} does not hold the pictures of {source} (the SHA-256 of their pixels "
+            f"differs); unpack them again, or delete {shown(folder.parent)}"
         )
     if kind != "coarse_":
         return part
@@ -79,7 +79,7 @@ def _decode(source: str, folder: Path) -> Part:
     files = sorted(file for file in folder.glob("*/*.png") if is_picture(file))
     if wrong := {file.parent.name for file in files} ^ {*names}:
         raise DataError(
-            f"{shown(folder)} lacks the folders, or has others than those, of {source}: "
+            f"{shown(folder)} has missing or extra folders for the classes of {source}: "
             f"{listed(sorted(wrong), 5)}; put pictures (.png) into each of {listed(names, 10)}, or "
             "give another --data-dir"
         )
@@ -92,8 +92,8 @@ def _decode(source: str, folder: Path) -> Part:
         images=read_pictures(files, (3, 32, 32)),
         labels=np.array([names.index(file.parent.name) for file in files]),
         class_names=names,
-        # Nothing is read for it. It tells these from the archive, whose order, and so whose split
-        # into training and validation, is another.
+        # Nothing is read for this. It distinguishes the pictures from the archive, which has
+        # another order and therefore another split into training and validation.
         test_digests={"pictures/test/all": SHA256.get((source, "test"), "")},
         notes=(f"read from the pictures in {shown(folder.parent)}",),
     )

@@ -1,10 +1,10 @@
-"""How grey training images are composed, and a person's own picture made like them.
+"""How grey training images are composed, and how the user's own picture is made like them.
 
 MNIST's digits are light on dark, scaled to fit a box of 20 x 20 pixels and placed with their
 centre of mass at the centre of 28 x 28 (LeCun et al. 1998, "Gradient-based learning applied to
 document recognition", section III.A). Fashion-MNIST's articles touch two opposite edges. Polarity
-and size are measured, by the same rules that then read a person's own picture; whatever is small
-enough to be placed is centred by its mass.
+and size are measured by the same rules that are then applied to the user's own picture; anything
+small enough to be placed is centred by its mass.
 
 Levels are brightness in [0, 1]. Shapes: N images, H x W pixels.
 """
@@ -28,18 +28,18 @@ from data.folders.preparation import Preparation, words
 
 Grey = NDArray[np.float32]
 
-ENOUGH = 0.9  # the share of training images that must agree before a rule is taken for theirs
-LITTLE_CONTRAST = 0.1  # between ground and figure: below it nothing is drawn
-INK = 0.2  # of the way from ground to figure, from where a pixel belongs to the figure
+ENOUGH = 0.9  # share of training images that must agree before a rule counts as theirs
+LITTLE_CONTRAST = 0.1  # between ground and figure: below it the image counts as blank
+INK = 0.2  # fraction of the way from ground to figure from which a pixel belongs to the figure
 HIGH = 99.5  # percentile for the lightest and the darkest level: single pixels are noise
 NEAR = 1 / 16  # of the side: how far from the common size still counts as the same
-FAINT = 0.5  # of a figure's contrast: what must be left of it
+FAINT = 0.5  # share of a figure's contrast that must be left
 MAX_MEASURED = 2000  # training images, evenly spread
-LONGEST = 512  # pixels a side that a drawing is looked at in
+LONGEST = 512  # maximum pixels per side at which a drawing is examined
 AS_IT_IS = "as it is"
 
 
-class Figure(NamedTuple):
+class Foreground(NamedTuple):
     """What stands out from the ground of one image."""
 
     ground: float  # median level of the outermost pixels
@@ -58,16 +58,16 @@ class Composition:
     on_dark: bool  # the figure is lighter than the ground
     ground: float  # median levels of both
     level: float
-    size: float | None  # longer side of its box as a share of the image's; None where it varies
+    size: float | None  # longer side of its box as a share of the image's; None if it varies
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
-        """What `asdict` gave; raises ValueError, TypeError or KeyError for what it never gives."""
+        """From `asdict`'s result; raises ValueError, TypeError or KeyError for anything else."""
         on_dark, size, level = bool(stored["on_dark"]), stored["size"], stored["level"]
         composition = cls(
             on_dark=on_dark,
             ground=float(stored["ground"]),
-            level=float(on_dark if level is None else level),  # of an earlier version: it varied
+            level=float(on_dark if level is None else level),  # None in earlier versions: it varied
             size=None if size is None else float(size),
         )
         if not all(0 <= one <= 1 for one in astuple(composition) if one is not None):
@@ -75,8 +75,8 @@ class Composition:
         return composition
 
 
-def find_figure(image_HW: Grey) -> Figure | None:
-    """The figure of a grey image; None where hardly anything stands out from the ground."""
+def find_figure(image_HW: Grey) -> Foreground | None:
+    """The figure of a grey image; None if hardly anything stands out from the ground."""
     border = [image_HW[0], image_HW[-1], image_HW[1:-1, 0], image_HW[1:-1, -1]]
     ground = float(np.median(np.concatenate(border)))
     darkest, lightest = np.percentile(image_HW, (100 - HIGH, HIGH))
@@ -85,11 +85,11 @@ def find_figure(image_HW: Grey) -> Figure | None:
         return None
     ink_HW = np.clip((image_HW - ground) / (level - ground), 0, 1).astype(np.float32)
     rows, columns = (np.flatnonzero((ink_HW >= INK).any(axis=axis)) for axis in (1, 0))
-    return Figure(ground, level, ink_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return Foreground(ground, level, ink_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
-    """What grey images have in common; None of others, and where there is no plain ground."""
+    """What grey images have in common; None for others, and if there is no plain ground."""
     if images_NCHW.shape[1] != 1:
         return None
     images_NHW = images_NCHW[:: max(1, len(images_NCHW) // MAX_MEASURED), 0]
@@ -120,10 +120,10 @@ def read_alike(
 ) -> tuple[Tensor, list[str]]:
     """The image file as uint8 CHW of `image_shape`, and what was done to it, in words.
 
-    One that has that size and the training images' polarity already is taken as it is. One whose
-    figure has their ground, size and place is resized only: cropping would move it by some pixels,
-    and an enlarged training image must become the image that it was made from. Without a
-    `composition`, as of natural images, it is resized only. Raises DataError.
+    A picture that already has that size and the training images' polarity is used as it is. One
+    whose figure has their ground, size and place is only resized: cropping would move it by some
+    pixels, and an enlarged training image must become the image that it was made from. Without a
+    `composition`, as for natural images, it is only resized. Raises DataError.
     """
     channels, height, width = image_shape
     with pictures.HUSHED(), pictures.opened(path) as image:
@@ -133,7 +133,7 @@ def read_alike(
         elif pictures.is_deep(image):
             notes.append(words(pictures.levels_of(image, preparation)))
     keeps_shape = given[0] * height == given[1] * width
-    is_sharp = preparation == Preparation()  # the training images were no files, made small
+    is_sharp = preparation == Preparation()  # the training images were not shrunk files
     [picture_HWC] = pictures.read_pictures([path], image_shape, preparation, is_sharp=is_sharp)
     if composition is not None and channels == 1:
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
@@ -156,17 +156,17 @@ def read_alike(
 
 
 def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
-    """Its longer side at most `longest` pixels; its proportions stay."""
+    """The picture in grey, its longer side at most `longest` pixels, its proportions kept."""
     with pictures.HUSHED(), pictures.decoded(path, (longest, longest), "pad") as image:
         grey = pictures.flattened(image, preparation, "L")
     grey.thumbnail((longest, longest), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32) / np.float32(255)
 
 
-def _is_composed(image_HW: NDArray[np.uint8], figure: Figure, composition: Composition) -> bool:
-    """Whether a picture has the training images' ground, size and place when it is resized only.
+def _is_composed(image_HW: NDArray[np.uint8], figure: Foreground, composition: Composition) -> bool:
+    """Whether a picture has the training images' ground, size and place when only resized.
 
-    figure: before that and before inversion. Where its thin lines have got faint, it has not.
+    figure: from before resizing and inversion. If its thin lines became faint, the answer is no.
     """
     levels_HW: Grey = image_HW.astype(np.float32) / np.float32(255)
     small = find_figure(levels_HW)
@@ -192,10 +192,10 @@ def _recompose(ink_HW: Grey, composition: Composition, size: tuple[int, int]) ->
     height, width = (max(1, round(side * scale)) for side in (height, width))
     drawing = Image.fromarray(np.ascontiguousarray(ink_HW))
     ink_HW = np.asarray(drawing.resize((width, height), Image.Resampling.BILINEAR))
-    # Thin lines get faint when they are made small: they are given the training's ink again.
+    # Shrinking makes thin lines faint: they get the ink of the training images again.
     ink_HW = np.clip(ink_HW / max(float(np.percentile(ink_HW, 99)), 0.1), 0, 1)
     y, x = center_of_mass(ink_HW)
-    top = min(max(round(size[0] / 2 - y - 0.5), 0), size[0] - height)  # never over the edge
+    top = min(max(round(size[0] / 2 - y - 0.5), 0), size[0] - height)  # never beyond the edge
     left = min(max(round(size[1] / 2 - x - 0.5), 0), size[1] - width)
     image_HW = np.full(size, composition.ground, dtype=np.float32)
     ink_HW = ink_HW * (composition.level - composition.ground)

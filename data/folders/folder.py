@@ -1,10 +1,10 @@
-"""A person's own pictures as a data set: which are for what, and what they are made into.
+"""The user's own pictures as a data set: how they are split and prepared.
 
 PATH/train/<class>/* and, if given, PATH/test/<class>/*. PATH/val/<class>/* (or valid, validation),
-if given, are the validation images. Without PATH/train the classes lie in PATH itself. Without
-PATH/test a fifth of the images is held out for the test, by class, for good (see
-`data.folders.held_out`). Sizes and levels of the training pictures are looked at once; what they
-decide holds for all others.
+if given, are the validation images. Without PATH/train the class folders are in PATH itself.
+Without PATH/test a fifth of the images is held out for the test, by class, for good (see
+`data.folders.held_out`). Sizes and levels of the training pictures are examined once and decide
+how all others are prepared.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ VALIDATION = ("val", "valid", "validation")
 
 
 def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
-    """Raises DataError for files that are no pictures, all at once."""
+    """Raises one DataError for all files that are not pictures."""
 
     def make() -> Part:
         found = read_layout(root, data_dir, version=reading.version)
@@ -52,13 +52,13 @@ def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Pat
 
 
 def read_layout(root: Path, data_dir: Path, *, version: int = 3) -> Part:
-    """The files below `root`, none decoded; a split that is drawn is kept in `data_dir`.
+    """The files below `root`, none decoded; a drawn split is stored in `data_dir`.
 
-    In place of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder: for
-    training, then those for validation.
+    Instead of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder:
+    those for training, then those for validation.
 
-    `version`: see `Reading`. Raises DataError for a folder that is no data set, with all that is
-    wrong of one kind at once.
+    `version`: see `Reading`. Raises DataError for a folder that is not a data set, with all faults
+    of one kind at once.
     """
     try:
         return _read(root, data_dir, version)
@@ -99,7 +99,7 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
             notes.append(f"warning: no {what} pictures of class {', '.join(map(repr, absent))}")
     if skipped:
         told = listed(sorted({path.name for path in skipped}), 5)
-        notes.append(f"skipped, for being no pictures of a class: {len(skipped)} ({told})")
+        notes.append(f"skipped, not pictures of a class: {len(skipped)} ({told})")
     return Part(
         images=[*training, *validation],
         labels=[],
@@ -112,7 +112,7 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
 
 
 def _training_folder(root: Path, version: int) -> str:
-    """`train`, or nothing where the classes' folders lie in `root` itself."""
+    """`train`, or an empty string if the class folders are in `root` itself."""
     if (root / "train").is_dir():
         return "train"
     if version > 1 and root.is_dir() and not (root / "test").is_dir():
@@ -120,8 +120,8 @@ def _training_folder(root: Path, version: int) -> str:
         if any(is_picture(file) and file.is_file() for file in files):
             if own := [name for name in VALIDATION if _holds_folders_alone(root / name)]:
                 raise DataError(
-                    f"{root} has a folder {own[0]} beside those of its classes; move the classes "
-                    f"into {root / 'train'}, so that both are told apart"
+                    f"{root} has a folder {own[0]} beside its class folders; move the latter into "
+                    f"{root / 'train'} to tell them apart"
                 )
             return ""
     raise DataError(
@@ -147,14 +147,14 @@ def _scan(
     below = [path for folder in classes for path in sorted(folder.iterdir())]
     links += [path for path in below if is_picture(path)]
     if lost := [path for path in links if path.is_symlink() and not path.exists()]:
-        raise DataError(f"{listed(lost)}: a link that leads nowhere; mend or delete it")
+        raise DataError(f"{listed(lost)}: broken link; fix or delete it")
     files = [path for path in below if path.is_file() and is_picture(path)]
     refuse_names(files)
     skipped += sorted({*above, *below} - {*classes, *files})
     if empty := sorted({*classes} - {file.parent for file in files}):
-        raise DataError(f"{listed(empty)} has no images; give it some or delete it")
+        raise DataError(f"{listed(empty)} has no images; add some or delete it")
     if not files:
-        raise DataError(f"{shown(root / split)} has no folders of images; make one for each class")
+        raise DataError(f"{shown(root / split)} has no image folders; make one for each class")
     found = sorted(file.relative_to(root).as_posix() for file in files)
     if known and (unknown := sorted({class_of(file) for file in found} - set(known))):
         raise DataError(
@@ -171,16 +171,16 @@ def _require_of_each_class(
     for name in class_names:
         if sizes[name] < least:
             raise DataError(
-                f"class {name!r} of {folder} has {sizes[name]} images to train with; "
+                f"class {name!r} of {folder} has {sizes[name]} images for training; "
                 f"give it at least {least}, or delete it"
             )
 
 
 def _draw(root: Path, split: str, files: Sequence[str]) -> list[str]:
-    """Test images among `files`, by class; the same ones everywhere."""
+    """Test images drawn from `files` by class; the same ones on every machine."""
     labels = [class_of(file) for file in files]
     classes = sorted(set(labels))
     _require_of_each_class(files, classes, 3, root / split)  # for training, validation and test
-    read_pictures([root / file for file in files], (1, 1, 1))  # all whole, while all are in reach
+    read_pictures([root / file for file in files], (1, 1, 1))  # checks them while all are available
     _, drawn = stratified(labels, share(len(files), len(classes)), 0, "test")
     return [files[index] for index in drawn]

@@ -1,8 +1,8 @@
 """Which pictures of a folder without test images are held out for the test: drawn once, for good.
 
-The record of it lies under the data directory. It names each picture and the SHA-256 of its file,
-by which the picture is known again when it, its class or the whole folder was renamed or moved: a
-test picture is never trained on later. No picture is decoded for it.
+The record is stored in the data directory. It names each picture and the SHA-256 of its file, which
+identifies the picture when it, its class or the whole folder is renamed or moved, so that a
+test picture is never trained on later. No picture is decoded for this.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from pathlib import Path
 from data.errors import DataError
 from data.reading import parse_json, read_regular, write_atomically
 
-Record = Mapping[str, str | None]  # by file its digest; None: of an earlier version
+Record = Mapping[str, str | None]  # digest by file; None: from an earlier version
 MAX_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
-ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
+ENOUGH = 0.5  # share of a record's pictures that a folder must have to be the same one, moved
 
 
 def class_of(file: str) -> str:
-    """The class of ".../<class>/<file>". One name in two spellings of Unicode is one class."""
+    """The class of ".../<class>/<file>". Two Unicode spellings of one name are one class."""
     return unicodedata.normalize("NFC", file.split("/")[-2])
 
 
@@ -38,15 +38,15 @@ def held_out(
 ) -> dict[str, str]:
     """The test images among `files` below `root`, with the digests of their files.
 
-    They are those of the folder's record, else of the record of the same folder at another place,
-    else `draw` names them; what was drawn is stored. Raises DataError where none is left or the
-    record cannot be stored, OSError where a picture cannot be read.
+    They come from the folder's record, else from the record of the same folder at another place,
+    else from `draw`; what was drawn is stored. Raises DataError if none is left or the record
+    cannot be stored, OSError if a picture cannot be read.
     """
     path = record_path(root, data_dir)
     digests = {file: file_digest(root / file) for file in files}
     known = path.exists()
     record = _read(path) if known else _of_moved(digests, path.parent) or dict.fromkeys(draw())
-    # A test image is known by its name, whatever picture is there now, and by its content.
+    # A test image is identified by its name, whatever picture is there now, and by its content.
     moved = {digest for file, digest in record.items() if digests.get(file) != digest} - {None}
     found = {file: it for file, it in digests.items() if file in record or it in moved}
     if not found:
@@ -60,9 +60,9 @@ def held_out(
 
 
 def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
-    """Have `held_out` go by a record from elsewhere, if there is none and the pictures are there.
+    """Make `held_out` use a record from elsewhere, if there is none and the pictures are there.
 
-    Without the right to write, it draws anew.
+    Without write permission, `held_out` draws again.
     """
     path = record_path(root, data_dir)
     if record and not path.exists():
@@ -72,7 +72,7 @@ def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
 
 
 def record_path(root: Path, data_dir: Path) -> Path:
-    """Where the record of a folder lies."""
+    """Where the record of a folder is stored."""
     return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
 
 
@@ -94,7 +94,7 @@ def _store(path: Path, root: Path, record: Record) -> None:
         write_atomically(path, json.dumps(content, indent=1).encode())
     except OSError as error:
         raise DataError(
-            f"cannot store in {path.parent} which images of {root} are for the test "
+            f"cannot store the choice of test images of {root} in {path.parent} "
             f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"
         ) from error
 

@@ -1,4 +1,4 @@
-"""What a folder's training pictures are made into: their sizes and levels are looked at once."""
+"""How a folder's training pictures are prepared: their sizes and levels are examined once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +11,20 @@ from data.errors import DataError
 from data.folders import pictures
 from data.folders.preparation import FIRST, Preparation, Range, Reading, common_range, extent, words
 
-SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels that are chosen from
-SMALLEST = 8  # for networks to have something to pool; the largest is a matter of time
+SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels to choose from
+SMALLEST = 8  # so that networks have something to pool; the largest only limits the time taken
 LARGEST = 1024
-FIRST_SIZE = 32  # of studies of before the size was chosen
-HALF = 128  # of 8-bit levels: below it all of them are dark
+FIRST_SIZE = 32  # of studies from before the size was chosen
+HALF = 128  # of the 8-bit levels: those below it are dark
 MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST's at 32 x 32
 
 
 def prepare(
     paths: Sequence[Path], reading: Reading
 ) -> tuple[tuple[int, int, int], Preparation, list[str]]:
-    """(C, H, W) and preparation of these and all later pictures, and what that is in sentences.
+    """(C, H, W) and preparation of these and all later pictures, and sentences that describe it.
 
-    Grey where all are; damaged ones are passed over. Those of up to 8 bits are only opened.
+    Grey if all are grey; damaged ones are skipped. Those of up to 8 bits are only opened.
     """
     size = reading.image_size
     if size is not None and not 1 <= size <= LARGEST:
@@ -42,7 +42,7 @@ def prepare(
     in_colour = [look.highest for look in looks if look.highest is not None]
     if in_colour and max(in_colour) < HALF and reading.version > 2:
         raise DataError(
-            f"{len(in_colour)} pictures have 16 bits for each colour and use the lower "
+            f"{len(in_colour)} pictures have 16 bits per colour but use only the lower "
             f"{8 + max(in_colour).bit_length()} of them, so they would come out dark; save them "
             "with 8 bits, or scaled to all 16"
         )
@@ -64,7 +64,7 @@ def prepare(
 
 
 class _Look(NamedTuple):
-    """What is seen of a picture; the last three only of more than 8 bits."""
+    """What is examined of a picture; the last three only for more than 8 bits."""
 
     size: tuple[int, int]
     levels: Range | None = None
@@ -85,10 +85,10 @@ def _look(_index: int, path: Path) -> _Look:
 
 
 def choose_size(sizes: Sequence[tuple[int, int]]) -> int:
-    """The side in pixels for pictures of these sizes: of SIZES, or their own where smaller.
+    """The side in pixels for pictures of these sizes: one of SIZES, or their own if smaller.
 
     The largest that half of them have, so that most are not enlarged, and that keeps all together
-    within MAX_PIXELS (but 32 in any case), so that a study ends in good time.
+    within MAX_PIXELS (but 32 in any case), so that a study ends in reasonable time.
     """
     affordable = max((MAX_PIXELS / max(len(sizes), 1)) ** 0.5, 32)
     most = min(median(map(min, sizes)) if sizes else 32, affordable)

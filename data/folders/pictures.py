@@ -1,7 +1,7 @@
-"""Image files of any origin as arrays of one shape, or refused with a reason.
+"""Reads image files of any origin as arrays of one shape, or refuses them with a reason.
 
-What is called like a picture and cannot be read is a fault to be told. Everything else that people,
-cameras and systems leave in a folder is skipped.
+A file that is named like a picture but cannot be read is reported as a fault. Everything else that
+users, cameras and systems leave in a folder is skipped.
 
 Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 """
@@ -22,36 +22,36 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from data.errors import DataError, listed, shown
 from data.folders.preparation import Fit, Preparation, Range, common_range, extent, scale
 
-# Pillow knows more, among them EPS, for which it runs an interpreter on the file.
+# Pillow supports more, including EPS, for which it runs an interpreter on the file.
 FORMATS: tuple[str, ...] = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 if features.check("avif"):
     FORMATS += ("AVIF",)
 
 THREADS = 4
-# Bytes of a file from where threads pay: for less they would wait for the interpreter's lock longer
-# than they decode.
+# File size in bytes from which threads pay off: with smaller files they would wait for the GIL
+# longer than they decode.
 WORTH_THREADS = 20_000
-_OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
+_OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # suffixes
 _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
 _FOREIGN_FORMAT = "is a format that is not supported"
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftyphevc")
 _TIFF = (b"II*\0", b"MM\0*")
-_REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
-# Of macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
+_REMEDY = f"replace it with an intact picture ({', '.join(FORMATS)}), or delete it"
+# Created by macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
     "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"
     "system volume information,lost+found"
 )
 _BITS, _SAMPLE_FORMAT = 258, 339  # TIFF tags
-UPPER_BITS = "16 bits for each colour: the upper 8 are taken"
+UPPER_BITS = "16 bits per colour: only the upper 8 are used"
 _AS_IT_IS = Preparation()
 _Result = TypeVar("_Result")
-# Without Pillow's warnings of odd metadata; what matters in them is an error here.
+# Silences Pillow's warnings about odd metadata; those that matter are errors here.
 HUSHED = partial(warnings.catch_warnings, action="ignore")
 
 
 class PictureError(DataError):
-    """A single file that is no usable picture, and why: `a.png` `is empty`."""
+    """A single file that is not a usable picture, and why: `a.png` `is empty`."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{shown(path)} {why}; {_REMEDY}")
@@ -59,21 +59,21 @@ class PictureError(DataError):
 
 
 def is_system_folder(name: str) -> bool:
-    """Hidden, or made by a system for itself."""
+    """Whether a folder is hidden, or made by a system for its own use."""
     return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS.split(",")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file is meant to be a picture, by its name, readable or not."""
+    """Whether the file's name says that it is a picture, readable or not."""
     if path.name.startswith("."):  # ._photo.jpg is macOS's note on photo.jpg
         return False
     return path.suffix.lower()[1:] in f"{_OURS} {_FOREIGN}".split()
 
 
 def pictures_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
-    """The pictures in `folder` and in all folders below it, sorted; links to folders not followed.
+    """The pictures in `folder` and all folders below it, sorted; does not follow folder links.
 
-    What is no picture is added to `skipped`. Raises OSError for a folder that cannot be read.
+    Everything else is added to `skipped`. Raises OSError for a folder that cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -96,12 +96,12 @@ def read_pictures(
     *,
     is_sharp: bool = False,
 ) -> NDArray[np.uint8]:
-    """The image files as uint8 NHWC of `image_shape` (C, H, W), in their order.
+    """The image files as uint8 NHWC of `image_shape` (C, H, W), in the given order.
 
     Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8, then
-    resized (antialiased) as `preparation` says; where `is_sharp`, a pixel of one made smaller is
-    the mean over its area: an enlarged image comes out as it was. Colour profiles are not applied.
-    Raises DataError, one for all faults, the first 20 by name.
+    resized (antialiased) as `preparation` says. If `is_sharp`, a pixel of a shrunk picture is the
+    mean over its area, so that an enlarged image becomes the original again. Colour profiles are
+    not applied. Raises one DataError for all faults, which names the first 20.
     """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
@@ -122,7 +122,7 @@ def read_pictures(
 
 
 def each(work: Callable[[int, Path], _Result], paths: Sequence[Path]) -> list[_Result | DataError]:
-    """What `work` gives for each index and path, or the DataError that it raises."""
+    """What `work` returns for each index and path, or the DataError that it raises."""
 
     def attempt(index: int) -> _Result | DataError:
         try:
@@ -130,16 +130,16 @@ def each(work: Callable[[int, Path], _Result], paths: Sequence[Path]) -> list[_R
         except DataError as error:
             return error
 
-    # Pillow decodes and resizes without holding the interpreter's lock.
+    # Pillow decodes and resizes without holding the GIL.
     large = any(path.is_file() and path.stat().st_size >= WORTH_THREADS for path in paths[:1])
     with HUSHED(), ThreadPoolExecutor(THREADS) as pool:
         return list((pool.map if large else map)(attempt, range(len(paths))))
 
 
 def channels_of(paths: Sequence[Path], side: int) -> int:
-    """1 where every picture is grey, in its mode or in all its pixels; else 3.
+    """1 if every picture is grey, by its mode or in all its pixels; else 3.
 
-    `side`: in pixels, that they will be read in. Those that cannot be read count as grey.
+    `side`: pixels per side at which they will be read. Unreadable pictures count as grey.
     """
     with HUSHED():
         return 1 if all(_is_grey(path, (side, side)) for path in paths) else 3
@@ -158,17 +158,17 @@ def _is_grey(path: Path, box: tuple[int, int]) -> bool:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether Pillow has its samples in more than 8 bits: grey pictures alone."""
+    """Whether Pillow holds its samples in more than 8 bits: only grey pictures."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def is_deep_colour(image: ImageFile.ImageFile) -> bool:
-    """Whether it has 16 bits for each colour, of which Pillow keeps the upper 8; not loaded yet."""
+    """Whether it has 16 bits per colour, of which Pillow keeps the upper 8; call before loading."""
     return not is_deep(image) and any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def samples(image: Image.Image) -> NDArray[np.generic]:
-    """The levels of a deep picture. Pillow has unsigned ones of 32 bits as signed."""
+    """The levels of a deep picture. Pillow represents unsigned 32-bit levels as signed."""
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})  # a TIFF's
     is_unsigned = (tags.get(_BITS), tags.get(_SAMPLE_FORMAT, (1,))) == ((32,), (1,))
@@ -176,7 +176,7 @@ def samples(image: Image.Image) -> NDArray[np.generic]:
 
 
 def levels_of(image: Image.Image, preparation: Preparation) -> Range:
-    """Of a deep picture: the common ones, or where there are none its own."""
+    """The levels for a deep picture: the common ones, or its own if there are none."""
     if preparation.levels is not None:
         return preparation.levels  # without decoding the picture
     return common_range([extent(samples(image))], integers=image.mode != "F") or (0, 1)
@@ -185,7 +185,7 @@ def levels_of(image: Image.Image, preparation: Preparation) -> Range:
 def flattened(
     image: Image.Image, preparation: Preparation, mode: Literal["L", "RGB"]
 ) -> Image.Image:
-    """A decoded picture in that mode, white where it is transparent."""
+    """The decoded picture in that mode, white where it is transparent."""
     if is_deep(image):
         image = Image.fromarray(scale(samples(image), levels_of(image, preparation)))
     elif image.has_transparency_data:
@@ -196,7 +196,7 @@ def flattened(
 
 @contextmanager
 def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[ImageFile.ImageFile]:
-    """The picture, upright; JPEGs at a fraction of their size, but twice what `box` takes."""
+    """The picture, upright; JPEGs at reduced size, but at least twice what fits in `box`."""
     with opened(path) as image:
         width, height = box if fit == "stretch" else inside(image.size, box)
         if image.mode == "LAB":
@@ -211,13 +211,13 @@ def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[ImageFile.Im
 
 
 def inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """The largest (width, height) with the proportions of `size` in `box`."""
+    """The largest (width, height) with the proportions of `size` that fits in `box`."""
     scale = min(box[0] / size[0], box[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool) -> Image.Image:
-    """`picture`, in mode L or RGB, as one of the size of `box`."""
+    """`picture`, in mode L or RGB, fitted to the size of `box`."""
     size = box if fit == "stretch" else inside(picture.size, box)
     by_mean = is_sharp and picture.width >= size[0] and picture.height >= size[1]
     small = picture.resize(size, Image.Resampling.BOX if by_mean else Image.Resampling.BILINEAR)
@@ -233,19 +233,19 @@ def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool
 
 @contextmanager
 def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """The picture at `path`, not decoded; what goes wrong with it inside becomes a DataError."""
+    """The picture at `path`, not decoded; any error inside the `with` becomes a DataError."""
     if not path.is_file():
         raise DataError(f"there is no picture file {shown(path)}; check the path")
     if (ending := path.suffix.lower()[1:]) in _FOREIGN.split():
         raise PictureError(path, f"cannot be read: {ending.upper()} {_FOREIGN_FORMAT}")
     try:
-        # By its path, Pillow would map it into memory, and garble TIFFs that lie on their side.
+        # Given a path, Pillow would map the file into memory and garble TIFFs stored sideways.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             yield image
     except DataError:
         raise
     except PermissionError as error:
-        raise PictureError(path, "cannot be read, for its permissions") from error
+        raise PictureError(path, "cannot be read: permission denied") from error
     except Image.DecompressionBombError as error:
         why = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"
         raise PictureError(path, why) from error
@@ -253,8 +253,8 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         with path.open("rb") as file:
             start = file.read(12)
         why = " as a picture"
-        if start[4:] in _HEIC:  # phones and mails call it .jpg
+        if start[4:] in _HEIC:  # phones and mail programs call it .jpg
             why = f": it is HEIC, which {_FOREIGN_FORMAT}"
         elif isinstance(error, UnidentifiedImageError) and start.startswith(_TIFF):
-            why = ": it is damaged, or a kind of TIFF that is not supported, as with 64 bits"
+            why = ": it is damaged, or a kind of TIFF that is not supported, such as 64 bits"
         raise PictureError(path, f"cannot be read{why}") from error

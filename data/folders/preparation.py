@@ -1,8 +1,8 @@
-"""How pictures become images of one shape and 8 bits: fixed by the training pictures, for all.
+"""How pictures become images of one shape and 8 bits: decided by the training pictures, for all.
 
-A file of 16 bits may hold 12 of a camera, one of floats anything: taken at its word, or clipped to
-0 to 255 as Pillow does, it comes out black, white or crushed. So the levels that are there decide.
-Loads no torch, no NumPy and no Pillow.
+A 16-bit file may hold 12 bits of a camera, a float file anything: taken literally, or clipped to
+0 to 255 as Pillow does, it comes out black, white or crushed, so the levels that occur decide.
+Does not import torch, NumPy or Pillow.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Fit = Literal["pad", "stretch"]
-Range = tuple[float, float]  # levels shown black and white
+Range = tuple[float, float]  # levels shown as black and white
 _WHITE_LEVELS = (1.0, 255.0, 65535.0)  # usual ones of floats
-_AT_A_TIME = 2**20  # levels in double precision: of a whole picture they may take gigabytes
+_AT_A_TIME = 2**20  # levels in double precision: for a whole picture they may take gigabytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,9 +27,9 @@ class Preparation:
     """Decided once for all pictures of a data set, and for those classified later.
 
     fit: "pad" scales the whole picture into the image and fills the rest with the colour of its
-    border, since what tells classes apart may lie at an edge, which cropping would lose; "stretch"
-    changes its proportions. levels: shown black and white of pictures of more than 8 bits; None:
-    none was such in training.
+    border, because what tells classes apart may be at an edge, which cropping would lose; "stretch"
+    changes its proportions. levels: shown as black and white in pictures of more than 8 bits; None
+    if training had no such pictures.
     """
 
     fit: Fit = "stretch"
@@ -43,28 +43,28 @@ class Preparation:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preparation:
-        """What `asdict` gave; raises ValueError, TypeError or KeyError for what it never gives."""
-        # Earlier versions kept levels of integers and of floats apart.
+        """From `asdict`'s result; raises ValueError, TypeError or KeyError for anything else."""
+        # Earlier versions stored levels of integers and of floats separately.
         found = [stored[name] for name in ("levels", "integers", "reals") if stored.get(name)]
         black, white = map(float, found[0]) if found else (0, 0)
         return cls(fit=stored["fit"], levels=(black, white) if found else None)
 
 
-# What every picture went through before the choice was there; networks of then still expect it.
+# How every picture was prepared before there was a choice; networks from then still expect it.
 FIRST = Preparation(fit="stretch", levels=(0, 65535))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What a study fixes of how a data set is read, so that each of its workers reads it alike.
+    """How a study reads its data set, fixed so that all its workers read it the same way.
 
-    version: 1, of studies made before proportions were kept: pictures are stretched, to 32 pixels
-    if not told otherwise, and `val` is no split. 2: of before what is divided into training
-    and validation stood in the order of its content; there renaming files divides it otherwise.
+    version: 1, from before proportions were kept: pictures are stretched, to 32 pixels by default,
+    and `val` is not a split. 2, from before training and validation were split in the order of
+    the pictures' content: there, renaming files changes the split.
     """
 
     image_size: int | None = None  # side in pixels of a folder's images; None: chosen from them
-    mirror_changes_class: bool | None = None  # in place of what the data set says of itself
+    mirror_changes_class: bool | None = None  # overrides the data set's own setting
     version: int = 3
 
 
@@ -79,8 +79,8 @@ def extent(values: NDArray[Any]) -> Range:
 def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
     """One scale for pictures of these extents; None without any.
 
-    From 0 to the next usual white level (12 bits: 4095; floats: 1, 255), so that a picture more
-    hardly ever changes it; or the levels that are there, where they fill less than half of that.
+    From 0 to the next usual white level (12 bits: 4095; floats: 1, 255), so that one more picture
+    hardly ever changes it; or the levels that occur, if they fill less than half of that.
     """
     found = list(extents)
     if not found:

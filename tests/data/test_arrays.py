@@ -153,7 +153,7 @@ def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused_unread(
     np.savez_compressed(path, **plain(x_train=np.zeros((30, 1000, 1000), np.uint8)))
     assert path.stat().st_size < 2**16
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**24))
-    with pytest.raises(DataError, match=r"holds 0.0279 GiB of arrays, and 0.0156 GiB of memory"):
+    with pytest.raises(DataError, match=r"has 0.0279 GiB of arrays, but only 0.0156 GiB of memory"):
         load_training(f"npz:{path}", path.parent)
 
 
@@ -185,9 +185,9 @@ def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert training.labels_N.tolist() == [0, 1] * 10
     for name, said in (
         ("broken", "mine.py, line 13: ZeroDivisionError: division by zero; correct the file"),
-        ("nothing", r"mine.py:nothing gave no \(images, labels, class names\) but"),
-        ("four", r"four gave no .* \(too many values to unpack .*\); return these three"),
-        ("learned", r"learned gave no .* requires grad\. Use .*; return these three"),
+        ("nothing", r"mine.py:nothing did not return \(images, labels, class names\) but"),
+        ("four", r"four did not return .* \(too many values to unpack .*\); return these three"),
+        ("learned", r"learned did not return .* requires grad\. Use .*; return these three"),
         ("leaves", "mine.py, line 11: SystemExit: 3; correct the file"),
         ("absent", "mine.py has no function 'absent'"),
     ):

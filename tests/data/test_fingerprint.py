@@ -39,7 +39,7 @@ def test_what_has_changed_is_said(root: Path) -> None:
     draw(root / "train/cat/0.png", 2000)
     draw(root / "test/dog/0.png", 2001)
     exchanged = look(root)
-    said = "other pictures in 'cat', other test pictures in 'dog'"
+    said = "different pictures in 'cat', different test pictures in 'dog'"
     assert differences(before, exchanged) == said
     draw(root / "train/cat/new.png", 2002)
     for gone in ("train/dog/0.png", "train/dog/1.png", "test/eel/0.png"):
@@ -50,7 +50,7 @@ def test_what_has_changed_is_said(root: Path) -> None:
 
 def test_what_is_drawn_for_the_test_counts_and_another_size_is_said_once(root: Path) -> None:
     said = differences(look(root), look(root, image_size=9))
-    assert said == "the pictures are 9x9 grey in place of 8x8 grey"
+    assert said == "the pictures are 9x9 grey instead of 8x8 grey"
     shutil.rmtree(root / "test")
     assert {name: count for name, (count, _) in look(root).test.items()} == dict.fromkeys(
         ("cat", "dog", "eel"), 2
@@ -65,7 +65,7 @@ def test_which_pictures_are_for_validation_counts(root: Path) -> None:
     one.rename(aside)
     other.rename(one)
     aside.rename(other)
-    assert differences(before, look(root)) == "other pictures of them are for validation"
+    assert differences(before, look(root)) == "different pictures in its own validation set"
     earlier = Fingerprint.from_dict({**before.to_dict(), "validated": ""})
     assert differences(earlier, look(root)) == ""
 
@@ -80,5 +80,5 @@ def toy(names: str, labels: list[int], side: int = 2) -> Fingerprint:
 
 def test_classes_are_compared() -> None:
     new = toy("ab", [0, 1])
-    assert differences(new, toy("ba", [1, 0])) == "classes or pictures stand in another order"
+    assert differences(new, toy("ba", [1, 0])) == "classes or pictures are in a different order"
     assert differences(new, toy("abcdefghijkl", [0, 1])).endswith(" and 4 more")

@@ -31,9 +31,9 @@ def test_it_says_what_was_done_to_a_folder(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "train/bee/notes.txt").write_text("x")
     assert main([f"folder:{tmp_path}", "--data-dir", str(tmp_path / "data")]) == 0
     out = capsys.readouterr().out
-    assert "12, 4 of their own for validation\n" in out
+    assert "12, 4 for validation (its own validation set)\n" in out
     assert "a\\u200fnt, bee" in out
-    assert "skipped, for being no pictures of a class: 1 (notes.txt)" in out
+    assert "skipped, not pictures of a class: 1 (notes.txt)" in out
 
 
 def test_bad_input_ends_in_one_line_and_help_names_every_data_set(

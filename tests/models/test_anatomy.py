@@ -52,7 +52,7 @@ def test_command_as_json(
         ("--family mlp --hidden 8 --channels 8", "unknown key 'channels' for family 'mlp'"),
         ("--channels 8 --image 0x28x28", "3x32x32, but got '0x28x28'"),
         ("--channels 8 --classes 0", "--classes must be 1 or more, but got 0"),
-        (f"--channels 8 --image 1x28x{10**20}", "the network fits no memory"),
+        (f"--channels 8 --image 1x28x{10**20}", "the network does not fit in memory"),
         ("--channels 8 --frobnicate", "--frobnicate"),
     ],
 )

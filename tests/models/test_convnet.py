@@ -254,7 +254,7 @@ def test_automatic_pooling_fits_any_image(
         ),
         ({"hidden": (10**9,)}, "linear1 would give 1000000000"),
         ({"hidden": (10**6,) * 2}, "more than .*, from linear"),
-        ({"channels": (8,), "padding": 10**9}, "fits no memory"),
+        ({"channels": (8,), "padding": 10**9}, "does not fit in memory"),
     ],
 )
 def test_what_cannot_be_or_does_not_fit_is_refused_before_memory_is_taken(

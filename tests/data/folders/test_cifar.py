@@ -74,7 +74,7 @@ def test_what_is_not_cifar_is_refused(data_dir: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(cifar, "COUNTS", {"train": 20, "test": 10})
     for load in (load_training, load_test):
         for _ in range(2):  # decoded, and kept
-            with pytest.raises(DataError, match=r"holds other pictures than CIFAR10, by the SHA"):
+            with pytest.raises(DataError, match=r"not hold the pictures of CIFAR10 \(the SHA"):
                 load("cifar10", data_dir)
 
 
@@ -92,7 +92,7 @@ def test_the_archive_comes_first_and_is_other_data_for_a_study(
     # The same pictures in another order would be divided differently.
     same = fingerprint(info, training)
     other = fingerprint(replace(info, test_digests=pictures.test_digests), training)
-    assert differences(same, other) == "classes or pictures stand in another order"
+    assert differences(same, other) == "classes or pictures are in a different order"
     shutil.rmtree(small_cifar100 / "cifar100")
     with pytest.raises(DataError, match=r"put good .*/cifar100/train/<class>/ and test/<class>/"):
         load_training("cifar100", small_cifar100)

@@ -237,16 +237,16 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (
         damaged,
         r"3 files: .*empty.jpg cannot be read as a picture, .*half.jpg .*, .*a.heic .*: HEIC is a "
-        ".* not supported; put a whole picture",
+        ".* not supported; replace it with an intact picture",
     ),
-    (bytes_for_a_name, r"train/ant/caf\\xe9.png: the name .* is no text in UTF-8; rename it"),
+    (bytes_for_a_name, r"train/ant/caf\\xe9.png: the name .* is not valid UTF-8; rename it"),
     (
         lambda root: fill(root / "train/fox\x1b[31m\n", 0, 3),
         r"train/fox\\x1b\[31m\\n: the name has control characters",
     ),
     (nothing_in_a_class, "train/cow, .*train/dog has no images"),
-    (links_that_lead_nowhere, "train/cow, .*train/ant/x.png: a link that leads nowhere"),
-    (validation_without_train, "a folder val beside those of its classes; move the classes into"),
+    (links_that_lead_nowhere, "train/cow, .*train/ant/x.png: broken link; fix or delete it"),
+    (validation_without_train, "a folder val beside its class folders; move the latter into"),
     (filled("val/ant", "valid/ant"), "has folders val, valid; keep one"),
     (filled("val/cow"), "class 'cow' of .*/val is not in .*/train"),
     (filled("train/fox", "test/ant"), "class 'fox' .* has 1 images .* at least 2"),

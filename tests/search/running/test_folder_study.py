@@ -57,7 +57,7 @@ def test_from_the_first_trial_to_a_prediction(
         "levels 0 to 4095",
         "validation: the 6 pictures of val/",
         "warning: no test pictures of class 'cow'",
-        "skipped, for being no pictures of a class: 1 (Thumbs.db)",
+        "skipped, not pictures of a class: 1 (Thumbs.db)",
         "--mirror unsafe forbids it",
     ):
         assert words in told

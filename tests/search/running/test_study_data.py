@@ -76,7 +76,7 @@ def replace_pictures(root: Path) -> None:
 
 CHANGES: dict[str, tuple[Change, str]] = {
     "renamed": (rename_class, "class 'zebra' is new, class 'cat' is gone"),
-    "replaced": (replace_pictures, "other pictures in 'cat'"),
+    "replaced": (replace_pictures, "different pictures in 'cat'"),
     "more": (add_pictures, "pictures in 'cat', not"),
 }
 
@@ -112,7 +112,7 @@ def test_other_test_pictures_are_refused(place: Path) -> None:
         pytest.skip("the test pictures are drawn from its others")
     for file in (place / "pets/test/dog").iterdir():
         draw(file, 4000 + int(file.stem))
-    with pytest.raises(DataError, match="other test pictures in 'dog'"):
+    with pytest.raises(DataError, match="different test pictures in 'dog'"):
         finalise("pets", seeds=1)
     assert load_study("pets").results == ()
 

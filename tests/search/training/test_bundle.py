@@ -63,7 +63,7 @@ def endless(folder: Path) -> None:
         (lambda folder: (folder / WEIGHTS).unlink(), "No such file"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "cannot be used (TypeError: "),
         (flip, "does not match the SHA-256 in config.json"),
-        (endless, "it is no regular file"),
+        (endless, "it is not a regular file"),
         (edit(lambda content: content.update(format=1)), "format 1"),
         (edit(lambda content: content.pop("mean")), "KeyError: 'mean'"),
         (edit(lambda content: content.update(mean=[0.1, 0.2])), "a number for each channel"),

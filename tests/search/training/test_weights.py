@@ -95,7 +95,7 @@ def test_frozen_first_then_all_learn_also_if_interrupted(
     [
         (lambda _: None, "read from .*give 'imagenet', the folder"),
         (lambda file: file.write_bytes(b""), "no weights can be read from"),
-        (os.mkfifo, "it is no regular file"),
+        (os.mkfifo, "it is not a regular file"),
         (lambda file: torch.save({"a": 1}, file), "no table of named weights"),
         (lambda file: torch.save({"a": torch.ones(1)}, file), "another network: no 'conv1.weight'"),
         (
