@@ -21,7 +21,7 @@ from tests.postgres import PostgresServer, postgres_binaries
 
 torch.set_num_threads(1)
 gc.set_threshold(50_000)  # as in our commands
-# A shell ignores it for what it starts in the background, and so would all processes of the tests.
+# A shell's background jobs ignore SIGINT, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Few examples, the same each time; pytest --hypothesis-profile=long looks for new ones.
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-faults",
         action="store_true",
-        help="inject as many faults as docs/reliability.md says, and not a few of each kind",
+        help="inject as many faults as docs/reliability.md says, not only a few of each kind",
     )
 
 
@@ -60,15 +60,15 @@ def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A running server; whoever stops it starts it again."""
+    """A running server; a test that stops it must start it again."""
     binaries = postgres_binaries()
     if binaries is None:
         missing = "no PostgreSQL server binaries (Debian: apt-get install postgresql)"
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    # Not pytest's own temporary folder, which the server's user could not enter. In memory, where
-    # there is enough: no disk to share with other tests, nor thousands of files to remove from it.
+    # Not pytest's own temporary folder, which the server's user could not enter. In memory, if
+    # there is enough: no disk shared with other tests, and no thousands of files to remove from it.
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if roomy else None))
@@ -91,7 +91,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 HOSTILE = (
-    # HTML, and what comes out of it
+    # HTML, raw and escaped
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
     '"><b onmouseover="alert(1)">',
@@ -106,7 +106,7 @@ HOSTILE = (
     "{{7*7}}${7*7}%(x)s{0.__class__}",
     # SQL
     "'; DROP TABLE studies; --",
-    # characters that end things
+    # terminators and control characters
     "a\x00b",
     "a\nb",
     "a\r\nSet-Cookie: x=y",
@@ -120,7 +120,7 @@ HOSTILE = (
     "a/b",
     "%2e%2e%2f",
     "-rf",
-    # what reads otherwise than it is
+    # text that looks different from what it is
     "\u202egnp.exe",
     "\u2066a\u2069\u200b\ufeff",
     "Z" + "\u0300" * 80,
@@ -141,5 +141,5 @@ def hostile_names() -> tuple[str, ...]:
 
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a CPU that does not compute in bfloat16: for what is compared to the last digit."""
+    """As on a CPU without bfloat16 arithmetic, for results that are compared to the last digit."""
     monkeypatch.setattr("search.training.task._cpu_computes_in_bfloat16", lambda: False)

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-with suppress(ImportError):  # every test loads this; those on a GPU need no database server
+with suppress(ImportError):  # every test imports this; GPU tests need no database server
     import psycopg
 
 POOLER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -23,8 +23,8 @@ POOLER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 class PostgresServer:
     """A PostgreSQL of our own in a temporary folder, reached by a Unix socket.
 
-    It may be stopped, crashed and started again. Unless told otherwise its files are not synced:
-    they outlive its own crash, and a power cut is not tested.
+    It may be stopped, crashed and restarted. By default its files are not synced: they survive its
+    own crash, and power cuts are not tested.
     """
 
     def __init__(self, binaries: Path, folder: Path) -> None:
@@ -81,7 +81,7 @@ class PostgresServer:
 
     @contextmanager
     def pooled(self, database: str, connections: int) -> Iterator[str]:
-        """Its URL through pgbouncer: each transaction with whichever of these is free."""
+        """Its URL through pgbouncer: each transaction gets whichever connection is free."""
         where = self._folder
         settings = where / "pgbouncer.ini"
         settings.write_text(
@@ -118,7 +118,7 @@ class PostgresServer:
         return f"postgresql://{user}@/{database}?host={self._folder}"
 
     def new_database(self) -> str:
-        """The URL of an empty database: in truth a schema, which is made in no time."""
+        """The URL of an empty database: actually a schema, which takes no time to create."""
         name = f"test_{next(self._names)}"
         self.execute(f"CREATE SCHEMA {name}")
         return f"{self.url('postgres')}&options=-csearch_path%3D{name}"

@@ -18,12 +18,12 @@ NOTEBOOK = EXAMPLES / "notebook.ipynb"
 
 
 def html(cell: Any) -> str:
-    """What the last of its outputs shows."""
+    """What the cell's last output shows."""
     page: str = cell.outputs[-1].data["text/html"]
     return page
 
 
-@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
+@pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     """From its first cell to its last."""
     notebook = nbformat.read(NOTEBOOK, 4)
@@ -35,7 +35,7 @@ def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     study = load_study("notebook", storage=f"sqlite:///{tmp_path / 'studies.db'}")
     assert study.finished == 6
     assert imported.outputs == figures.outputs == []
-    # One output, however often it changed, and the last is of the end.
+    # One output, however often it was updated, and it shows the end.
     (progress,) = [one for one in run.outputs if one.output_type != "stream"]
     assert "6/6 trials" in progress.data["text/html"]
     assert "done" in progress.data["text/html"]
@@ -53,10 +53,10 @@ def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("code", "again"), [("0", False), ("75", True), ("TERM", True)])
-def test_slurm_queues_a_worker_again_until_the_study_is_finished(
+def test_slurm_requeues_a_worker_until_the_study_is_finished(
     tmp_path: Path, code: str, again: bool
 ) -> None:
-    """With a worker and a Slurm that do as they are told."""
+    """With stubs for the worker and for Slurm."""
     stub = "trap 'exit 143' TERM\ntouch begun\nfor _ in $(seq 600); do sleep 0.05; done\n"
     for name, does in {
         "python": stub if code == "TERM" else f'echo "$SEARCH_STORAGE $*"\nexit {code}\n',
@@ -86,7 +86,7 @@ def test_slurm_queues_a_worker_again_until_the_study_is_finished(
         assert "postgresql://me@h/x -m search.worker --study s --threads 1 --max-sec" in said
 
 
-def test_kubernetes_starts_a_worker_with_options_that_there_are() -> None:
+def test_kubernetes_starts_a_worker_with_options_that_exist() -> None:
     lines = (EXAMPLES / "kubernetes.yaml").read_text().splitlines()
     (command,) = (line for line in lines if line.strip().startswith("command:"))
     words = [word.strip(' "') for word in command.split("[")[1].rstrip("]").split(",")]

@@ -1,4 +1,4 @@
-"""docs/extending.md as it stands: its listings make a study, and are found wherever one looks."""
+"""docs/extending.md as written: its listings make a study, and show up wherever they should."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 LISTINGS = dict(re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
 MOST_LINES = 40
-# What each file adds, and whether a study chooses it by name.
+# What each file adds, by name.
 ADDED = {
     "stripes.py": "stripes",
     "noise.py": "noise",
@@ -37,7 +37,7 @@ def run(folder: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the listings have made a study."""
+    """A folder in which the listings have made a study."""
     folder = tmp_path_factory.mktemp("extending")
     for name, code in LISTINGS.items():
         (folder / name).write_text(code)
@@ -59,7 +59,7 @@ def test_help_lists_what_files_add(folder: Path) -> None:
     assert "tpe-100" not in run(folder, "search.study", "--help")
 
 
-def test_status_and_report_and_figures_have_them(folder: Path) -> None:
+def test_status_report_and_figures_show_them(folder: Path) -> None:
     assert "4 of 4 trials" in run(folder, "search.study", "--status")
     run(folder, "search.report", "--formats", "png")
     (page,) = (folder / "runs").rglob("report.html")
@@ -71,7 +71,7 @@ def test_status_and_report_and_figures_have_them(folder: Path) -> None:
     assert list((folder / "runs").rglob("channels.png"))
 
 
-def test_the_dashboard_has_the_figure_and_the_metric(folder: Path) -> None:
+def test_the_dashboard_shows_the_figure_and_the_metric(folder: Path) -> None:
     storage = RDBStorage(f"sqlite:///{folder / 'studies.db'}")
     shown = storage.get_study_system_attrs(storage.get_all_studies()[0]._study_id)
     storage.engine.dispose()

@@ -1,6 +1,6 @@
 """The architecture: imports run one way, and only `finalize` can read the test set.
 
-That nothing uses private names of a dependency: here for imports, by ruff (SLF) for attributes.
+Nothing uses private names of a dependency: imports are checked here, attributes by ruff (SLF).
 """
 
 import ast
@@ -98,8 +98,8 @@ def test_only_finalize_reads_test_data(path: Path) -> None:
     assert "load_test" not in named
 
 
-def test_only_finalise_scores_on_it() -> None:
-    """And nothing but its command and the package's public names lead to it."""
+def test_only_finalise_scores_on_test_data() -> None:
+    """Only its command and the package's public names lead to it."""
     importers: dict[str, set[str]] = {
         "search.final.scoring": set(),
         "search.final.final": set(),

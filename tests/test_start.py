@@ -1,4 +1,4 @@
-"""What only answers does not wait for PyTorch, which takes longer to load than all the rest."""
+"""Commands that only answer do not load PyTorch, which takes longer than everything else."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def study(tmp_path: Path) -> Path:
         ("--study a/b", 2),
     ],
 )
-def test_the_study_command_answers_without(words: str, code: int, study: Path) -> None:
+def test_study_answers_without_loading_slow_libraries(words: str, code: int, study: Path) -> None:
     found = loaded(["search.study", *words.split()], study, code)
-    assert found <= ({"optuna"} if code else set())  # which is loaded to say what is wrong
+    assert found <= ({"optuna"} if code else set())  # loaded to say what is wrong
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_command_needs_them_for_help(name: str, tmp_path: Path) -> None:
+def test_no_command_needs_slow_libraries_for_help(name: str, tmp_path: Path) -> None:
     module = COMMANDS[name][0].removesuffix(".__main__")
     assert loaded([module, "--help"], tmp_path, 0) == set()
     assert loaded([module, "--no-such-option"], tmp_path, 2) <= {"optuna"}

@@ -20,7 +20,7 @@ CLASSES = 4
 
 
 def blobs(count: int, seed: int, side: int = 8) -> Examples:
-    """Images (count, 1, side, side) with a bright quarter that tells the class, in noise."""
+    """Noise images (count, 1, side, side); which quarter is bright tells the class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
     images = torch.randint(0, 120, (count, 1, side, side), generator=generator)
@@ -55,7 +55,7 @@ def curve(
 
 
 def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
-    """The epochs of each, all advanced together."""
+    """The epochs of each training, all advanced in turn."""
     device = next(trainings[0].model.parameters()).device
     curves: list[list[Epoch]] = [[] for _ in trainings]
     for portions in zip_longest(*(training.slices() for training in trainings)):
@@ -91,7 +91,7 @@ def network() -> ConvNetConfig:
 
 @pytest.fixture
 def bundle() -> Bundle:
-    """An untrained network for grey images of 28 x 28, composed as MNIST's; four odd classes."""
+    """An untrained network for 28 x 28 grey images composed like MNIST's; four odd class names."""
     architecture = ConvNetConfig(channels=(4, 6), batch_norm=True, hidden=(16,))
     torch.manual_seed(0)
     network = build(architecture, (1, 28, 28), 4)

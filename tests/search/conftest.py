@@ -1,4 +1,4 @@
-"""What tests of the commands share: a browser, a look at a command's processes, and studies."""
+"""What the commands' tests share: a browser, access to a command's processes, and studies."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ width = 4
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The URL of a bucket on a real S3 server, which whatever the test starts can reach, too."""
+    """The URL of a bucket on a real S3 server, reachable also by what the test starts."""
     from moto.server import ThreadedMotoServer  # takes a second to load
 
     server = ThreadedMotoServer(port=0, verbose=False)
@@ -128,7 +128,7 @@ class Site:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """A module with its arguments, in a session of its own; options as of `Popen`."""
+        """Run a module with its arguments, in its own session; options as for `Popen`."""
         given: dict[str, Any] = {
             "env": {
                 **os.environ,
@@ -171,7 +171,7 @@ class Site:
         )
 
     def finish(self, trials: int, pruner: str = "halving") -> None:
-        """Bring the study to its total in this process: to start another takes seconds."""
+        """Train the study to its total in this process, because starting another takes seconds."""
         config, runs = self._write_config(trials, pruner), self.folder / "runs"
         options: dict[str, Any] = {"storage": self.url, "runs_dir": runs, "trials": trials}
         with kept_threads():
@@ -184,7 +184,7 @@ class Site:
         return config
 
     def reports(self) -> int:
-        """How many are in the database; those of before must still be there, to the bit."""
+        """How many are in the database; all earlier ones must still be there, bit for bit."""
         with closing(open_database(self.url, must_exist=True)) as opened:
             study = find_study(opened, "s")
             rows = () if study is None else epochs_of(opened, study.study_id)
@@ -258,15 +258,15 @@ def copy_untested(searched: Path, folder: Path) -> Path:
 
 @pytest.fixture
 def place(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same as the present folder."""
+    """The folder of `searched`, as the current directory."""
     monkeypatch.chdir(searched)
     return searched
 
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command's `main` with wrong words: it ends with exit code 2 and one line, which is
-    returned."""
+    """Runs a command's `main` with bad arguments: it must end with exit code 2 and one line, which
+    is returned."""
 
     def end_of(main: Main, words: Sequence[str]) -> str:
         monkeypatch.setattr(sys, "argv", ["search", *words])
@@ -286,7 +286,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture
 def guarded(postgres: Any) -> Iterator[str]:
-    """The URL of a database that asks for a password, with it."""
+    """The URL, password included, of a database that asks for one."""
     for statement in (
         "DROP DATABASE IF EXISTS guarded",
         "DROP ROLE IF EXISTS guarded",

@@ -1,4 +1,4 @@
-"""Studies with so many trials that have ended or are paused, made in a second."""
+"""Studies with any number of ended and paused trials, made in a second."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ Fill = Callable[..., tuple[Database, StudyHandle]]
 def fill(
     file: Path, count: int, spec: StudySpec = SPEC, *, paused: int = 0
 ) -> tuple[Database, StudyHandle]:
-    """A new database with one study, opened as a start would open it."""
+    """A new database with one study, opened as a command would open it."""
     db = open_database(f"sqlite:///{file}")
     study = create_study(db, "s", spec, INFO, validation_count=287)
     made_up = make_up_trials(spec, count)

@@ -41,7 +41,7 @@ SEARCHED = StudySpec(
 
 
 def _epoch(epoch: int, loss: float) -> dict[str, Any]:
-    """Errors are a third of losses, up to 1; of training, nine tenths of validation."""
+    """Errors are a third of losses, at most 1; training values are nine tenths of validation's."""
     error = min(1.0, loss / 3)
     losses = {"train_loss": loss * 0.9, "validation_loss": loss}
     errors = {"train_error": error * 0.9, "validation_error": error}
@@ -223,7 +223,7 @@ def final_result(
 
 
 def looked_into(final: FinalResult) -> FinalResult:
-    """With all that a network may show of itself."""
+    """The same with feature maps and mistakes."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (1, 28, 28), dtype=np.uint8)
     stages = {"conv1": rng.normal(size=(8, 14, 14)).astype(np.float32)}

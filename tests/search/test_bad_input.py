@@ -1,4 +1,4 @@
-"""Whatever a person gets wrong ends in one line that says what to do, exit code 2, no traces."""
+"""Every user error ends in one line that says what to do, with exit code 2 and without traces."""
 
 import contextlib
 import os
@@ -62,7 +62,7 @@ def other_sqlite(folder: Path) -> None:
 
 
 def a_study(folder: Path) -> None:
-    """One that exists: `digits`, with its single trial trained."""
+    """Make a study `digits` and train its single trial."""
     with contextlib.chdir(folder):
         study.main([*TINY.split(), "--workers", "1"])
 
@@ -109,7 +109,7 @@ CASES: dict[str, tuple[Prepare, str, str]] = {
 
 
 def traces(folder: Path) -> dict[str, bytes]:
-    """All in the folder but SQLite's own files, a database's content, a download's lock."""
+    """Everything in the folder except SQLite's own files, database contents and download locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         if path.is_file() and path.name != "studies.db"
@@ -152,13 +152,13 @@ def test_other_commands_refuse_without_a_study(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_study_and_a_folder_without_the_right_to_write(
+def test_an_unknown_study_and_a_folder_without_write_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
-    a_study(tmp_path)  # so that all is imported that root alone may read
+    a_study(tmp_path)  # imports everything that only root may read
     monkeypatch.chdir(tmp_path)
     line = refused(finalize.main, ["--study", "digit"])
-    assert re.search("'digit'.*digits", line)  # and those that are there
+    assert re.search("'digit'.*digits", line)  # and the existing ones are named
     locked = Path(tempfile.mkdtemp())
     locked.chmod(0o555)
     monkeypatch.chdir(locked)

@@ -1,4 +1,4 @@
-"""A real study, looked at in a real browser: what a person sees in the dashboard."""
+"""A real study in a real browser: what users see in the dashboard."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ learning_rate = 1e30
 """
 
 
-def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any) -> None:
+def test_what_users_see_of_a_study(make_site: Callable[..., Any], browser: Any) -> None:
     site = make_site()
     (site.folder / "seen.toml").write_text(STUDY)
     where = {"storage": site.url, "runs_dir": site.folder / "runs"}
@@ -42,7 +42,7 @@ def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any)
     text = "document.body.innerText"
 
     def see(page: str, *seen: str) -> str:
-        """The text of the page, which holds what is to be seen."""
+        """The text of the page, once it contains all of `seen`."""
         browser.get(f"{url}dashboard{page}")
         for words in seen:
             settled(browser, f"{text}.includes({words!r})")

@@ -25,7 +25,7 @@ Call = Callable[..., tuple[object, str, str]]
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs the command with these words; gives its exit code, and what it has printed."""
+    """Runs the command with these arguments; returns its exit code and what it printed."""
 
     def run(*words: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["/somewhere/bin/cnn-search", *words])
@@ -57,7 +57,7 @@ def test_help(call: Call) -> None:
         ("--storage=postgresql://me:secret@host/db", "cnn-search study --storage ..."),
     ],
 )
-def test_what_is_no_command(word: str, says: str, call: Call) -> None:
+def test_unknown_commands_are_refused(word: str, says: str, call: Call) -> None:
     code, out, err = call(word)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
@@ -68,7 +68,7 @@ EDITABLE = """
 import sys
 from importlib.machinery import PathFinder
 
-class Finder:  # as an editable install has it: asked after the folders of the path
+class Finder:  # like an editable install's: asked after the folders on the path
     def find_spec(name, path=None, target=None):
         return PathFinder.find_spec(name, [{root!r}]) if path is None else None
 
@@ -79,7 +79,7 @@ print(data.errors.__file__, models.__file__)
 """
 
 
-def test_a_mere_folder_of_such_a_name_is_not_in_the_way(tmp_path: Path) -> None:
+def test_plain_folders_named_data_or_models_are_not_in_the_way(tmp_path: Path) -> None:
     for name in ("data", "models"):
         (tmp_path / name / "train" / "cat").mkdir(parents=True)
     program = EDITABLE.format(root=str(ROOT), folder=str(tmp_path))
@@ -134,8 +134,8 @@ def test_every_option_is_described_with_its_default(command: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["trials", "epochs", "seed"])
-def test_study_names_what_its_default_file_says(name: str) -> None:
-    """The flag itself has none: left out, it leaves the file its say."""
+def test_study_help_names_the_default_files_values(name: str) -> None:
+    """The flag itself has no default: if it is left out, the file decides."""
     assert parser("study").get_default(name) is None
     expected = DEFAULT.get(name, 0)
     said = f"(default: the study file's; {expected} in the default one)"

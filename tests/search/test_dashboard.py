@@ -32,13 +32,13 @@ Make = Callable[..., Any]
 
 
 def start(site: Any, *words: str) -> tuple[Any, str]:
-    """The command on a free port: its process, and its address."""
+    """Start the command on a free port. Returns its process and its address."""
     process = site.start("search.dashboard", "--port", "0", *words, stderr=subprocess.PIPE)
     return process, process.stdout.readline().strip()
 
 
 def stop(process: Any, number: signal.Signals) -> tuple[int, str]:
-    """Exit code, and what it printed meanwhile."""
+    """Send it a signal. Returns its exit code and what it printed meanwhile."""
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     return process.returncode, out + err
@@ -53,7 +53,7 @@ def fetch(url: str, **headers: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
-def test_it_makes_what_is_missing_serves_what_comes_and_stops(make_site: Make) -> None:
+def test_it_creates_missing_files_serves_new_studies_and_stops(make_site: Make) -> None:
     site = make_site()
     process, url = start(site)
     assert url.startswith("http://127.0.0.1:")
@@ -70,7 +70,7 @@ def test_it_makes_what_is_missing_serves_what_comes_and_stops(make_site: Make) -
     assert "Traceback" not in printed
 
 
-def test_the_token_is_asked_for_and_told_nowhere(make_site: Make) -> None:
+def test_the_token_is_required_and_never_printed(make_site: Make) -> None:
     site = make_site()
     process, url = start(site, "--token-file", "dashboard.token")
     file = site.folder / "dashboard.token"
@@ -87,7 +87,7 @@ def test_the_token_is_asked_for_and_told_nowhere(make_site: Make) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_only_a_terminal_is_told_the_address_with_the_token(
+def test_the_address_with_the_token_is_printed_only_to_a_terminal(
     terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     served = []
@@ -147,8 +147,8 @@ LOAD = {
 
 
 def furnish(folder: Path, names: tuple[str, ...]) -> list[str]:
-    """A study with every kind of thing that a page shows, hostile ones; ids of a page and a script
-    that were uploaded."""
+    """Make a study with hostile content of every kind that a page shows. Returns the ids of an
+    uploaded page and an uploaded script."""
     db = open_database(f"sqlite:///{folder / 'studies.db'}")
     study = optuna.create_study(
         storage=db.optuna, study_name="fashion", sampler=optuna.samplers.RandomSampler(seed=0)
@@ -181,7 +181,7 @@ def furnish(folder: Path, names: tuple[str, ...]) -> list[str]:
 
 
 def settled(browser: Any, script: str) -> Any:
-    """The script's value, as soon as there is a true one; JavaScript draws the pages."""
+    """The script's value as soon as it is true, because JavaScript renders the pages."""
     deadline = time.monotonic() + 40
     while not (found := browser.execute_script(f"return {script}")):
         assert time.monotonic() < deadline, (script, browser.page_source[:2000])
@@ -190,7 +190,7 @@ def settled(browser: Any, script: str) -> Any:
 
 
 def blocked(browser: Any) -> list[str]:
-    """What the policy of the page kept out, in the browser's words, since this was last asked."""
+    """What the page's policy has blocked since the last call, in the browser's words."""
     log = [entry["message"] for entry in browser.get_log("browser")]
     return [line for line in log if "Content Security Policy" in line]
 
@@ -223,7 +223,7 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
         hidden += browser.execute_script(f"return {buttons}.length")
     assert hidden >= 5, "the dashboard calls its buttons otherwise by now"
 
-    # What would come of HTML that did get into a page:
+    # What would happen if HTML did get into a page:
     inject = "document.body.insertAdjacentHTML('beforeend', arguments[0])"
     browser.execute_script(inject, f'<img src="/none" onerror="{PWN}"><b id="injected">x</b>')
     browser.execute_script(inject, f'<iframe srcdoc="<script>top.{PWN}</script>"></iframe>')
@@ -234,13 +234,13 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
     assert browser.title == "Optuna Dashboard"
     assert blocked(browser), "the policy was not there"
 
-    # Of scripts, the bundle alone is run, and nothing that was uploaded.
+    # The bundle is the only script that runs, and nothing that was uploaded.
     for kind in ("script", "worker"):
         browser.execute_script(LOAD[kind], f"/artifacts/1/{script_id}")
     time.sleep(0.5)
     assert browser.title == "Optuna Dashboard"
 
-    # A page that was uploaded is a download, and shown nowhere.
+    # An uploaded page is offered as a download and never shown.
     browser.get(f"{url}artifacts/1/{artifact}")
     assert "hello" not in browser.page_source
     assert browser.title != "pwned"

@@ -1,4 +1,4 @@
-"""Real faults in real training processes: killed, and out of disk.
+"""Real faults in real training processes: kills and full disks.
 
 A few of each in CI; all of them with `pytest -m faults --all-faults`.
 """
@@ -35,10 +35,10 @@ def outcome(view: StudyView) -> list[Any]:
     ]
 
 
-def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
+def test_a_study_killed_anywhere_ends_bit_for_bit_as_if_uninterrupted(
     make_site: Callable[..., Any], times: Times
 ) -> None:
-    """One worker, killed after so many reports and then some milliseconds, started anew."""
+    """One worker, killed some milliseconds after various reports and restarted each time."""
     kills = times(2, 20)
     trials, pruner = times(8, 24), "none" if kills == 20 else "promotion"
     whole = make_site("whole")
@@ -55,12 +55,12 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
         process.kill()
         process.communicate()
     site.finish(trials, pruner)
-    # A trial that lost three workers would be failed for it; these are spread over all.
+    # A trial that lost three workers would fail; these kills are spread over all trials.
     assert outcome(site.view()) == outcome(whole.view())
 
 
 def test_killed_while_it_continues_stopped_trials(make_site: Callable[..., Any]) -> None:
-    """The same request again takes them to their ends: nothing twice, and to the bit."""
+    """Repeating the request trains them to their ends: nothing twice, and bit for bit."""
     site, whole = make_site(), make_site("whole")
     config = site.folder / "small.toml"
     config.write_text(SMALL.format(trials=4, pruner="promotion"))
@@ -84,10 +84,10 @@ def test_killed_while_it_continues_stopped_trials(make_site: Callable[..., Any])
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-def test_workers_of_a_team_killed_at_random(
+def test_workers_killed_at_random(
     make_site: Callable[..., Any], database_url: str, times: Times
 ) -> None:
-    """Their trials pause, and are taken up again by others; then the study is given more trials."""
+    """Their trials pause and are resumed by others; then the study is given more trials."""
     if not times(database_url.startswith("sqlite"), True):
         pytest.skip("only with --all-faults")
     kills, trials = times(2, 40), times(9, 100)

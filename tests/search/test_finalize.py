@@ -32,14 +32,14 @@ def place(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def metrics(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[str, Any]:
-    """Of the first run, which is made once; the study's folder is the present one."""
+    """The metrics of the first run, made only once, in the study's folder as current directory."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
     file = Path("runs/digits/final/metrics.json")
     if not file.exists():
         assert finalize.main(["--seeds", "2"]) == 0
         assert "test (2 runs)" in capsys.readouterr().out
-    # They are drawn once: it takes longer than the training.
+    # Pictures are drawn only once, because that takes longer than the training.
     monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
     content: dict[str, Any] = json.loads(file.read_text())
     return content
@@ -95,7 +95,7 @@ def test_the_bundle_alone_gives_the_first_seeds_accuracy(metrics: dict[str, Any]
     assert accuracy == pytest.approx(first["accuracy"], abs=1e-6)
 
 
-def test_each_evaluation_is_recorded_said_and_kept_in_a_folder_of_its_own(
+def test_each_evaluation_is_recorded_announced_and_kept_in_its_own_folder(
     metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(view().results)
@@ -119,13 +119,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_an_unfinished_study_is_finalised_only_if_told_so(
+def test_an_unfinished_study_is_finalised_only_with_now(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(shutil.copytree(searched, tmp_path / "copy"))
     with closing(open_database("sqlite:///studies.db", must_exist=True)) as database:
         set_total(require_study(database, "digits"), 4)
-    before, finished = view().results, view().finished  # paused ones may go on
+    before, finished = view().results, view().finished  # paused ones may resume
     with pytest.raises(StorageError, match=rf"has {finished} of its 4 trials.* give --now"):
         finalize.main(["--seeds", "1"])
     assert view().results == before
@@ -134,8 +134,8 @@ def test_an_unfinished_study_is_finalised_only_if_told_so(
 
 
 @pytest.mark.usefixtures("metrics")
-def test_interrupted_it_goes_on_to_the_same_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal amid both runs; the next start trains what is missing."""
+def test_interrupted_it_resumes_and_gets_the_same_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal in the middle of both runs; the next start trains what is missing."""
     epochs: list[int] = []
 
     @contextmanager
@@ -150,15 +150,15 @@ def test_interrupted_it_goes_on_to_the_same_metrics(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runs, "default_workers", lambda _: 2)
     monkeypatch.setattr(runs, "shown_progress", shown)
     before = len(view().results)
-    long = ["--seeds", "2", "--epochs", "12"]  # seconds, else the signal may come too late
+    long = ["--seeds", "2", "--epochs", "12"]  # seconds, or the signal may come too late
     assert finalize.main(long) == 130
     assert len(view().results) == before  # the test set was not opened
     assert 2 <= len(epochs) < 2 * 12
-    monkeypatch.setattr(runs, "default_workers", lambda _: 1)  # which goes on with what both left
+    monkeypatch.setattr(runs, "default_workers", lambda _: 1)  # resumes what both left
     assert finalize.main(long) == 0
     assert len(epochs) <= 2 * 12
     resumed = written(before + 1)
-    # One process that runs through gets to the same weights, which are not tested once more.
+    # One uninterrupted process gets the same weights, which are not tested again.
     assert finalize.main(long) == 0
     assert len(view().results) == before + 1
     assert written(before + 1)["training"] == resumed["training"]
@@ -179,7 +179,7 @@ def test_another_trial_and_onnx(metrics: dict[str, Any], capsys: Any) -> None:
     assert "named by hand" in view().results[-1].figures["chosen"]
     assert read_bundle(made).trial == other.number
     exported = (made / "model.onnx").read_bytes()
-    assert finalize.main(arguments) == 0  # of the same network, without a word of the file
+    assert finalize.main(arguments) == 0  # of the same network, without --export
     assert (made / "model.onnx").read_bytes() == exported
     (made / "model.onnx").unlink()
     assert export.main(["--bundle", str(made)]) == 0

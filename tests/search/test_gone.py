@@ -1,4 +1,4 @@
-"""The ground is pulled away under real studies: each ends on one line, with exit code 2.
+"""Databases, folders and studies vanish under real runs: each ends with one line, exit code 2.
 
 A few times in CI; often with `pytest -m faults --all-faults`.
 """
@@ -38,7 +38,7 @@ def begun(site: Any, workers: int) -> tuple["subprocess.Popen[str]", list[psutil
 def errors_of(
     site: Any, process: "subprocess.Popen[str]", children: list[psutil.Process]
 ) -> list[str]:
-    """The lines that say an error; and that the study and its workers are gone."""
+    """The error lines, after checking that the command and its workers have ended."""
     out, _ = site.output_of(process, 2, seconds=90)
     assert "Traceback" not in out
     assert "nothing is lost" not in out
@@ -48,7 +48,7 @@ def errors_of(
 
 
 @pytest.mark.parametrize(("workers", "replaced"), [(1, True), (2, False)])
-def test_the_database_file_taken_away(
+def test_the_database_file_removed_or_replaced(
     make_site: Callable[..., Any], workers: int, replaced: bool
 ) -> None:
     site = make_site()
@@ -67,7 +67,7 @@ def test_the_database_file_taken_away(
     assert database.exists() == replaced
 
 
-def test_the_dashboard_says_that_the_file_was_taken_away(make_site: Callable[..., Any]) -> None:
+def test_the_dashboard_says_that_the_file_was_removed(make_site: Callable[..., Any]) -> None:
     site = make_site()
     process, url = start(site)
     assert fetch(f"{url}api/studies")[0] == 200
@@ -79,7 +79,7 @@ def test_the_dashboard_says_that_the_file_was_taken_away(make_site: Callable[...
 
 
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])
-def test_the_runs_folder_taken_away(
+def test_the_runs_folder_removed_or_renamed(
     make_site: Callable[..., Any], times: Times, workers: int, renamed: bool
 ) -> None:
     if not times(workers == 1, True):
@@ -87,12 +87,12 @@ def test_the_runs_folder_taken_away(
     site = make_site()
     process, _ = begun(site, workers)
     while len({row.worker for trial in site.view().trials for row in trial.curve}) < workers:
-        time.sleep(0.1)  # one that began now would make the folder anew
+        time.sleep(0.1)  # one that began now would create the folder again
     children = children_of(process)
     if renamed:
         (site.folder / "runs").rename(site.folder / "moved")
     else:
-        while (site.folder / "runs" / "s" / "study.json").exists():  # they write there meanwhile
+        while (site.folder / "runs" / "s" / "study.json").exists():  # workers still write there
             shutil.rmtree(site.folder / "runs", ignore_errors=True)
     (line,) = errors_of(site, process, children)
     assert "runs/s was removed or renamed while the study ran" in line
@@ -109,7 +109,7 @@ def delete(url: str, *, rename: bool = False) -> None:
         study = optuna.load_study(study_name="s", storage=db.optuna)
         with StudyHandle.of(db, study).transaction() as connection:
             if db.engine.dialect.name == "postgresql":
-                # Optuna gives up in silence where something is written to the study meanwhile.
+                # Optuna gives up silently if something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
             if rename:
                 places = {"from_storage": db.optuna, "to_storage": db.optuna}
@@ -134,7 +134,7 @@ def test_the_study_deleted_or_renamed_in_a_dashboard(
 
 
 def stop_and_delete(processes: Sequence[psutil.Process], url: str) -> None:
-    """Stop them while none holds a lock on the study, and delete it."""
+    """Suspend the processes while none holds a lock on the study, and delete it."""
     while True:
         for process in processes:
             process.suspend()
@@ -146,10 +146,10 @@ def stop_and_delete(processes: Sequence[psutil.Process], url: str) -> None:
         time.sleep(0.05)
 
 
-def test_deleted_and_made_anew_under_living_workers(
+def test_deleted_and_recreated_under_living_workers(
     make_site: Callable[..., Any], database_url: str, times: Times
 ) -> None:
-    """Stopped while it happens, they go on when the new study's trials have the ids of theirs."""
+    """Suspended meanwhile, they resume when the new study's trials have the same ids as theirs."""
     workers = times(1, 2)  # one is the command itself
     for number in range(times(int(database_url.startswith("sqlite")), 20)):
         old_site, new_site = (make_site(f"{age}{number}", database_url) for age in ("old", "new"))

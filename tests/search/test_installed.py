@@ -1,4 +1,4 @@
-"""What pip installs, used from folders in which names of ours are taken."""
+"""The package as pip installs it, used from folders in which our module names are taken."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Installed:
         self.site = next((home / "env" / "lib").glob("python*/site-packages"))
 
     def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """A program of the environment's, in the folder."""
+        """Run a program of the environment in the folder."""
         kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SEARCH_DATA_DIR")}
         return subprocess.run(
             [str(self.home / "env" / "bin" / words[0]), *words[1:]],
@@ -54,7 +54,7 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With `env`, in which a wheel of ours is installed; all else comes from this environment."""
+    """A folder with `env`, in which our wheel is installed; all else is this environment's."""
     made = tmp_path_factory.mktemp("home")
     source = made / "source"
     skip = shutil.ignore_patterns("raw", "__pycache__")
@@ -108,7 +108,7 @@ def test_a_script_that_inserts_the_path(installed: Installed) -> None:
     assert done.stdout == "2\n"
 
 
-def test_python_m_where_names_are_taken_and_a_module_that_came_first(installed: Installed) -> None:
+def test_python_m_where_names_are_taken_and_a_foreign_data_module(installed: Installed) -> None:
     done = installed.run("python", "-m", "search.study", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     (installed.folder / "data.py").write_text("")

@@ -1,4 +1,4 @@
-"""A database and a `runs/` folder that commit 3bc7fe6 made: opened, carried on, finalised.
+"""A database and a `runs/` folder that commit 3bc7fe6 made: opened, resumed, finalised.
 
 `tests/fixtures/made_by_3bc7fe6.tar.xz` holds what its commands left: `finalised` (6 trials, scored
 on test), `comparison` (2 arms, 2 repeats), `interrupted` (killed in epoch 10 of trial 1) and
@@ -30,7 +30,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in that folder and gives what it prints; in this process, which has loaded."""
+    """Runs a command in that folder and returns its output; in this process, to save loading."""
     monkeypatch.chdir(place)
 
     def command(module: str, *words: str) -> str:
@@ -53,7 +53,7 @@ def test_every_study_is_shown(run: Run) -> None:
     assert "Study interrupted: 1 of 5 trials finished" in status
 
 
-def test_interrupted_study_goes_on_where_it_stopped(place: Path, run: Run) -> None:
+def test_interrupted_study_resumes_where_it_stopped(place: Path, run: Run) -> None:
     of_trial = (
         "SELECT epoch, validation_loss, worker FROM epochs WHERE trial_id = 12 ORDER BY epoch"
     )
@@ -96,8 +96,8 @@ def test_reports_are_written(place: Path, run: Run) -> None:
         assert list((place / "runs" / study).rglob("*.html"))
 
 
-def test_pictures_of_another_place_are_finalised(place: Path, run: Run) -> None:
-    """The study was made in another folder and knows no fingerprint; its split came along."""
+def test_a_study_of_moved_pictures_is_finalised(place: Path, run: Run) -> None:
+    """The study was made in another folder and has no fingerprint; its split came along."""
     drawn = json.loads(next((place / "raw" / "folders").glob("*.json")).read_text())["test"]
     of_study = ("--study", "pictures", "--dataset", f"folder:{place / 'pictures'}")
 
@@ -108,7 +108,7 @@ def test_pictures_of_another_place_are_finalised(place: Path, run: Run) -> None:
     assert sum(one["images"] for one in metrics["per_class"]) == len(drawn) == 12
     records = [json.loads(file.read_text()) for file in (place / "raw" / "folders").glob("*.json")]
     assert any(one["folder"] == str(place / "pictures") for one in records)
-    assert all(sorted(one["test"]) == sorted(drawn) for one in records)  # none was drawn anew
+    assert all(sorted(one["test"]) == sorted(drawn) for one in records)  # no new split was drawn
     # stretched to 32x32, as the study was trained
     config = json.loads((place / "runs" / "pictures" / "final" / "config.json").read_text())
     assert config["image_shape"] == [1, 32, 32]

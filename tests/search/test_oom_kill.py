@@ -1,4 +1,4 @@
-"""A trial too large for the memory: the kernel kills its worker, again and again, and no other."""
+"""A trial too large for memory: the kernel kills its workers repeatedly; no other trial fails."""
 
 import time
 import uuid
@@ -38,7 +38,7 @@ class MemoryGroup:
         (self.folder / limit_file).write_text(str(LIMIT_BYTES))
 
     def take_in_children(self, pid: int) -> None:
-        """Those of a process, as they are now; what they allocate from now on counts."""
+        """Add the current children of a process; what they allocate from now on counts."""
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             with suppress(OSError):  # it has just ended
                 (self.folder / "cgroup.procs").write_text(child)
@@ -63,19 +63,19 @@ def memory_group() -> Iterator[MemoryGroup]:
     group.folder.rmdir()
 
 
-def test_the_kernel_kills_and_the_study_goes_on(
+def test_the_kernel_kills_workers_and_the_study_continues(
     memory_group: MemoryGroup, make_site: Callable[..., Any]
 ) -> None:
     site = make_site()
     (site.folder / "study.toml").write_text(STUDY)
     words = ("--config", "study.toml", "--study", "s", "--workers", "2")
     process = site.start("search.study", *words)
-    # Workers alone: the kernel might choose the study command itself, which then ends them.
+    # Only workers: the kernel might choose the study command itself, which then ends them.
     while process.poll() is None:
         memory_group.take_in_children(process.pid)
         time.sleep(0.05)
     assert process.returncode == 0, process.stdout.read()
-    # While one is taken apart the kernel, still short of memory, may kill its neighbour as well.
+    # While one is dying, the kernel, still short of memory, may kill its neighbour as well.
     assert memory_group.kills >= 3
     view = site.view()
     assert [(trial.number, trial.reason) for trial in view.in_state("failed")] == [

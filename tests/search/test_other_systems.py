@@ -1,6 +1,6 @@
-"""The study command where nothing is there that Linux alone has: as on Windows and macOS.
+"""The study command without anything that only Linux has, as on Windows and macOS.
 
-What a type checker can tell of them, `mypy --platform win32` does in `make test`.
+What a type checker can find there, `mypy --platform win32` finds in `make test`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_ctrl_c_and_the_same_command_again(make_site: Callable[..., Any], tmp_pa
     assert "Traceback" not in err
     before = site.view()
     assert all(row.worker.endswith(":?") for one in before.trials for row in one.reports)
-    assert site.held() == 0  # the workers have laid all aside
+    assert site.held() == 0  # the workers have released all trials
 
     out, _ = site.output_of(site.search(8, "--workers", "1", **options))
     assert "8 of 8 trials" in out

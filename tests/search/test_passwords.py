@@ -102,13 +102,13 @@ def test_errors_about_arguments(words: list[str], refused: Refused) -> None:
         ([], "go"),
     ],
 )
-def test_the_command_to_go_on_with(
+def test_the_command_to_resume_with(
     given: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["cnn-search go"])
     monkeypatch.delenv("SEARCH_STORAGE", raising=False)
     assert same_command(given) == f"cnn-search {shown}"
-    monkeypatch.setenv("SEARCH_STORAGE", f"postgresql://me:{SECRET}@host/db")  # not of all shells
+    monkeypatch.setenv("SEARCH_STORAGE", f"postgresql://me:{SECRET}@host/db")  # not in all shells
     if not shown.startswith("go --storage"):
         assert " --storage postgresql://me@host/db  (the password" in same_command(given)
 

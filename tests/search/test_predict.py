@@ -1,4 +1,4 @@
-"""search.predict from a bundle alone: large digits, output for people and programs, bad input."""
+"""search.predict with only a bundle: large digits, output for people and programs, bad input."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it to work in."""
+    """A copy of `trained` to work in, as the current directory."""
     shutil.copytree(trained / "runs", tmp_path / "runs")
     (tmp_path / "drawn").symlink_to(trained / "drawn")
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[s
         assert min(image.size) > 500
 
 
-def test_an_enlarged_test_image_gets_the_label_that_the_image_gets(place: Path) -> None:
+def test_an_enlarged_test_image_gets_the_same_label(place: Path) -> None:
     images_NCHW = load_test("digits", place).images_NCHW[:40]
     own_N = read_bundle(place / "runs/digits/final").probabilities(images_NCHW).argmax(1)
     (place / "large").mkdir()
@@ -102,7 +102,7 @@ def test_an_enlarged_test_image_gets_the_label_that_the_image_gets(place: Path) 
         assert sum(same) >= fewest, size
 
 
-def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "mine" / "deep").mkdir(parents=True)
     shutil.copy(place / "drawn" / "7-paper.png", place / "mine" / "deep" / "seven\x1b[31m.png")
     shutil.copy(place / "drawn" / "0-chalk.png", place / "mine" / "zero.png")

@@ -79,7 +79,7 @@ def test_a_search_is_the_latest_study(place: Path, capsys: pytest.CaptureFixture
     assert "Not finished" not in text
 
 
-def test_bad_input_is_one_line(refused: Refused) -> None:
+def test_bad_input_ends_in_one_line(refused: Refused) -> None:
     assert "no study 'digit'" in refused(report.main, ["--study", "digit"])
     assert "gif" in refused(report.main, ["--formats", "gif"])
 

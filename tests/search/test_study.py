@@ -1,4 +1,4 @@
-"""The study command as a person runs it: real processes, real signals."""
+"""The study command as users run it: real processes, real signals."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def site(make_site: Callable[..., Any]) -> Any:
 
 
 def goes_on(after: StudyView, before: StudyView) -> bool:
-    """Whether it holds all reports of before, to the bit."""
+    """Whether `after` begins with all reports of `before`, bit for bit."""
     found = {trial.number: trial.reports for trial in after.trials}
     return all(
         found[trial.number][: len(trial.reports)] == trial.reports for trial in before.trials
     )
 
 
-def test_a_study_from_nothing_and_its_status(site: Any) -> None:
+def test_a_study_from_scratch_and_its_status(site: Any) -> None:
     out, err = site.output_of(site.search(6, stderr=subprocess.PIPE))
     assert "6 of 6 trials" in out
     assert "search.finalize" in out
@@ -62,7 +62,7 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     _, err = site.output_of(process, 130, seconds=30)
     assert time.monotonic() - asked < 5
     assert "nothing is lost" in err
-    assert "--trials 16" in err  # how to go on
+    assert "--trials 16" in err  # how to resume
     before = site.view()
     assert before.finished < 16
 
@@ -73,7 +73,7 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     assert goes_on(after, before)
 
 
-def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
+def test_sigterm_interrupts_several_trials_of_a_process(site: Any) -> None:
     words = ("--workers", "1", "--device", "cpu", "--epochs", "12")
     process = site.search(5, *words, "--trials-per-device", "3", pruner="none")
     site.wait_for_reports(9)
@@ -94,7 +94,7 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
     assert goes_on(view, before)
 
 
-def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any) -> None:
+def test_a_time_limit_loses_nothing_and_a_worker_joins_with_only_the_url(site: Any) -> None:
     site.output_of(site.search(4000, "--timeout", "3s", "--workers", "1"))
     finished = site.view().finished
     assert 0 < finished < 4000
@@ -106,7 +106,7 @@ def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any
 
 
 def processes_in(folder: Path) -> set[int]:
-    """Those that were started there, or by one that was."""
+    """The ids of those that were started there, or by one that was."""
     found = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it has just ended, or is another user's
@@ -116,8 +116,8 @@ def processes_in(folder: Path) -> set[int]:
 
 
 def test_no_worker_is_left_behind(site: Any) -> None:
-    """By a mistake, for they are started before the study is planned; or by a sudden death, while
-    one trains and another loads its libraries. The study goes on."""
+    """Neither by a mistake, because they start before the study is planned, nor by a sudden death
+    while one trains and another loads its libraries. The study can be resumed."""
     mistake = ("--study", "t", "--dataset", "npz:none.npz", "--workers", "2")
     assert "none.npz" in site.run("search.study", *mistake, code=2)[1]
     assert processes_in(site.folder) == set()

@@ -2,9 +2,9 @@
 
     python worker_processes.py URL --processes 4 --total 100 --acknowledged FOLDER
 
-Each claims, samples, reports and finishes trials as the trial loop does, training nothing. It
-notes every report that was acknowledged in FOLDER/<pid>, as `trial_number epoch loss`, and a lease
-that it lost as `lost trial_number`.
+Each claims, samples, reports and finishes trials as the trial loop does, without training. It
+writes every acknowledged report to FOLDER/<pid>, as `trial_number epoch loss`, and every lease that
+it lost as `lost trial_number`.
 """
 
 import argparse
@@ -32,7 +32,7 @@ STUDY = "study"
 
 
 def loss_after(x: float, epoch: int) -> float:
-    """What any worker reports for a trial: a function of its parameter and the epoch alone."""
+    """What any worker reports for a trial: a function of only its parameter and the epoch."""
     return x + 1 / (epoch + 1)
 
 
@@ -79,7 +79,7 @@ def report(db: Database, lease: Lease, epoch: int, loss: float = 1.0) -> None:
 
 
 def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> int:
-    """Forks while no connection and no thread exists, which spares the import. Returns the pid."""
+    """Fork, while no connection and no thread exists, to save the import. Returns the pid."""
     pid = os.fork()
     if pid:
         return pid
@@ -146,7 +146,7 @@ def main() -> int:
     pids = {start_child(options) for _ in range(options.processes)}
     print(*pids, flush=True)
     codes = []
-    while pids:  # all are waited for, whatever becomes of the first
+    while pids:  # wait for all, even if the first fails
         pid, code = os.wait()
         pids.discard(pid)
         if options.replace and os.WIFSIGNALED(code):

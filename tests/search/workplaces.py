@@ -64,7 +64,7 @@ def study(db: Database) -> StudyHandle:
 
 
 def take(study: StudyHandle, total: int = 10, **options: Any) -> Lease:
-    """A trial of the study, which must have one to give; options as of `claim`."""
+    """Claim a trial of the study, which must have one to give; options as for `claim`."""
     claimed = claim(study, total=total, **options)
     assert isinstance(claimed, Lease)
     return claimed
@@ -76,7 +76,7 @@ def lease(study: StudyHandle) -> Lease:
 
 
 def open_at_once(url: str, *statements: str) -> list[str]:
-    """Five processes open a database and do the same with it, `db`; all words that they write."""
+    """Five processes open a database as `db` and run the statements. Returns all printed words."""
     command = [sys.executable, "-c", OPEN_AT_ONCE, url, *statements]
     done = subprocess.run(
         command, cwd=ROOT, check=True, timeout=60, stdout=subprocess.PIPE, text=True
@@ -97,7 +97,7 @@ class WorkerProcesses:
         self.pids.remove(pid)
 
     def await_successor(self) -> None:
-        """The one that takes a killed one's place, with replace=1."""
+        """Wait for the process that replaces a killed one, with replace=1."""
         assert self.process.stdout is not None
         self.pids.append(int(self.process.stdout.readline()))
 
@@ -107,7 +107,7 @@ class WorkerProcesses:
 
 
 def end(processes: Iterable[subprocess.Popen[str]]) -> None:
-    """Kill those that live, with all that they have started."""
+    """Kill those that still live, with everything that they started."""
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -124,7 +124,7 @@ class Workplace:
         self._all: list[subprocess.Popen[str]] = []
 
     def start(self, *, total: int, epochs: int = 2, **options: object) -> WorkerProcesses:
-        """Options: processes, seconds, lease, replace, die_every, as there."""
+        """Options: processes, seconds, lease, replace, die_every, as in worker_processes.py."""
         words = [self.url, "--total", str(total), "--epochs", str(epochs)]
         words += ["--acknowledged", str(self.notes)]
         for name, value in options.items():
@@ -140,13 +140,13 @@ class Workplace:
         return WorkerProcesses(process=process, pids=pids, epochs=epochs)
 
     def finish(self, workers: WorkerProcesses, total: int, *, undisturbed: bool = False) -> None:
-        """All end well; `undisturbed`: and none has lost a lease meanwhile."""
-        assert workers.wait(max(120, total / 5)) == 0  # a slow machine ends ten a second
+        """All must end well and, if `undisturbed`, none may have lost a lease meanwhile."""
+        assert workers.wait(max(120, total / 5)) == 0  # a slow machine finishes ten a second
         self.check(total)
         assert not undisturbed or all(line[0] != "lost" for line in self.lines())
 
     def lines(self, of: WorkerProcesses | None = None) -> list[list[str]]:
-        """What the workers noted, in words: all, or those of one start."""
+        """The lines that workers wrote, split into words: all workers, or those of one start."""
         return [
             line.split()
             for file in self.notes.iterdir()
@@ -155,14 +155,14 @@ class Workplace:
         ]
 
     def wait_for(self, reports: int) -> None:
-        """Until so many reports were acknowledged."""
+        """Wait until so many reports are acknowledged."""
         deadline = time.monotonic() + 60
         while len(self.lines()) < reports:
             assert time.monotonic() < deadline, f"{reports} reports did not come"
             time.sleep(0.01)
 
     def attempts(self) -> set[int]:
-        """Of all reports: 1 where no trial was ever taken over."""
+        """The attempts of all reports: only 1 if no trial was ever taken over."""
         with closing(open_database(self.url)) as db:
             study_id = db.optuna.get_study_id_from_name("study")
             return {row.attempt for row in epochs_of(db, study_id)}
@@ -170,7 +170,7 @@ class Workplace:
     def stop_in_mid_trial(self, workers: WorkerProcesses) -> str:
         """Stop a single worker before its trial's last report. Returns the trial's number.
 
-        Not while it holds SQLite's lock: that stops all writers for as long, whoever they are.
+        Not while it holds SQLite's lock, which would block all other writers for as long.
         """
         pid, last_epoch = workers.pids[0], str(workers.epochs - 1)
         while True:
@@ -195,7 +195,7 @@ class Workplace:
             return False
 
     def check(self, total: int) -> None:
-        """What must hold when all is over: exact totals, and nothing acknowledged lost."""
+        """What must hold in the end: exact totals, and no acknowledged report lost."""
         with closing(open_database(self.url)) as db:
             study_id = db.optuna.get_study_id_from_name("study")
             trials, rows = db.optuna.get_all_trials(study_id), epochs_of(db, study_id)
@@ -216,7 +216,7 @@ class Workplace:
 
 @pytest.fixture
 def make_workplace(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
-    """Makes the workplace of a URL."""
+    """Makes a workplace on a database's URL."""
     places = []
 
     def make(url: str) -> Workplace:
@@ -280,7 +280,7 @@ def filled(tmp_path: Path) -> Iterator[Fill]:
 
 @pytest.fixture
 def rows_read() -> Callable[[Database], list[Any]]:
-    """Of a SQLite database: makes a list to which each row is added that is fetched from now on."""
+    """Makes a list to which every row is added that a SQLite database fetches from now on."""
 
     def start(db: Database) -> list[Any]:
         rows: list[Any] = []
@@ -299,6 +299,6 @@ def rows_read() -> Callable[[Database], list[Any]]:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether each of its threads is."""
+    """Whether all threads of the process are stopped."""
     stats = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
     return all(text.rpartition(")")[2].split()[0] == "T" for text in stats)

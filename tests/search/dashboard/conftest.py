@@ -27,7 +27,7 @@ from search.store.database import Database
 from search.store.opening import open_database
 
 HOST = "localhost:8080"
-OWN = {"Origin": f"http://{HOST}"}  # by which a page of this server is known
+OWN = {"Origin": f"http://{HOST}"}  # identifies a page of this server
 
 
 def ask(
@@ -76,7 +76,7 @@ class Place:
         return "\n".join(lines)
 
     def artifact(self, number: int | None = None) -> str:
-        """The id of the study's artifact, or of a trial's; "" where it is gone."""
+        """The id of the study's artifact, or of a trial's; "" if it is gone."""
         study = optuna.load_study(study_name="one", storage=self.db.optuna)
         owner = study if number is None else study.trials[number]
         found = get_all_artifact_meta(owner, storage=self.db.optuna)
@@ -94,7 +94,7 @@ def open_place(folder: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Study 1 with a complete and a running trial and artifacts of both and of its own, a note;
+    """Study 1 with a complete and a running trial, artifacts of both and of its own, and a note;
     study 2, preferential."""
     folder = tmp_path_factory.mktemp("template")
     (folder / "artifacts").mkdir()
@@ -138,5 +138,5 @@ def place(template: Path, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def untouched(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One copy for all who must leave it as it is."""
+    """One copy for all tests that must leave it as it is."""
     yield from opened_copy(template, tmp_path_factory.mktemp("untouched") / "place")

@@ -78,7 +78,7 @@ def test_two_writers_never_leave_a_mixture(
     assert note in {placed(study_note(view), "") for view in views}
 
 
-def test_what_a_person_writes_into_the_note_stays_and_can_be_saved_while_the_study_runs(
+def test_what_users_write_into_the_note_stays_and_can_be_saved_while_the_study_runs(
     study: StudyHandle, small_study: StudyView
 ) -> None:
     app, plain = optuna_dashboard.wsgi(study.db.optuna), {"Accept-Encoding": ""}
@@ -88,7 +88,7 @@ def test_what_a_person_writes_into_the_note_stays_and_can_be_saved_while_the_stu
     written = f"# Mine\n\nfirst\n\n{begun['body']}\nlast\n"
     mine = {"version": begun["version"] + 1, "body": written}
     statuses = [ask(app, "PUT", "/api/studies/1/note", mine).status_code for _ in range(2)]
-    assert statuses == [204, 409]  # another person's, begun before, would be lost
+    assert statuses == [204, 409]  # another user's edit, begun before, would be lost
     for _ in range(2):
         write_content(study, small_study)
     ours = placed(study_note(small_study), "")
@@ -104,14 +104,14 @@ def train(study: StudyHandle, losses: list[float]) -> Lease:
 
 
 def complete(study: StudyHandle, lease: Lease, value: float) -> list[str]:
-    """The pictures of the trial that is completed."""
+    """Complete the trial. Returns the names of its pictures."""
     finish(study, lease, state=optuna.trial.TrialState.COMPLETE, value=value)
     trial = study.study.trials[lease.trial_number]
     metas = get_all_artifact_meta(trial, storage=study.db.optuna)
     return sorted(meta.filename for meta in metas)
 
 
-def test_a_complete_trial_has_pictures_and_only_once(study: StudyHandle, tmp_path: Path) -> None:
+def test_a_complete_trial_has_its_pictures_only_once(study: StudyHandle, tmp_path: Path) -> None:
     confusion_KK = np.eye(10, dtype=np.int64)
     lease = train(study, [2.0, 1.0])
     for _ in range(2):  # the worker that drew them first was killed
@@ -120,7 +120,7 @@ def test_a_complete_trial_has_pictures_and_only_once(study: StudyHandle, tmp_pat
     files = list((tmp_path / "artifacts").iterdir())
     assert len(files) == 2
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
-    # The study can be deleted, and a forged announcement removes nothing else.
+    # The study can be deleted, and a forged artifact id removes nothing else.
     store = ArtifactStore(tmp_path / "artifacts")
     (tmp_path / "precious").touch()
     for artifact_id in ("../precious", str(tmp_path / "precious"), "0" * 32):
@@ -133,10 +133,10 @@ def test_a_complete_trial_has_pictures_and_only_once(study: StudyHandle, tmp_pat
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_late_worker_has_no_pictures_in_what_another_trains(
+def test_a_late_worker_adds_no_pictures_to_what_another_trains(
     study: StudyHandle, tmp_path: Path, deleted: bool
 ) -> None:
-    """Where its study was made anew, SQLite has given that one's trial the id of its own."""
+    """If its study was recreated, SQLite has given the new study's trial the same id."""
     late, now = train(study, [1.0]), study
     pictures = TrialPictures(study, tmp_path / "artifacts")
     if deleted:
@@ -151,7 +151,7 @@ def test_a_late_worker_has_no_pictures_in_what_another_trains(
     assert complete(now, lease, 1.0) == []
 
 
-def test_where_time_is_short_only_the_best_have_pictures(
+def test_if_time_is_short_only_the_best_have_pictures(
     study: StudyHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.dashboard.artifacts.CREDIT_SECONDS", -1.0)
@@ -163,7 +163,7 @@ def test_where_time_is_short_only_the_best_have_pictures(
     assert drawn == [2, 2, 0, 2]
 
 
-def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_trial(
+def test_an_unwritable_folder_is_reported_once_and_costs_no_trial(
     study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""Who may ask what, under every attack, and under which headers the answers come."""
+"""Which requests are allowed, under every attack, and which headers the answers carry."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ OFFERED: tuple[tuple[str, str, Any], ...] = (
     ("PUT", "/api/studies/1/note", NOTE),
     ("PUT", "/api/studies/1/2/note", {"version": 1, "body": "naïve 靴 <b>"}),
 )
-# What optuna-dashboard has beside them, and nobody may: renaming loses the learning curves, trials
-# are told by their workers alone, and a value "nan" makes a study unreadable.
+# What else optuna-dashboard has, and nobody may use: renaming loses the learning curves, only their
+# workers report the results of trials, and a value "nan" makes a study unreadable.
 CLOSED: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/api/studies", {"study_name": "n", "directions": ["minimize"]}),
     ("POST", "/api/trials/2/tell", {"state": "Complete", "values": ["nan"]}),
@@ -80,7 +80,7 @@ def test_the_installed_dashboard_has_what_is_offered_and_only_gets_read(untouche
 
 
 @pytest.mark.parametrize(("method", "path", "body"), OFFERED)
-def test_our_own_page_changes_with_edit_what_an_unguarded_one_does(
+def test_with_edit_our_own_page_changes_what_an_unguarded_one_does(
     method: str, path: str, body: Any, place: Place
 ) -> None:
     before = place.content
@@ -97,7 +97,7 @@ def test_reading_reads_and_changes_nothing(path: str, untouched: Place) -> None:
     bare = ask(untouched.app, "GET", path, headers={"Accept-Encoding": ""})
     guarded = ask(untouched.guard(edit=False), "GET", path)
     assert bare.status_code == guarded.status_code in (200, 302)
-    if not path.startswith("/dashboard"):  # where a style hides what cannot be used
+    if not path.startswith("/dashboard"):  # whose style hides what cannot be used
         assert bare.data == guarded.data
     assert untouched.content == before
 
@@ -130,7 +130,7 @@ ATTACKS: list[tuple[dict[str, str], dict[str, Any], str | None, bool]] = [
 
 
 @pytest.mark.parametrize(("headers", "policy", "host", "reads"), ATTACKS)
-def test_nothing_that_changes_gets_through(
+def test_no_request_for_a_change_gets_through(
     headers: dict[str, str], policy: dict[str, Any], host: str | None, reads: bool, untouched: Place
 ) -> None:
     guard, before = untouched.guard(**policy), untouched.content
@@ -143,7 +143,7 @@ def test_nothing_that_changes_gets_through(
     assert untouched.content == before
 
 
-def test_some_are_closed_to_everyone(untouched: Place) -> None:
+def test_some_routes_are_closed_to_everyone(untouched: Place) -> None:
     before = untouched.content
     for method, path, body in CLOSED:
         answer = ask(untouched.guard(), method, fill(untouched, path), body, headers=OWN)
@@ -153,7 +153,7 @@ def test_some_are_closed_to_everyone(untouched: Place) -> None:
 
 
 def test_the_database_itself_refuses_when_read_only(place: Place) -> None:
-    """Should a route that reads change something one day; and it waits for no writer."""
+    """In case a route that reads changes something one day; and it waits for no writer."""
     forbid_writing(place.db)
     before = place.content
     for method, path, body in OFFERED:
@@ -256,7 +256,7 @@ def test_a_table_holds_no_formula(cell: str, shown: str, place: Place) -> None:
     assert cell == shown or cell not in cells
 
 
-def test_trials_are_asked_for_from_a_number_on(place: Place) -> None:
+def test_after_must_be_a_trial_number(place: Place) -> None:
     def status(after: str) -> int:
         code: int = ask(place.guard(), "GET", f"/api/studies/1?after={after}").status_code
         return code

@@ -1,4 +1,4 @@
-"""The real server on a real socket: whatever is sent, it answers and lives on."""
+"""The real server on a real socket: whatever is sent, it answers and keeps running."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Served:
         self._thread.start()
 
     def send(self, raw: bytes, *, patience: float = 5.0) -> bytes:
-        """The answer to these bytes, as far as one came before the server hung up."""
+        """The answer to these bytes, as far as it came before the server hung up."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=patience) as connection:
             answer = b""
             try:
@@ -84,7 +84,7 @@ MALFORMED = (
 )  # fmt: skip
 
 
-def test_what_is_malformed_is_refused_and_the_next_is_served(served: Served) -> None:
+def test_malformed_requests_are_refused_and_the_next_is_served(served: Served) -> None:
     for raw in MALFORMED:
         answer = served.send(raw)
         if answer:
@@ -127,13 +127,13 @@ def test_hundreds_of_idle_connections_keep_nobody_out(says: bytes, served: Serve
     assert served.is_well()
 
 
-def test_a_large_body_is_refused_before_it_comes(served: Served) -> None:
+def test_a_large_body_is_refused_before_it_is_sent(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
         connection.sendall(POST + b"Content-Length: 9999999\r\n\r\n")
         assert connection.recv(100).split(None, 2)[1] == b"413"
 
 
-def test_addresses_that_cannot_be_had_say_what_to_do() -> None:
+def test_errors_about_unusable_addresses_say_what_to_do() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServingError, match=f"port {port} of 127.0.0.1: .*--port"):

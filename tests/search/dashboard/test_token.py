@@ -1,4 +1,4 @@
-"""The secret: made well, kept private, compared without telling."""
+"""The secret: made well, kept private, compared without giving it away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.dashboard.server import ServingError
 GOOD = "d54b922ac5a179e1f0066c3f55031755"
 
 
-def test_a_missing_file_is_made_and_private_whatever_the_umask(tmp_path: Path) -> None:
+def test_a_missing_file_is_created_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         token, secret = load_token(tmp_path / "token")
@@ -31,7 +31,7 @@ def test_a_missing_file_is_made_and_private_whatever_the_umask(tmp_path: Path) -
     assert secret not in f"{token!r} {token} {vars(token)}"
 
 
-def test_a_session_ends_also_where_it_was_copied_to_and_cannot_be_prolonged() -> None:
+def test_a_session_ends_even_if_copied_and_cannot_be_extended() -> None:
     token, now = Token(GOOD), int(time.time())
     session = token.session(now + 60)
     assert token.is_session(session)
@@ -70,7 +70,7 @@ def test_a_file_must_be_private_and_hold_a_long_secret(
     assert not content or content not in str(caught.value)
 
 
-def test_what_is_no_plain_file(tmp_path: Path) -> None:
+def test_a_token_file_must_be_a_plain_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder", "no/such/folder"):

@@ -1,4 +1,4 @@
-"""Which trial is finalised, and what is said where it is not simply the best."""
+"""Which trial is finalised, and what is said if it is not simply the best."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def of_arm(arm: str, number: int, losses: list[float], state: State = "complete"
 
 
 def changed(trial: TrialView, number: int, **fields: Any) -> TrialView:
-    """With other fields in the record of an epoch."""
+    """The trial with other fields in the record of one epoch."""
     curve = (replace(it, **fields) if it.epoch == number else it for it in trial.curve)
     return replace(trial, curve=tuple(curve))
 
@@ -99,7 +99,7 @@ def test_the_temperature_is_the_best_epochs(metrics: dict[str, float], temperatu
     assert (chosen.epochs, chosen.temperature) == (2, temperature)
 
 
-def test_candidates_are_the_best_of_those_that_were_trained_far() -> None:
+def test_candidates_are_the_best_of_those_trained_far_enough() -> None:
     half = study_view().spec.epochs // 2
     trials = [
         trial_view(0, [0.5], is_baseline=True),
@@ -109,7 +109,7 @@ def test_candidates_are_the_best_of_those_that_were_trained_far() -> None:
         trial_view(4, [0.1] * half, state="running"),
     ]
     found = choose_candidates(study_view(trials), 2)
-    # Of the one that was stopped, its schedule is trained to the end.
+    # The one that was stopped is trained to the end of its schedule.
     whole = PLAIN.recipe.epochs
     assert [(one.trial.number, one.epochs, one.config) for one in found] == [
         (1, 1, PLAIN),
@@ -164,7 +164,7 @@ def test_a_stretched_recipe_is_trained_to_its_end() -> None:
         ("flip-crop", 0.1, 6, 0.6),  # three times the epochs after which it was best
         ("flip-crop", 0.1, 30, 1.0),
         ("flip-crop", 0.1, 3, 0.2),  # as the search trained it
-        ("flip-crop", 0.38, 30, 0.2),  # had not learned by heart
+        ("flip-crop", 0.38, 30, 0.2),  # had not memorised the training set
         ("none", 0.1, 30, 0.2),
     ],
 )

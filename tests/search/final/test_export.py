@@ -30,7 +30,7 @@ def images(count: int) -> torch.Tensor:
 
 @pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("architecture", NETWORKS, ids=["cnn", "residual", "mlp"])
-def test_it_gives_torchs_figures(
+def test_it_gives_torchs_probabilities(
     architecture: Architecture, bundle: Bundle, tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")

@@ -104,7 +104,7 @@ def test_bad_arguments_end_before_any_training(
 
 @pytest.mark.usefixtures("place")
 def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if the word comes when the last epoch is over."""
+    """Also if the request comes when the last epoch is over."""
     before = len(load_study("digits").results)
     late, train = threading.Event(), runs.train_in_turn
 
@@ -120,7 +120,7 @@ def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) 
     assert finalise("digits", seeds=1).metrics["test"]["seeds"] == 1
 
 
-# Processes of their own that share one start: to load the libraries takes longer than the rest.
+# Separate processes that share one start, because loading libraries takes longer than the rest.
 KILLED = """
 import importlib, json, os, signal, sys
 
@@ -182,10 +182,10 @@ def test_killed_at_any_step_after_scoring(
         assert (again.folder / "report.html").exists()
 
 
-def test_the_numbers_on_record_are_those_that_are_written(
+def test_the_recorded_metrics_are_those_that_are_written(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever scoring the same weights once more gives, on another machine perhaps."""
+    """Whatever scoring the same weights again gives, perhaps on another machine."""
     monkeypatch.chdir(shutil.copytree(searched, tmp_path / "copy"))
     first = finalise("digits", seeds=1)
     with monkeypatch.context() as patch:
@@ -217,7 +217,7 @@ final.finalise("digits", **{CANDIDATES})
 """
 
 
-def test_candidates_are_trained_once_also_if_it_is_killed(
+def test_candidates_are_trained_once_even_if_it_is_killed(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with more epochs than the study's, which is an evaluation of its own."""
@@ -255,6 +255,6 @@ def test_candidates_are_trained_once_also_if_it_is_killed(
     page = Path("runs/digits/final-2/report.html").read_text()
     assert "of the candidates, the winner first" in page
     assert "--candidates 2 --candidate-seeds 2 --epochs 3" in page
-    # The same weights once more: their page goes on saying how they were chosen.
+    # The same weights again: their page still says how they were chosen.
     again = finalise("digits", seeds=1, trial=first["trial"], epochs=3, device="cpu").metrics
     assert {**again, "seconds": 0} == {**metrics, "seconds": 0}

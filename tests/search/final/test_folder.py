@@ -1,4 +1,4 @@
-"""`final` leads to the first evaluation; what cannot be written is found out before the test."""
+"""`final` points to the first evaluation; what cannot be written is noticed before the test."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def led_to(runs: Path) -> str:
     return (runs / "final" / "metrics.json").read_text()
 
 
-def test_it_leads_to_the_first_that_is_whole(tmp_path: Path) -> None:
+def test_it_points_to_the_first_complete_evaluation(tmp_path: Path) -> None:
     (tmp_path / "final-1").mkdir()  # killed before its metrics were written
     for number in (10, 2):
         write(tmp_path, number)
@@ -52,7 +52,7 @@ def test_without_links_it_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BundleError, match="cannot write"):
         check_writable(tmp_path / "file" / "below")

@@ -1,4 +1,4 @@
-"""Final trainings on a real Ray of this machine: the same bits, and nothing lost with a task."""
+"""Final trainings on a real Ray on this machine: the same bits, and nothing lost with a task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EPOCHS = 12
 def test_a_killed_task_and_an_interrupt_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Else other tests would starve its workers. The name is Ray's own.
+    # Otherwise other tests would starve its workers. The name is Ray's own.
     monkeypatch.setenv("RAY_worker_niceness", "0")
     spec = spec_with_own_schedule(tmp_path, monkeypatch)
     job, alone = (
@@ -62,7 +62,7 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
         assert all(torch.equal(it, theirs.weights[name]) for name, it in ours.weights.items())
 
 
-def test_no_such_ray_is_told_in_a_line(tmp_path: Path) -> None:
+def test_an_unreachable_ray_is_reported_in_a_line(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     task = job.load(torch.device("cpu"))
     with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):

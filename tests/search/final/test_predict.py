@@ -91,7 +91,7 @@ def bad_pictures(folder: Path) -> dict[str, Path]:
     }
 
 
-def test_bad_pictures_end_in_a_line_and_in_a_folder_are_skipped(
+def test_bad_pictures_end_in_a_line_or_are_skipped_in_a_folder(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     for name, path in bad_pictures(tmp_path).items():
@@ -108,7 +108,7 @@ def test_bad_pictures_end_in_a_line_and_in_a_folder_are_skipped(
 
 @pytest.fixture
 def folder(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """runs/blobs/final with an untrained network, and drawn/ with pictures; as present folder."""
+    """runs/blobs/final with an untrained network, drawn/ with pictures, as current directory."""
     monkeypatch.chdir(tmp_path)
     bundle = dataclasses.replace(bundle, class_names=("a", "b", "c", "d"))
     write_bundle(bundle, Path("runs/blobs/final"))
@@ -118,7 +118,7 @@ def folder(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return Path("runs/blobs/final")
 
 
-def test_one_network_in_four_ways(folder: Path) -> None:
+def test_every_way_to_name_a_network(folder: Path) -> None:
     found = predict(["drawn/a.png", Path("drawn/b.png")], bundle=folder)
     expected = found.table()
     assert predict("drawn", bundle=str(folder)).table() == expected
@@ -131,7 +131,7 @@ def test_one_network_in_four_ways(folder: Path) -> None:
     assert len(expected[0]["top"]) == 3
 
 
-def test_the_contact_sheet_comes_when_it_is_asked_for(folder: Path) -> None:
+def test_the_contact_sheet_is_written_only_on_request(folder: Path) -> None:
     predict("drawn")
     assert not list(folder.glob("*.png"))
     predict("drawn", sheet="seen.png")

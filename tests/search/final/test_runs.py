@@ -1,4 +1,4 @@
-"""Seeds in processes of their own, on the digits: the same bits; what happens to killed ones."""
+"""Seeds in processes of their own, on digits: the same bits, and an error if one is killed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def apart(jobs: list[Job], **options: Any) -> None:
 
 
 def spec_with_own_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
-    """Of a study that adds the schedule `own`, which other processes do not know yet."""
+    """The spec of a study that adds the schedule `own`, which other processes do not know yet."""
     monkeypatch.setitem(SCHEDULES, "own", SCHEDULES["cosine"])  # forgotten afterwards
     (folder / "own.py").write_text(EXTENSION)
     return replace(SPEC, extensions=(load_extension("own.py", folder / "own.py"),))
@@ -83,7 +83,7 @@ def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
             assert all(torch.equal(it, mine.weights[name]) for name, it in other.weights.items())
 
 
-def test_what_does_not_fit_beside_others_goes_on_alone(
+def test_a_run_that_does_not_fit_beside_others_continues_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, failed = make_job(tmp_path), list[int]()
@@ -114,7 +114,7 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
 def test_a_process_loads_the_studys_extensions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What a person must mend, as where one is gone, is told once."""
+    """What the user must fix, such as a missing extension, is reported once."""
     spec = spec_with_own_schedule(tmp_path, monkeypatch)
     jobs = [make_job(tmp_path / it, spec=spec, schedule=it) for it in ("own", "cosine")]
     apart(jobs)
@@ -140,7 +140,7 @@ def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
 
     def kill(*_: object) -> None:
         if not children:
-            everyone = psutil.Process().children()  # a database server of other tests among them
+            everyone = psutil.Process().children()  # perhaps with other tests' database server
             children.extend(one for one in everyone if "bootstrap.py" in " ".join(one.cmdline()))
             children[0].kill()
 
@@ -150,7 +150,7 @@ def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
     assert not any(child.is_running() for child in children)  # the other was terminated
 
 
-def test_asked_to_stop_all_leave_in_time_and_keep_their_epochs(tmp_path: Path) -> None:
+def test_all_stop_in_time_on_request_and_keep_their_epochs(tmp_path: Path) -> None:
     jobs = seeds_of(make_job(tmp_path, epochs=500), 3)
     stop = threading.Event()
     asked: list[float] = []
@@ -171,5 +171,5 @@ def test_asked_to_stop_all_leave_in_time_and_keep_their_epochs(tmp_path: Path) -
     ("count", "cores", "processes"),
     [(1, 1, 1), (3, 1, 1), (1, 2, 1), (3, 2, 3), (4, 2, 2), (5, 2, 3), (3, 8, 3), (9, 8, 9)],
 )
-def test_no_core_idles_in_the_end(count: int, cores: int, processes: int) -> None:
+def test_no_core_idles_at_the_end(count: int, cores: int, processes: int) -> None:
     assert processes_for(count, cores) == processes

@@ -1,4 +1,4 @@
-"""Fixtures of the trial loop: a small study on digits, whose trainings may be made up."""
+"""Fixtures of the trial loop: a small study on digits, with real or made-up trainings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPACE = {
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, which is the present one."""
+    """An empty folder, as the current directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -46,7 +46,7 @@ def small_task() -> Task:
 def make_run(
     tmp_path: Path, small_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Run]]:
-    """Opens the study of a name, made if need be, as the next start of a command does."""
+    """Opens a study by name, made if necessary, as the next start of a command does."""
     opened = []
     monkeypatch.setattr(TrialPictures, "upload", lambda *_: None)  # they take most of the time
 

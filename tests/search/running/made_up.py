@@ -1,4 +1,4 @@
-"""Trainings that compute nothing or are stopped, what they report, and a rule that pauses."""
+"""Trainings that compute nothing or are stopped, their reports, and a pruner that pauses trials."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {  # what `run_study` trains in a moment
 
 
 class FedTraining:
-    """In place of `search.training.train.Training`: yields an epoch for each loss, or raises it."""
+    """In place of `search.training.train.Training`: yields an epoch per loss, or raises it."""
 
     def __init__(self, losses: Sequence[Any]) -> None:
         self._losses = losses
@@ -59,13 +59,13 @@ class FedTraining:
 
 
 def fed(*curves: list[Any]) -> Callable[..., FedTraining]:
-    """`train` of a Run: its n-th start goes through the n-th curve; 0 is inside the first epoch."""
+    """`train` of a Run: its n-th call goes through the n-th curve; entry 0 is the partial epoch."""
     remaining = iter(curves)
     return lambda *_, **__: FedTraining(next(remaining))
 
 
 def stopping_after(run: Run, reports: int) -> Run:
-    """The same, asked to stop when so many epochs were reported."""
+    """The same run, asked to stop once so many epochs were reported."""
     left = reports
 
     def watched(*arguments: Any, **options: Any) -> Any:
@@ -87,7 +87,7 @@ def stopping_after(run: Run, reports: int) -> Run:
 
 
 class MadeUpTraining(FedTraining):
-    """Its curve depends on its seed alone; carried on from a wrong state, it differs."""
+    """Its curve depends only on its seed; resumed from a wrong state, it differs."""
 
     def __init__(
         self, _architecture: object, recipe: Any, _task: object, *, seed: int, **options: Any
@@ -113,14 +113,14 @@ class MadeUpTraining(FedTraining):
 
 
 def curve(seed: int, epochs: int) -> dict[int, float]:
-    """What a training of that seed reports, never interrupted."""
+    """What an uninterrupted training with that seed reports."""
     recipe = type("Recipe", (), {"epochs": epochs})
     training = MadeUpTraining(None, recipe, None, seed=seed, stop=threading.Event())
     return {row.epoch: row.validation_loss for row in training.slices() if row is not None}
 
 
 def check_curves(view: StudyView) -> None:
-    """Every trial's curve is that of a training that was never interrupted, without a gap."""
+    """Every trial's curve is that of an uninterrupted training, without a gap."""
     for trial in view.trials:
         whole = curve(trial_seed(view.spec.seed, trial.number), view.spec.epochs)
         reported = {row.epoch: row.validation_loss for row in trial.reports}
@@ -130,7 +130,7 @@ def check_curves(view: StudyView) -> None:
 def choose(
     contenders: Sequence[Contender], *, trials: int, budget: float, **_: object
 ) -> int | str | None:
-    """A simple rule, "laying-aside": of each four trials at least one is trained to its end."""
+    """A simple pruner, "laying-aside": at least one of every four trials is trained to its end."""
     paused = [one for one in contenders if one.state == "paused"]
     complete = sum(one.state == "complete" for one in contenders)
     room = len(contenders) < trials

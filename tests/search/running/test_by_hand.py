@@ -1,4 +1,4 @@
-"""Trials that a person continues, and configurations that a person queues."""
+"""Trials that the user continues, and configurations that the user queues."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def go_on(run: Run, *numbers: int) -> list[str]:
 
 
 def stop_one(study: StudyHandle, state: TrialState = TrialState.PRUNED) -> Lease:
-    """A trial that begins, reports once, and is pruned or (RUNNING) laid aside."""
+    """A trial that begins, reports once, and is pruned or (RUNNING) paused."""
     lease = take(study, choose=lambda _: "new")
     record_epoch(study.db, lease, FED.report(0, 0.5), 0.5)
     finish(study, lease, state=state)
@@ -57,7 +57,7 @@ def stop_one(study: StudyHandle, state: TrialState = TrialState.PRUNED) -> Lease
 
 
 @pytest.mark.parametrize("pruner", ["promotion", "halving"])
-def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, pruner: str) -> None:
+def test_a_stopped_trial_continues_to_its_end_and_counts_once(make_run: Make, pruner: str) -> None:
     run = small(make_run, pruner=pruner)
     train_trials(run)
     before = view_study(run.study)
@@ -80,14 +80,14 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.RUNNING])
-def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
+def test_a_stopped_trial_is_resumed_first_and_by_only_one_worker(
     db: Database, state: TrialState
 ) -> None:
     spec = replace(SPEC, trials=8)
     study = create_study(db, "s", spec, INFO, validation_count=287)
     stop_one(study)
     late = stop_one(study, state)
-    view_study(study)  # Optuna remembers what it has seen ended
+    view_study(study)  # Optuna caches trials that it has seen end
     assert by_hand.enqueue(study, spec, [{"depth": 4}]) == ["trial 2 is queued: depth = 4"]
     for said in ("starts over because it has no whole epoch yet", "is under way and will now"):
         (told,) = by_hand.continue_trials(study, spec, [1])
@@ -130,7 +130,7 @@ def test_what_cannot_be_continued(make_run: Make) -> None:
     assert view_study(run.study) == before
 
 
-def test_own_configurations_come_first_and_count(make_run: Make) -> None:
+def test_queued_configurations_come_first_and_count(make_run: Make) -> None:
     run = small(make_run, trials=5, pruner="none", baseline={"depth": 1})
     written = ["depth=2, learning_rate=2e-3", {"depth": 4, "dropout": 0.1, "batch_size": 32}]
     queue = read_queue(read_configurations(written), run.spec)
@@ -144,7 +144,7 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
     assert [trial.is_baseline for trial in view.trials] == [True, *[False] * 4]
     inside, outside = view.trials[1:3]
     assert (inside.params["depth"], inside.params["learning_rate"]) == (2, 0.002)
-    assert inside.params.keys() == view.trials[3].params.keys()  # the rest was drawn
+    assert inside.params.keys() == view.trials[3].params.keys()  # the rest was sampled
     assert outside.config is not None
     assert outside.config.recipe.batch_size == 32
     assert len(outside.config.architecture.values()["channels"]) == 4
@@ -156,7 +156,7 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
     assert view_study(run.study).count() == 5
 
 
-def test_a_file_of_several(tmp_path: Path, make_run: Make) -> None:
+def test_a_file_with_several_configurations(tmp_path: Path, make_run: Make) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('[[trial]]\ndepth = 1\n\n[[trial]]\noptimizer = "sgd"\nhidden = [8, 8]\n')
     found = read_queue(read_configurations([str(file), "optimizer=sgd"]), make_run().spec)
@@ -202,7 +202,7 @@ def test_from_python(here: Path) -> None:
 
 
 @pytest.mark.parametrize("made_anew", [True, False])
-def test_nothing_is_asked_of_a_study_that_is_deleted_while_its_images_are_loaded(
+def test_a_study_deleted_while_its_images_are_loaded_is_left_alone(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
 ) -> None:
     small = {**TINY, "trials": 2, "study": "s", "storage": database_url, "runs_dir": tmp_path}

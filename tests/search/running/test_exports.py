@@ -49,7 +49,7 @@ def test_tables_as_files(view: Study, tmp_path: Path) -> None:
 def test_tensorboard_reads_its_event_files(view: Study, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for _ in range(2):  # written again, nothing is there twice
+    for _ in range(2):  # written twice, nothing is there twice
         told = FORMATS["tensorboard"](view, str(tmp_path))
     assert told.startswith("event files of 6 trials")
     events = EventAccumulator(str(tmp_path / "trial_0003")).Reload()
@@ -63,7 +63,7 @@ def test_tensorboard_reads_its_event_files(view: Study, tmp_path: Path) -> None:
     assert b"max" in hparams
 
 
-@pytest.mark.filterwarnings("ignore")  # of MLflow's own
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
@@ -85,7 +85,7 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     assert [(one.step, one.value) for one in history] == [(1, 0.6), (2, 0.25), (3, 0.28)]
     assert run.data.metrics["test_accuracy"] == 0.9312
     assert before["trial 4"].data.tags["reason"] == "out of memory: <b>GPU</b>"
-    # Once more, a trial further: it alone is told anew.
+    # Again, with one more trial complete: only that one is written again.
     more = replace(view.trials[6], curve=view.trials[3].curve, state="complete")
     later = replace(view, trials=(*view.trials[:6], more, *view.trials[7:]))
     FORMATS["mlflow"](later, str(tmp_path))

@@ -1,4 +1,4 @@
-"""Real faults in real processes: a few of each; --all-faults: as docs/reliability.md says."""
+"""Real faults in real processes: a few of each, or as docs/reliability.md says (--all-faults)."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def test_workers_take_each_trial_once(workplace: Any, times: Times) -> None:
 
 
 def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
-    # One trial takes about 90 statements. With a step of 1, each of them is a place to die.
+    # One trial takes about 90 statements. With a step of 1, a process dies before each of them.
     workplace.start(total=20, epochs=2, die_every=times(23, 1)).wait()
     workplace.check(20)
 
@@ -42,8 +42,8 @@ def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
 def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
     kills = times(8, 200)
     chance = random.Random(0)
-    # Each trial takes 0.1 s and more, and a kill with its successor's start as long as that of four
-    # to eight trials: by the last kill there are some left, or the test fails.
+    # Each trial takes 0.1 s or more, and a kill plus its successor's start as long as four to eight
+    # trials: some must be left at the last kill, or the test fails.
     total = 12 * kills
     workers = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
     for _ in range(kills):
@@ -55,7 +55,7 @@ def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
 
 def test_restarts_end_at_the_total(workplace: Any, times: Times) -> None:
     step, processes = times(16, 50), times(4, 8)
-    for total in range(step, step * times(1, 5) + 1, step):  # a study may also be given more
+    for total in range(step, step * times(1, 5) + 1, step):  # the total may also be raised
         done = len(workplace.lines())
         for reports in (done + step // 3, done + step):
             workers = workplace.start(total=total, processes=processes, epochs=2, seconds=0.02)
@@ -84,13 +84,13 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         assert sleeper.wait() == 0
         workplace.finish(other, total)
         losses = [line for line in workplace.lines() if line[0] == "lost"]
-        assert len(losses) == number + 1  # the late writer was fenced, and then went on
+        assert len(losses) == number + 1  # the late writer was fenced off, and then continued
 
 
 @pytest.mark.skipif(POOLER is None, reason="no pgbouncer (Debian: apt-get install pgbouncer)")
 def test_workers_share_a_connection(postgres: Any, make_workplace: Any) -> None:
-    """A pooler gives the transactions of all one after the other: no worker ever waits for a second
-    connection while it holds one. What a reader forbids itself reaches nobody else."""
+    """A pooler runs all transactions one after the other: no worker ever waits for a second
+    connection while it holds one. What a reader forbids itself affects nobody else."""
     postgres.execute("CREATE DATABASE pooled")
     with closing(open_database(postgres.url("pooled"))), postgres.pooled("pooled", 1) as url:
         workplace = make_workplace(url)
@@ -108,7 +108,7 @@ def test_workers_share_a_connection(postgres: Any, make_workplace: Any) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
-    """All are stopped together for longer than their leases, and go on together."""
+    """All are stopped together for longer than their leases, and resume together."""
     sleeps = times(1, 10)
     workers = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
     for number in range(sleeps):
@@ -122,10 +122,10 @@ def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
-    """By an hour, for the database: every lease has run out, though none twice in one term.
+    """By an hour, for the database: every lease expires, though none twice in one term.
 
-    A lease is extended once until its holder renews it, half a second later here. At fifty jumps in
-    half a minute another jump would fall into that time now and then.
+    A lease is extended once until its holder renews it, here half a second later. With fifty jumps
+    in half a minute, another jump would fall into that time now and then.
     """
     jump = update(leases).where(leases.c.extended.is_(None))
     jumps = times(2, 50)
@@ -139,24 +139,24 @@ def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
 
 
 def make_anew(url: str) -> None:
-    """Delete the study and make one of its name, in one step for all others."""
+    """Delete the study and make one of the same name, in a single step for all others."""
     with closing(open_database(url)) as db:
         study = optuna.load_study(study_name="study", storage=db.optuna)
         with StudyHandle.of(db, study).transaction() as connection:
             if db.engine.dialect.name == "postgresql":
-                # Optuna gives up in silence where something is written to the study meanwhile.
+                # Optuna gives up silently if something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
             optuna.delete_study(study_name="study", storage=db.optuna)
             optuna.create_study(study_name="study", storage=db.optuna)
 
 
-def test_a_study_deleted_and_made_anew_under_living_workers(
+def test_a_study_deleted_and_recreated_under_living_workers(
     database_url: str,
     make_workplace: Callable[[str], Any],
     times: Times,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """SQLite gives the ids of the old study and its trials to the new one."""
+    """SQLite reuses the ids of the old study and its trials for the new one."""
     for _ in range(times(1, 20)):
         old_place, place = make_workplace(database_url), make_workplace(database_url)
         old = old_place.start(total=10_000, processes=3, epochs=5, seconds=0.02)

@@ -32,7 +32,7 @@ def why(contenders: list[Contender], gain: float) -> str | None:
     return why_flat(contenders, 3, gain, prior=None)
 
 
-def test_flat_is_when_neither_new_nor_paused_trials_gain() -> None:
+def test_a_study_is_flat_when_neither_new_nor_paused_trials_gain() -> None:
     level = [contender(n, "complete", 1.0, 0.6, 0.5, 0.4 + n / 1000) for n in range(12)]
     said = "by less than 0.01: the latest 4 of 12 lowered the best forecast by 0"
     assert said in (why(level, 0.01) or "")
@@ -58,7 +58,7 @@ def train(run: Run, gain: float | None, trials: int = 16) -> StudyView:
 
 
 @pytest.mark.parametrize("pruner", ["promotion", "halving"])
-def test_a_flat_study_ends_says_why_and_goes_on(
+def test_a_flat_study_ends_says_why_and_can_be_resumed(
     make_run: Make, monkeypatch: pytest.MonkeyPatch, pruner: str
 ) -> None:
     monkeypatch.setattr(flat, "FEWEST", 8)
@@ -88,7 +88,7 @@ def test_a_flat_study_ends_says_why_and_goes_on(
     assert any(longer) == (pruner == "promotion")
 
 
-def test_a_gain_that_trials_still_have_ends_nothing(
+def test_a_study_whose_trials_still_gain_does_not_end(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flat, "FEWEST", 4)

@@ -1,4 +1,4 @@
-"""A study on a person's own pictures: how they are read is fixed with it, kept, and told."""
+"""A study on the user's own pictures: how they are read is fixed with it, kept, and reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw(path: Path, seed: int) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Grey pictures of 12 bits in 16; cows have none for the test."""
+    """12-bit grey pictures stored in 16 bits; there are no test pictures of cows."""
     monkeypatch.chdir(tmp_path)
     for split, counts in COUNTS.items():
         for label, (name, count) in enumerate(zip(CLASSES, counts, strict=True)):
@@ -67,7 +67,7 @@ def test_from_the_first_trial_to_a_prediction(
     assert view.dataset.validation_count == 6
 
     final = finalise("farm", seeds=1)
-    assert final.metrics["training"]["images"] == 42  # those for validation, too
+    assert final.metrics["training"]["images"] == 42  # including those for validation
     assert final.metrics["per_class"][2]["accuracy"] is None
     assert [one["images"] for one in final.metrics["per_class"]] == [2, 2, 0]
     page = (final.folder / "report.html").read_text()
@@ -79,11 +79,11 @@ def test_from_the_first_trial_to_a_prediction(
     assert "levels 0 to 4095 made 0 to 255" in found.pictures[0].notes
     _, same = load_training(
         f"folder:{root}", tmp_path
-    )  # drawn with the seeds of those for the test
+    )  # drawn with the same seeds as the test pictures
     assert torch.equal(found.pictures[0].image_CHW, same.images_NCHW[0])
 
 
-def test_the_size_of_a_study_stays_whatever_pictures_come(root: Path) -> None:
+def test_a_study_keeps_its_image_size(root: Path) -> None:
     run_study(dataset=f"folder:{root}", trials=1, image_size=20, mirror_changes_class=True, **SMALL)
     spec = load_study("farm").spec
     assert spec.reading == Reading(image_size=20, mirror_changes_class=True)
@@ -91,7 +91,7 @@ def test_the_size_of_a_study_stays_whatever_pictures_come(root: Path) -> None:
         run_study(dataset=f"folder:{root}", trials=2, image_size=24, **SMALL)
 
 
-def test_a_specification_of_before_the_choice_reads_as_it_did() -> None:
+def test_a_specification_without_reading_options_reads_as_before() -> None:
     stored = StudySpec(dataset="folder:/farm").to_dict()
     for name in ("reading_version", "mirror_changes_class"):
         del stored[name]

@@ -53,7 +53,7 @@ class Countdown:
 
 
 def cut_off_each(db: Database, goes_off: Countdown, step: int = 1) -> int:
-    """Live and check trial after trial, each cut off later than the one before; the last place."""
+    """Live and check trials, each cut off later than the one before. Returns the last place."""
     for place in count(step=step):
         sampler = optuna.samplers.RandomSampler()
         study = StudyHandle.of(db, optuna.create_study(storage=db.optuna, sampler=sampler))

@@ -1,4 +1,4 @@
-"""The loop on hand-fed curves, and on real training where that is the point."""
+"""The trial loop on hand-fed curves, and on real training where that matters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_values_states_and_attributes(make_run: Make) -> None:
     view = view_study(run.study)
     assert [trial.state for trial in view.trials] == ["complete", "complete", "pruned", "pruned"]
     first = run.study.study.trials[0]
-    assert first.value == 0.5  # the partial epoch's is none
+    assert first.value == 0.5  # the partial epoch's does not count
     assert first.intermediate_values == {0: 0.1, 1: 1.0, 2: 0.5, 3: 0.6}
     told = {"best_epoch": 2, "epochs": 3, "parameters": view.trials[0].parameters, "accuracy": 0.9}
     assert told.items() <= first.user_attrs.items()
@@ -91,7 +91,7 @@ def test_the_total_is_a_total(make_run: Make) -> None:
         assert view_study(run.study).finished == trials
 
 
-def test_a_seed_decides_a_study(make_run: Make) -> None:
+def test_a_seed_determines_a_study(make_run: Make) -> None:
     runs = [make_run(name, seed=seed) for seed, name in ((5, "a"), (5, "b"), (6, "c"))]
     for run in runs:
         train_trials(run)
@@ -104,10 +104,10 @@ def test_a_seed_decides_a_study(make_run: Make) -> None:
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 5])
-def test_an_interrupted_study_ends_as_if_it_had_not_been(
+def test_an_interrupted_study_ends_as_if_uninterrupted(
     make_run: Make, interrupted_after: int
 ) -> None:
-    """Stopped at a training step after so many reports, and gone on with by the next start."""
+    """Stopped at a training step after so many reports, and resumed by the next start."""
     whole = make_run("whole")
     train_trials(whole)
     run = make_run("interrupted")
@@ -119,7 +119,7 @@ def test_an_interrupted_study_ends_as_if_it_had_not_been(
 
 
 def test_a_power_cut_may_leave_a_checkpoint_ahead_of_the_database(make_run: Make) -> None:
-    """Commits were undone, and the checkpoint was not: the curve has no gap all the same."""
+    """Commits were undone and the checkpoint was not: the curve still has no gap."""
     whole = make_run("whole", pruner="none", trials=1)
     train_trials(whole)
     expected = outcome(whole)  # before rows of both studies are deleted
@@ -135,7 +135,7 @@ def test_a_power_cut_may_leave_a_checkpoint_ahead_of_the_database(make_run: Make
     assert outcome(again) == expected
 
 
-def test_a_checkpoint_of_another_study_is_not_taken(make_run: Make) -> None:
+def test_a_checkpoint_of_another_study_is_not_used(make_run: Make) -> None:
     """A study that was deleted may have left files under the same name and number."""
     run = make_run(seed=1)
     left = {"identity": {"trial": 1}, "training": {"epoch": 99}}

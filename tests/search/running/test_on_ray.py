@@ -1,4 +1,4 @@
-"""Studies on a real Ray cluster of two nodes and a real PostgreSQL: exact totals, whatever goes."""
+"""Studies on a real Ray cluster of two nodes and a real PostgreSQL: exact totals whatever fails."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def build(image_shape, classes, *, width=8):
 
 @pytest.fixture(scope="module")
 def cluster(s3: str) -> Iterator[Any]:  # noqa: ARG001
-    """A head without a place for workers, and a node with one; they inherit the way to S3."""
-    # Else other tests would starve them. The name is Ray's own.
+    """A head that takes no workers, and a node that takes one; they inherit the access to S3."""
+    # Otherwise other tests would starve them. The name is Ray's own.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     found.add_node(num_cpus=1)
@@ -73,14 +73,14 @@ def cluster(s3: str) -> Iterator[Any]:  # noqa: ARG001
 
 
 def ask(url: str, query: str) -> int:
-    """A number that the database holds; 0 as long as it lacks the table."""
+    """A number from the database; 0 as long as the table is missing."""
     with suppress(psycopg.errors.UndefinedTable), psycopg.connect(url) as connection:
         return int(connection.execute(query).fetchone()[0])
     return 0
 
 
 def wait_for_workers(url: str, count: int, command: subprocess.Popen[str]) -> None:
-    """Until so many have reported an epoch."""
+    """Wait until so many have reported an epoch."""
     deadline = time.monotonic() + SECONDS
     while ask(url, "SELECT count(DISTINCT worker) FROM epochs WHERE epoch > 1") < count:
         assert command.poll() is None, command.communicate()
@@ -128,7 +128,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     assert [trial.state for trial in view.trials] == ["complete"] * 6
     assert len(rows) == 6 * 41
     assert kept.find(f"{s3}/kept") == []
-    # Of the lost node, unless it was between two trials just then.
+    # The lost node's trial, unless it was just between two trials.
     assert len({row.trial_number for row in rows if row.attempt > 1}) <= 1
 
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
@@ -140,7 +140,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     assert SECRET not in shown + said
 
 
-def test_a_task_needs_neither_the_images_nor_a_persons_files(
+def test_a_task_needs_neither_the_images_nor_the_users_files(
     cluster: Any, postgres: Any, tmp_path: Path
 ) -> None:
     digits = load_digits()
@@ -160,7 +160,7 @@ def test_a_task_needs_neither_the_images_nor_a_persons_files(
         (tmp_path / name).rename(tmp_path / f"{name}.away")
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
-        task = ray.remote(on_ray.work)  # in a process for all, which takes seconds to start
+        task = ray.remote(on_ray.work)  # one process for all, which takes seconds to start
         without_files = ray.put((handed[0], {}))
         code, problem = ray.get(task.remote(without_files, run.study.name, "cpu"))
         assert code == 2
@@ -182,7 +182,7 @@ def request_for(cluster: Any, **options: Any) -> Request:
     return read_request(None, {"dataset": "digits", "ray": cluster.address, **options})
 
 
-def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path) -> None:
+def test_impossible_requests_are_refused(cluster: Any, tmp_path: Path) -> None:
     request = request_for(cluster, storage=f"sqlite:///{tmp_path / 'studies.db'}")
     for wrong, kind, said in (
         (request, StorageError, "has 2 nodes; give --storage postgresql"),

@@ -1,4 +1,4 @@
-"""Trials that are laid aside at rungs, and go on or not."""
+"""Trials that are paused at rungs, and resumed or not."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def spent(view: StudyView) -> int:
 def test_a_worker_has_optuna_read_no_other_trials(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a study of 10 000 it would take 5 s and 240 MiB, in every worker."""
+    """In a study of 10 000 trials that would take 5 s and 240 MiB, in every worker."""
     run = begin(make_run, sampler="tpe")
 
     def refuse(*_: object, **__: object) -> None:
@@ -74,7 +74,7 @@ def test_a_worker_has_optuna_read_no_other_trials(
     assert view_study(run.study).finished == run.spec.trials
 
 
-def test_trials_are_paused_go_on_and_are_pruned_at_the_end(make_run: Make) -> None:
+def test_trials_are_paused_resumed_and_pruned_at_the_end(make_run: Make) -> None:
     run = begin(make_run)
     train_trials(run)
     view = view_study(run.study)
@@ -89,11 +89,11 @@ def test_trials_are_paused_go_on_and_are_pruned_at_the_end(make_run: Make) -> No
         assert trial.user_attrs["epochs"] == last
         complete = trial.state == TrialState.COMPLETE
         assert trial.value == (min(reports.values()) if complete else reports[last])
-    train_trials(run)  # it is over
+    train_trials(run)  # nothing is left to do
     assert outcome(view_study(run.study)) == outcome(view)
 
 
-def test_checkpoints_are_kept_for_as_long_as_a_trial_may_go_on(
+def test_checkpoints_are_kept_for_as_long_as_a_trial_may_resume(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chooser, "KEPT", 3)
@@ -120,7 +120,7 @@ def test_checkpoints_are_kept_for_as_long_as_a_trial_may_go_on(
     assert not list(run.folder.rglob("*.pt"))
 
 
-def test_a_raised_total_takes_paused_ones_up_again(make_run: Make) -> None:
+def test_a_raised_total_resumes_paused_trials(make_run: Make) -> None:
     run = begin(make_run)
     train_trials(run)
     before = view_study(run.study)
@@ -136,7 +136,7 @@ def test_a_raised_total_takes_paused_ones_up_again(make_run: Make) -> None:
 def test_a_lost_checkpoint_costs_its_epochs_and_no_report(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lies on another host, say: the trial starts over, and passes the rungs that it has."""
+    """If it is on another host, say, the trial starts over and passes the rungs it had reached."""
     run = begin(make_run)
     train_trials(run)
     for path in run.folder.rglob("*.pt"):
@@ -152,7 +152,7 @@ def test_a_lost_checkpoint_costs_its_epochs_and_no_report(
     train_trials(more(run, 12, 1.0))
     view = view_study(run.study)
     assert view.count("complete") == 12
-    assert all(is_new)  # nor is the rule asked again about what it was told
+    assert all(is_new)  # the pruner is not asked again about earlier reports
     check_curves(view)
 
 
@@ -165,7 +165,7 @@ def test_the_baseline_runs_to_its_end(make_run: Make) -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 8, 31])
-def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_after: int) -> None:
+def test_an_interrupted_study_ends_as_if_uninterrupted(make_run: Make, stop_after: int) -> None:
     whole = begin(make_run, "whole")
     train_trials(whole)
     run = begin(make_run, "stopped")
@@ -178,10 +178,10 @@ def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_af
 
 
 @pytest.mark.parametrize("vanish_at", [7, 28])
-def test_whoever_vanishes_between_a_report_and_its_consequence(
+def test_a_worker_that_vanishes_between_a_report_and_its_decision(
     make_run: Make, monkeypatch: pytest.MonkeyPatch, vanish_at: int
 ) -> None:
-    """The next holder asks in its place: the study ends as if nothing had been."""
+    """The next holder asks in its place: the study ends as if nothing had happened."""
     whole = begin(make_run, "whole")
     train_trials(whole)
     run = begin(make_run, "left")
@@ -209,7 +209,7 @@ def test_whoever_vanishes_between_a_report_and_its_consequence(
 
 
 @pytest.mark.parametrize("minimize_also", [None, "multiply_adds"])
-def test_the_projects_own_rule(make_run: Make, minimize_also: str | None) -> None:
+def test_the_projects_own_pruner(make_run: Make, minimize_also: str | None) -> None:
     run = begin(make_run, pruner="promotion", minimize_also=minimize_also)
     train_trials(run)
     view = view_study(run.study)
@@ -227,8 +227,8 @@ def test_the_projects_own_rule(make_run: Make, minimize_also: str | None) -> Non
     assert {trial.state for trial in front} == {"complete"}
 
 
-def test_a_rule_of_ones_own_may_say_nothing_of_use(make_run: Make) -> None:
-    """The study ends with its total all the same."""
+def test_a_custom_pruner_may_give_useless_answers(make_run: Make) -> None:
+    """The study still ends with its total."""
     for name, answer in (("says-none", None), ("says-new", "new"), ("says-99", 99)):
         PRUNERS[name] = Pruner(
             description=name, rungs=range, choose=lambda _, _answer=answer, **__: _answer

@@ -1,4 +1,4 @@
-"""Processes that work for this one: whose code they run, why they ended, what they leave behind."""
+"""Child processes: whose code they run, why they ended, what they leave behind."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ print(__import__("json").dumps(sys.path))
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second copy of the code, which has a module `search.probe` more."""
+    """A second copy of the code, with an additional module `search.probe`."""
     folder = tmp_path_factory.mktemp("package é")
     ignored = shutil.ignore_patterns("raw", "__pycache__")
     for name in ("data", "models", "search"):
@@ -74,20 +74,20 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_child_has_the_path_and_the_packages_of_its_parent(package: Path, tmp_path: Path) -> None:
-    for name in ("models", "search"):  # a person's own, with names that are ours
+    for name in ("models", "search"):  # the user's own, with names that are ours
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')\n")
     for name in ("data.py", "runpy.py"):
         (tmp_path / name).write_text("raise SystemExit('not ours')\n")
-    program = package / "program.py"  # without a guard for its main part
+    program = package / "program.py"  # without a `__main__` guard
     program.write_text(PARENT.format(package=str(package), project=str(tmp_path)))
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}  # another version of ours, as it were
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}  # as if it were another version of ours
     done = subprocess.run(
         [sys.executable, str(program)], cwd=tmp_path, env=env, capture_output=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     probe, path = map(json.loads, done.stdout.splitlines())
-    assert probe.pop("session") != os.getsid(0)  # Ctrl-C in the terminal is not for it
+    assert probe.pop("session") != os.getsid(0)  # Ctrl-C in the terminal does not reach it
     assert probe == {
         "data": str(package / "data" / "__init__.py"),
         "data.errors": str(package / "data" / "errors.py"),
@@ -129,11 +129,11 @@ def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("probed")
-def test_all_are_stopped_also_those_that_do_not_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_stopped_even_those_that_ignore_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.running.pool.LEAVE_SECONDS", 0.5)
     said: list[bytes] = []
     children = [ChildProcess(f"probe:{name}", said.append) for name in ("sleep", "ignore")]
-    waiting = ChildProcess("probe:sleep")  # is never told its arguments
+    waiting = ChildProcess("probe:sleep")  # never gets its arguments
     for child in children:
         child.call()
     deadline = time.monotonic() + SECONDS
@@ -155,7 +155,7 @@ def test_all_are_stopped_also_those_that_do_not_mind(monkeypatch: pytest.MonkeyP
 def test_a_pool_says_why_its_workers_die(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_words: str, says: str
 ) -> None:
-    (tmp_path / "torch.py").write_text(last_words)  # all that workers find of it
+    (tmp_path / "torch.py").write_text(last_words)  # workers find this instead of PyTorch
     monkeypatch.syspath_prepend(str(tmp_path))
     reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
     monkeypatch.setattr("search.running.pool.count_reports", lambda *_: next(reports))

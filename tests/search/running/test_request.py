@@ -1,4 +1,4 @@
-"""Options over a file over a study that exists."""
+"""Precedence: options, then the study file, then a study that exists."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def test_totals_of_the_other_kind_are_refused(
     with pytest.raises(SpecError) as caught:
         request.spec("digits")
     assert says in str(caught.value)
-    assert request.with_file(caught.value) is caught.value  # an option stands in no file
+    assert request.with_file(caught.value) is caught.value  # an option is in no file
 
 
-def test_on_other_data_a_reports_results_mean_nothing(mine: str) -> None:
+def test_reported_results_do_not_apply_to_other_data(mine: str) -> None:
     spec = read_request(mine, {"dataset": "digits"}).spec("digits")
     assert (spec.source, spec.validation_count) == ("", None)
     assert all(not arm.reported for arm in spec.arms)
@@ -92,7 +92,7 @@ def test_a_study_is_named_for_its_file(
     assert read_request(mine if config else None, options).study_name(dataset) == name
 
 
-def test_a_study_goes_on_without_its_file(
+def test_a_study_resumes_without_its_file(
     mine: str, make: Callable[[StudySpec], StudyHandle]
 ) -> None:
     spec = read_request(mine, {}).spec("mnist")
@@ -107,7 +107,7 @@ def test_a_study_goes_on_without_its_file(
             read_request(None, options).spec("mnist", study)
 
 
-def test_with_its_file_it_must_agree(mine: str, make: Callable[[StudySpec], StudyHandle]) -> None:
+def test_a_study_must_match_its_file(mine: str, make: Callable[[StudySpec], StudyHandle]) -> None:
     study = make(read_request(mine, {"repeats": 4}).spec("mnist"))
     for options, trials in (({"repeats": 5}, 10), ({"repeats": 1}, 2), ({}, 8)):
         assert read_request(mine, options).spec("mnist", study).trials == trials
@@ -117,7 +117,7 @@ def test_with_its_file_it_must_agree(mine: str, make: Callable[[StudySpec], Stud
             read_request(config, {}).spec("mnist", study)
 
 
-def test_errors_are_given_the_file(mine: str) -> None:
+def test_errors_name_the_file(mine: str) -> None:
     request = read_request(mine, {})
     error = request.with_file(SpecError("repeats", "few"))
     assert isinstance(error, StudyFileError)

@@ -1,4 +1,4 @@
-"""Where a study's files go, whichever folder it is run in and whoever else runs one of its name."""
+"""Where a study's files go, whatever folder it runs in and whoever else runs one of that name."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_two_databases_in_one_folder_take_nothing_from_each_other(
     assert files(Path("runs")).items() >= before.items()
 
 
-def test_where_a_person_says_also_for_a_team(
+def test_where_the_user_says_with_several_workers_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, url = tmp_path / "data" / "runs", "sqlite:///studies.db"
@@ -76,7 +76,7 @@ def test_where_a_person_says_also_for_a_team(
     assert not Path("runs").exists()
 
 
-def test_a_place_that_cannot_be_is_told_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_reported_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "here" / "file").touch()
     with pytest.raises(StorageError, match="file is not a folder"):
         run_study(study="s", runs_dir="file", trials=1, **TINY)

@@ -1,4 +1,4 @@
-"""What whoever can write to a database makes a worker do with it: nothing but train, or refuse."""
+"""What anyone who can write to a database can make a worker do: only train, or refuse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search.store.opening import open_database
 from search.store.schema import DATASET, SPEC
 from tests.search.running.made_up import TINY
 
-REFUSED = ValueError  # all errors that a person reads on one line are of this kind
+REFUSED = ValueError  # all errors that users see on one line are of this kind
 WORK = ["--study", "s", "--device", "cpu", "--quiet", "--storage", "sqlite:///studies.db"]
 
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def db(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """The same, of a study that is to have two."""
+    """The same, with the study's total raised to two."""
     monkeypatch.chdir(tmp_path)
     with sqlite3.connect(made) as source, sqlite3.connect("studies.db") as copy:
         source.backup(copy)
@@ -64,7 +64,7 @@ def change(study: optuna.Study, **fields: Any) -> None:
     ],
     ids=str,
 )
-def test_a_stored_study_that_cannot_be_is_refused_before_a_trial(
+def test_an_impossible_stored_study_is_refused_before_a_trial(
     db: Database, fields: dict[str, Any]
 ) -> None:
     change(load(db), **fields)
@@ -75,7 +75,7 @@ def test_a_stored_study_that_cannot_be_is_refused_before_a_trial(
     assert len(load(db).get_trials()) == 1
 
 
-def test_trials_that_cannot_be_fail_and_the_study_goes_on(db: Database) -> None:
+def test_impossible_trials_fail_and_the_study_continues(db: Database) -> None:
     for overrides in ({"width": 10**9}, {"batch_size": "x"}, {"x": 1}, "x"):
         load(db).enqueue_trial({}, user_attrs={OVERRIDES: overrides})
     db.close()
@@ -93,13 +93,13 @@ def test_its_exit_code_says_whether_to_start_a_worker_again(db: Database) -> Non
 
 
 @pytest.mark.parametrize("number", ["../../x", -1, 1.5, None])
-def test_a_number_that_is_none_is_no_path(number: Any) -> None:
+def test_an_invalid_trial_number_gives_no_path(number: Any) -> None:
     with pytest.raises(StorageError, match="the number"):
         checkpoint_path(Path(), number)
 
 
 @pytest.mark.parametrize("facts", [None, {"name": "x"}, {"class_names": 10**9}], ids=str)
-def test_facts_that_are_none_are_told_in_a_line(db: Database, facts: object) -> None:
+def test_invalid_dataset_facts_are_reported_in_a_line(db: Database, facts: object) -> None:
     load(db).set_user_attr(DATASET, facts)
     db.close()
     with pytest.raises(StorageError, match="study 's' cannot be read"):

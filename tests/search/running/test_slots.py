@@ -79,7 +79,7 @@ def check_curves(run: Run) -> None:
 
 
 def held(run: Run) -> Sequence[int]:
-    """Leases that are held by somebody."""
+    """Trials whose lease somebody holds."""
     with run.db.engine.connect() as connection:
         return connection.scalars(select(leases.c.trial_id).where(leases.c.expires_at > 0)).all()
 
@@ -127,10 +127,10 @@ def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
         again = max(n for n, now in enumerate(watch.together) if now == {1})
         assert all(now == {1} or 1 not in now for now in watch.together[again - 3 : again])
         assert max(map(len, watch.together[again:])) == 2
-    check_curves(run)  # its own, begun anew, and those of the others
+    check_curves(run)  # its own, restarted, and those of the others
 
 
-def test_stopping_lays_all_trials_aside(make_run: Make, watch: Watch) -> None:
+def test_stopping_interrupts_all_trials(make_run: Make, watch: Watch) -> None:
     run = make_run(at_a_time=3, trials=6, pruner="none", train=watch)
 
     def stop(number: int, slices: int) -> None:
@@ -149,7 +149,7 @@ def test_stopping_lays_all_trials_aside(make_run: Make, watch: Watch) -> None:
     check_curves(run)
 
 
-def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> None:
+def test_a_lost_lease_costs_only_that_trial(make_run: Make, watch: Watch) -> None:
     run = make_run(at_a_time=3, trials=3, pruner="none", train=watch)
     changes = {
         (1, 5): {"token": 99, "claim": "elsewhere", "worker": "elsewhere:1:1:x"},

@@ -1,4 +1,4 @@
-"""`from search import ...`: studies run and read from Python, the same as the commands do."""
+"""`from search import ...`: studies run and read from Python, just as the commands do."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def learned(view: Study) -> list[dict[str, Any]]:
     return [{**row, "seconds": None} for row in view.to_pandas("epochs").to_dict("records")]
 
 
-def test_functions_come_when_they_are_asked_for() -> None:
+def test_functions_are_imported_on_demand() -> None:
     subprocess.run([sys.executable, "-c", PUBLIC], check=True, timeout=120)
     assert set(search.__all__) <= set(dir(search))
 
@@ -79,7 +79,7 @@ def test_command_and_function_do_the_same(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("here")
-def test_it_goes_on_and_says_nothing_unasked(capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_resumes_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
@@ -94,7 +94,7 @@ def test_it_goes_on_and_says_nothing_unasked(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_space_is_that_of_a_file(here: Path) -> None:
+def test_a_space_equals_that_of_a_file(here: Path) -> None:
     (here / "mine.toml").write_text(
         '[study]\ndataset = "digits"\ntrials = 1\nepochs = 1\npatience = 3\n'
         'pruner = "promotion"\nbudget = 0.13\n[space]\ndepth = 1\n'
@@ -107,7 +107,7 @@ def test_a_space_is_that_of_a_file(here: Path) -> None:
     of_dict = run_study(epochs=1, space=SPACE, **given)
     assert of_dict.spec == of_file.spec
     assert of_dict.trials[0].params.keys() == {"width", "hidden", "learning_rate"}
-    # It goes on with the same space, or without a word of it, but not with another.
+    # It resumes with the same space or without one, but not with another.
     for space in (SPACE, None):
         assert run_study(space=space, **given).finished == 1
     with pytest.raises(SpecError, match="was made with space"):
@@ -154,7 +154,7 @@ def test_bad_arguments_end_before_anything_is_written(
         ('"seconds"', None, "minimize_also .*parameters"),
     ],
 )
-def test_what_no_search_for_a_pareto_front_can_be(
+def test_invalid_searches_for_a_pareto_front(
     written: str, flat: float | None, said: str, here: Path
 ) -> None:
     space = "[space]\ndepth = { low = 1, high = 2 }\n"
@@ -185,8 +185,8 @@ def test_stopped_from_another_thread() -> None:
         assert found.result(60).finished < 3
 
 
-def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
-    """From a script without a guard, whose workers do not run it once more."""
+def test_interrupted_it_releases_its_trials_and_resumes(here: Path) -> None:
+    """From a script without a `__main__` guard, whose workers do not run it again."""
     command = [sys.executable, "-u", "-c", INTERRUPTED]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as process:
@@ -199,7 +199,7 @@ def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
     before = load_study("digits")
     assert learned(before)
     assert before.finished < 3
-    # A trial laid aside is free at once, and not only when its holder's lease runs out.
+    # An interrupted trial is free at once, not only when its holder's lease expires.
     total, started = max(before.finished + 1, before.count()), time.monotonic()
     view = run_study(study="digits", trials=total, epochs=40, seed=0, progress=False)
     assert time.monotonic() - started < 60
@@ -210,7 +210,7 @@ def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_tables_are_those_of_the_view() -> None:
+def test_tables_match_the_view() -> None:
     view = load_study()
     table, epochs = (view.to_pandas(it).to_dict("records") for it in ("trials", "epochs"))
     assert [row["trial"] for row in table] == [0, 1, 2]
@@ -232,19 +232,19 @@ def test_tables_are_those_of_the_view() -> None:
     assert view.to_pandas()["validation_loss"].dtype == "float64"
 
 
-def test_figures_are_those_of_the_report(place: Path) -> None:
+def test_figures_match_the_report(place: Path) -> None:
     assert report.main(["--study", "digits", "--formats", "svg"]) == 0
     written = {file.stem for file in (place / "runs" / "digits" / "figures").iterdir()}
     shown = study_figures(load_study("digits"))
     assert set(shown) == written
     assert {"history", "curves", "parameters"} <= written
-    # What is done to one leaves the next call's alone.
+    # Changing one does not affect those of the next call.
     shown["curves"].update_layout(title_text="mine")
     assert study_figures(load_study("digits"))["curves"].layout.title.text != "mine"
 
 
 @pytest.mark.usefixtures("place")
-def test_what_is_not_there() -> None:
+def test_missing_studies() -> None:
     with pytest.raises(StorageError, match="no study 'digit'"):
         load_study("digit")
     with pytest.raises(SpecError, match="not usable"):
@@ -264,7 +264,7 @@ def test_what_is_not_there() -> None:
         ({}, "cpu", ""),
     ],
 )
-def test_it_says_that_a_seed_trains_one_at_a_time(
+def test_it_says_that_with_a_seed_trials_run_one_at_a_time(
     flags: dict[str, Any], device: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.running.study.default_workers", lambda _: 2)

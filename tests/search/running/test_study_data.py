@@ -1,4 +1,4 @@
-"""A study goes on with the data that it was made with, wherever they lie, and with no others."""
+"""A study resumes with the data that it was made with, wherever they are, and with no others."""
 
 import shutil
 import sqlite3
@@ -33,7 +33,7 @@ def search(**options: Any) -> Any:
 
 @pytest.fixture(scope="module", params=["drawn", "own"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures, with a test set drawn or its own, and a finished study of them."""
+    """A folder of pictures, with a drawn test set or its own, and a finished study of them."""
     folder = tmp_path_factory.mktemp("pets")
     live = folder / "live"
     make_pets(live / "pets")
@@ -48,7 +48,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same as present folder, as it was when the study had been made."""
+    """The same as the current directory, as it was right after the study."""
     live = made / "live"
     for path in live.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -82,7 +82,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 
 
 def stored() -> list[Any]:
-    """All that a study consists of, in the database and beside it."""
+    """Everything that a study consists of, in the database and beside it."""
     with closing(sqlite3.connect("studies.db")) as connection:
         return [list(connection.iterdump()), sorted(Path("runs").rglob("*"))]
 
@@ -107,7 +107,7 @@ def test_other_data_are_refused_by_every_command_and_nothing_is_written(
 
 
 def test_other_test_pictures_are_refused(place: Path) -> None:
-    """Also where finalise would have found them out with the test set open."""
+    """Even those that finalise would otherwise notice only with the test set open."""
     if not (place / "pets/test").exists():
         pytest.skip("the test pictures are drawn from its others")
     for file in (place / "pets/test/dog").iterdir():
@@ -117,7 +117,7 @@ def test_other_test_pictures_are_refused(place: Path) -> None:
     assert load_study("pets").results == ()
 
 
-def test_moved_data_are_found_where_they_are_named_and_remembered(
+def test_moved_data_are_found_where_the_user_says_and_remembered(
     place: Path, tmp_path: Path
 ) -> None:
     moved = tmp_path / "elsewhere"
@@ -126,13 +126,13 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
         with pytest.raises(DataError, match="if they were moved, say where to: --dataset"):
             command()
     assert search(trials=3, dataset=f"folder:{moved}").finished == 3
-    view = search(trials=4)  # from there on it is known
+    view = search(trials=4)  # from then on the place is known
     assert view.finished == 4
     assert view.dataset.name == f"folder:{place / 'pets'}"
     metrics = finalise("pets", seeds=1).metrics
     assert metrics["class_names"] == ["cat", "dog", "eel"]
 
-    # Another host: other folder, other data directory, a worker that is told.
+    # Another host: another folder, another data directory, a worker that is given both.
     shutil.move(moved, tmp_path / "host/pets")
     with closing(open_database("sqlite:///studies.db")) as database:
         study = require_study(database, "pets")
@@ -160,7 +160,7 @@ def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
-    """Of an earlier version's study no more is known than the classes and how many pictures."""
+    """Of an earlier version's study only the classes and the number of pictures are known."""
     with closing(open_database("sqlite:///studies.db")) as database:
         study = require_study(database, "pets")
         before = study.attributes[FINGERPRINT]
@@ -175,7 +175,7 @@ def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
         assert study.attributes[FINGERPRINT] == before
 
 
-def test_changed_while_training_the_test_set_stays_closed(
+def test_the_test_set_stays_closed_if_data_change_during_training(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = final.train_all

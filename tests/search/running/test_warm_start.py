@@ -1,4 +1,4 @@
-"""A study that starts from an earlier one, of another database that is gone afterwards."""
+"""A study that starts from an earlier one, in another database that is deleted afterwards."""
 
 from pathlib import Path
 
@@ -36,12 +36,12 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert told in capsys.readouterr().err
     assert "study sqlite:///" in told
     assert "not searched here: hidden" in told
-    assert "its best configuration;" in told  # of three trials a tenth
+    assert "its best configuration;" in told  # a tenth of three trials, rounded up
     assert first.best is not None
     assert first.best.best is not None
     assert kept.best == pytest.approx(first.best.best.value)
     assert len(view.trials) == 3
-    # The first trial trains what the earlier study found best, as far as the new space goes.
+    # The first trial trains what the earlier study found best, as far as the new space allows.
     (moved,) = kept.configurations
     assert moved["width"] >= 8
     assert kept.clipped + kept.left_out <= len(first.trials)
@@ -89,7 +89,7 @@ def test_values_of_another_space() -> None:
     assert adapted({**values, "family": "mlp"}, spec) is None
 
 
-def test_a_study_made_with_a_warm_start_of_before_opens() -> None:
+def test_a_warm_start_stored_by_an_earlier_version_can_be_read() -> None:
     stored = {
         "source": "mnist",
         "data": "MNIST",

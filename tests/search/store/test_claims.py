@@ -27,8 +27,8 @@ from tests.search.worker_processes import report
 from tests.search.workplaces import take
 
 ROOT = Path(__file__).parents[3]
-SHORT = 0.3  # seconds of a lease that is to run out
-FAR = "far:1:1:scope"  # a worker of another host, of which nothing is known but its lease
+SHORT = 0.3  # seconds of a lease that is to expire
+FAR = "far:1:1:scope"  # a worker on another host, of which only the lease is known
 
 
 def end(study: StudyHandle, lease: Lease, state: TrialState) -> None:
@@ -38,7 +38,7 @@ def end(study: StudyHandle, lease: Lease, state: TrialState) -> None:
 
 @pytest.fixture
 def other() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Another process of this host, and its name."""
+    """Another process on this host, and its name."""
     program = "from search.store.claims import *; print(this_worker(), flush=True); input()"
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, **pipes) as process:
@@ -48,7 +48,7 @@ def other() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.fixture
 def dead(other: tuple[subprocess.Popen[str], str]) -> str:
-    """The name of a process of this host that is no more."""
+    """The name of a process on this host that has ended."""
     process, name = other
     process.kill()
     process.wait()
@@ -80,7 +80,7 @@ def test_queued_trials_come_first_and_take_a_slot(study: StudyHandle) -> None:
     assert (lease.trial_number, claim(study, total=1)) == (0, "wait")
 
 
-def test_a_lease_that_ran_out(study: StudyHandle) -> None:
+def test_another_worker_takes_over_an_expired_lease(study: StudyHandle) -> None:
     late = take(study, total=1, lease_seconds=SHORT, worker=FAR)
     assert claim(study, total=1) == "wait"
     time.sleep(SHORT)
@@ -93,7 +93,7 @@ def test_a_lease_that_ran_out(study: StudyHandle) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: StudyHandle) -> None:
+def test_a_holder_that_renews_at_the_last_moment(db: Database, study: StudyHandle) -> None:
     """On SQLite the lock that a claim holds keeps renewals out; here it does not."""
     lease = take(study, total=1, lease_seconds=SHORT, worker=FAR)
     time.sleep(SHORT)
@@ -121,20 +121,20 @@ def test_released_trials_are_claimed_at_once_before_new_ones(
     for lease in (third, again[0]):
         end(study, lease, TrialState.COMPLETE)
     release(db, again[1])
-    assert claim(study, total=2) == "done"  # beyond the total they are left
+    assert claim(study, total=2) == "done"  # trials beyond the total are not claimed
 
 
 def run_out(db: Database) -> None:
-    """As if all leases had run out: the host slept, or its clock was set."""
+    """Expire all leases, as if the host had slept or its clock had been set."""
     with db.engine.begin() as connection:
         connection.execute(update(leases).values(expires_at=leases.c.expires_at - 3600))
 
 
 @pytest.mark.parametrize("proc", [True, False])
-def test_a_living_worker_of_this_host_may_renew_once_what_ran_out(
+def test_a_living_worker_of_this_host_may_renew_an_expired_lease_once(
     db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch, proc: bool
 ) -> None:
-    if not proc:  # as on macOS, where of a process that is no more nothing is known
+    if not proc:  # as on macOS, where nothing is known of a process that has ended
         monkeypatch.setattr("search.store.claims.this_host", lambda: ("mac", "?"))
         assert exists("mac:999999999:1:?") is None
     lease = take(study, total=1)
@@ -179,7 +179,7 @@ def test_workers_that_vanish_after_a_new_epoch_each_do_not_count(
     assert take(study, total=1).exhausted
 
 
-def test_trials_that_something_else_began_or_ended(study: StudyHandle) -> None:
+def test_trials_begun_or_ended_by_another_program(study: StudyHandle) -> None:
     stranger = study.study.ask()
     assert claim(study, total=1, lease_seconds=SHORT) == "wait"
     time.sleep(SHORT)
@@ -203,7 +203,7 @@ def test_studies_do_not_mix(db: Database, study: StudyHandle) -> None:
 def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
     db: Database, study: StudyHandle
 ) -> None:
-    """SQLite gives its ids to the next study and trial; trial 0's first token is 1 in both."""
+    """SQLite reuses its ids for the next study and trial; trial 0's first token is 1 in both."""
     old = take(study)
     db.optuna.delete_study(study.study_id)
     new_study = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
@@ -244,7 +244,7 @@ def test_numbers_stay_dense_with_a_sampler_that_reads_all(db: Database) -> None:
     plain = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [plain.ask().suggest_float("x", 0, 1) for _ in values]
     assert values[:3] == drawn[:3]
-    assert values[3:] != drawn[3:]  # from then on it goes by what the others have come to
+    assert values[3:] != drawn[3:]  # from then on it depends on the values of the others
 
 
 def test_living_and_dead_workers(other: tuple[subprocess.Popen[str], str]) -> None:
@@ -252,19 +252,19 @@ def test_living_and_dead_workers(other: tuple[subprocess.Popen[str], str]) -> No
     assert name != this_worker()
     assert exists(name) is True
     os.kill(process.pid, signal.SIGSTOP)
-    assert exists(name) is True  # stopped, it may yet go on
+    assert exists(name) is True  # stopped, it may still resume
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert exists(name) is False  # a zombie already
     process.wait()
     assert exists(name) is False
     host, pid, start, scope = this_worker().split(":")
-    assert exists(f"{host}:{pid}:{int(start) - 1}:{scope}") is False  # another under its number
+    assert exists(f"{host}:{pid}:{int(start) - 1}:{scope}") is False  # another process with its pid
 
 
 @pytest.mark.parametrize("pid", ["x", "-1", "", "9" * 30, "../1", "1 ", "\u0661"])
-def test_of_other_hosts_and_names_that_are_none_nothing_is_known(pid: str) -> None:
-    """Whoever can write to the database can write any."""
+def test_nothing_is_known_of_other_hosts_and_invalid_names(pid: str) -> None:
+    """Anyone who can write to the database can write any name."""
     host, _, start, scope = this_worker().split(":")
     assert exists(f"{host}:{pid}:{start}:{scope}") is None
     assert exists(f"{host}:999999999:{start}:{scope}") is False
@@ -277,26 +277,26 @@ def pause(study: StudyHandle, lease: Lease) -> None:
     finish(study, lease, state=TrialState.RUNNING, attributes={"epochs": 1})
 
 
-def test_paused_trials_hold_their_places_and_end_with_the_study(
+def test_paused_trials_keep_their_slots_and_end_with_the_study(
     db: Database, study: StudyHandle
 ) -> None:
     first, second = take(study, total=3), take(study, total=3)
     for lease, loss in ((first, 0.5), (second, 0.25)):
         report(db, lease, 1, loss)
         pause(study, lease)
-        pause(study, lease)  # twice is once
+        pause(study, lease)  # a second call changes nothing
     third = take(study, total=3, choose=lambda _: "new")
     assert third.trial_number == 2
-    assert claim(study, total=3, choose=lambda _: "new") == "wait"  # there is no room
+    assert claim(study, total=3, choose=lambda _: "new") == "wait"  # no slot is free
     assert claim(study, total=3, choose=lambda _: None) == "wait"
     again = take(study, total=3, choose=lambda _: 1)
     assert (again.trial_id, again.attempt) == (second.trial_id, 1)
-    release(db, again)  # taken up, it is paused no more: whoever is free carries it on
+    release(db, again)  # resumed, it is no longer paused: any free worker continues it
     again = take(study, total=3, choose=lambda _: None)
     assert again.trial_id == second.trial_id
     end(study, again, TrialState.COMPLETE)
     end(study, third, TrialState.FAIL)
-    fourth = take(study, total=3, choose=lambda _: None)  # it has failed, so there is room again
+    fourth = take(study, total=3, choose=lambda _: None)  # it has failed, so a slot is free again
     end(study, fourth, TrialState.COMPLETE)
     assert claim(study, total=3, choose=lambda _: None) == "done"
     assert claim(study, total=3) == "done"
@@ -305,8 +305,8 @@ def test_paused_trials_hold_their_places_and_end_with_the_study(
     assert study.study.trials[0].value == 0.5
 
 
-def test_a_paused_trial_is_taken_by_one_alone(db: Database, study: StudyHandle) -> None:
-    """The other claims between the first one's question and its transaction."""
+def test_a_paused_trial_is_claimed_by_only_one_worker(db: Database, study: StudyHandle) -> None:
+    """The other worker claims between the first one's choice and its transaction."""
     held = [take(study, total=2) for _ in range(2)]
     for lease in held:
         pause(study, lease)
@@ -325,7 +325,7 @@ def test_a_paused_trial_is_taken_by_one_alone(db: Database, study: StudyHandle) 
     assert numbers == [0, 1]
 
 
-def test_what_was_paused_when_the_study_ended_is_paused_again(
+def test_trials_paused_when_the_study_ended_are_paused_again(
     db: Database, study: StudyHandle
 ) -> None:
     held = [take(study, total=3) for _ in range(3)]
@@ -362,13 +362,13 @@ def test_a_flat_study_ends_once_nobody_trains(db: Database, study: StudyHandle) 
     assert [it.state.name for it in study.study.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
 
 
-def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(
+def test_a_late_writer_of_a_paused_and_reclaimed_trial_writes_nothing(
     db: Database, study: StudyHandle
 ) -> None:
     late = take(study, total=1)
     report(db, late, 1)
     pause(study, late)
-    lease = take(study, total=1)  # whoever knows no rule carries it on like any other
+    lease = take(study, total=1)  # without `choose`, a worker resumes it like any other
     with pytest.raises(LostLeaseError):
         report(db, late, 2)
     for write in (pause, partial(end, state=TrialState.COMPLETE)):

@@ -29,7 +29,7 @@ def count_trials(db: Database) -> int:
         return connection.execute(select(func.count()).select_from(trials)).scalar_one()
 
 
-def test_transaction_takes_optuna_back_too(db: Database, study: StudyHandle) -> None:
+def test_a_rollback_also_undoes_what_optuna_wrote(db: Database, study: StudyHandle) -> None:
     def cut_off() -> None:
         with study.transaction():
             trial = study.study.ask()
@@ -45,8 +45,8 @@ def test_transaction_takes_optuna_back_too(db: Database, study: StudyHandle) -> 
     assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE]
 
 
-def test_optunas_storage_takes_its_sessions_from_where_we_bind_them(db: Database) -> None:
-    """What `search.store.database` relies on, and nothing else of how Optuna is made.
+def test_optunas_storage_uses_the_session_that_we_bind(db: Database) -> None:
+    """The only internal of Optuna that `search.store.database` relies on.
 
     If this fails after an update of Optuna, a trial's claim and its lease are no longer committed
     together: look for what has replaced `RDBStorage.scoped_session`.
@@ -61,7 +61,7 @@ def test_optunas_storage_takes_its_sessions_from_where_we_bind_them(db: Database
     assert any(statement.startswith("INSERT INTO studies") for statement in statements)
 
 
-def test_transaction_is_not_seen_before_its_end(db: Database, study: StudyHandle) -> None:
+def test_a_transaction_is_not_visible_before_its_end(db: Database, study: StudyHandle) -> None:
     with transaction(db):
         study.study.ask()
         assert count_trials(db) == 0  # and on SQLite, reading does not wait
@@ -92,8 +92,8 @@ def query(db: Database) -> None:
 
 
 @sqlite_only
-def test_a_file_that_was_removed_is_not_made_again(db: Database, tmp_path: Path) -> None:
-    db.close()  # so that it would have to be opened anew
+def test_a_file_that_was_removed_is_not_created_again(db: Database, tmp_path: Path) -> None:
+    db.close()  # so that it would have to be opened again
     (tmp_path / "studies.db").unlink()
     with pytest.raises(DatabaseGoneError, match="was removed or replaced"):
         with_retry(db, lambda: query(db))
@@ -118,7 +118,7 @@ def test_gives_up_on_a_lock(db: Database, tmp_path: Path, leaving: bool) -> None
 
 @sqlite_only
 def test_full_disk(db: Database, study: StudyHandle) -> None:
-    """SQLite's own limit gives the same error as a disk without space; see also the faults."""
+    """SQLite's own limit gives the same error as a full disk; see also the fault tests."""
     db.patience_seconds = 0.2
 
     def limit(connection: Any) -> None:
@@ -162,7 +162,7 @@ def test_bugs_are_not_retried(db: Database) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not SQLite" * 2000])
-def test_a_file_that_is_overwritten_in_its_place(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_overwritten_in_place(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "studies.db"
     with closing(open_database(f"sqlite:///{path}")) as db:
         study = optuna.create_study(storage=db.optuna, study_name="s")
@@ -175,7 +175,7 @@ def test_a_file_that_is_overwritten_in_its_place(tmp_path: Path, content: bytes)
                 with_retry(db, lambda: study.tell(trial, 0.5))
 
 
-def test_a_server_that_stays_away(postgres: Any) -> None:
+def test_a_server_that_stays_unavailable(postgres: Any) -> None:
     with closing(open_database(postgres.new_database())) as db, ThreadPoolExecutor() as pool:
         db.patience_seconds = 0.3
         postgres.stop()

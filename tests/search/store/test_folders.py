@@ -1,4 +1,4 @@
-"""Where files lie, whose folder is whose, and what is swept from it."""
+"""Where files are kept, which folder belongs to which study, and what is swept from it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEARCH_RUNS_DIR", raising=False)
 
 
-def test_beside_an_sqlite_file_or_where_a_person_says(
+def test_runs_are_beside_an_sqlite_file_or_where_the_user_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sub, absolute = tmp_path / "sub", f"sqlite:///{tmp_path}/studies.db"
@@ -63,10 +63,8 @@ def test_usual_names_are_kept() -> None:
         assert folder_name(name) == name
 
 
-def test_any_name_is_that_of_one_folder_below(
-    tmp_path: Path, hostile_names: tuple[str, ...]
-) -> None:
-    """Of a study that another tool has named, or that somebody has renamed in the database."""
+def test_any_name_gives_one_folder_below(tmp_path: Path, hostile_names: tuple[str, ...]) -> None:
+    """Even if another tool named the study, or somebody renamed it in the database."""
     reserved = ("con", "NUL", "com1.txt", "artifacts", "ARTIFACTS", "x.", "...", "-", "é", "a\0b")
     for name in (*hostile_names, *reserved, "../../x", "x" * 300 + "/.."):
         folder = tmp_path / folder_name(name)
@@ -83,7 +81,7 @@ def test_any_name_is_that_of_one_folder_below(
 
 @pytest.fixture
 def make(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
-    """A study in a database of its own, or in one that is there."""
+    """Makes a study in a database of its own, or in an existing one."""
 
     def make(database: str = "studies.db", name: str = "digits") -> StudyHandle:
         db = open_database(f"sqlite:///{tmp_path / database}")
@@ -100,7 +98,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def write_checkpoint(folder: Path, study: StudyHandle, number: int = 0) -> Path:
-    """Of a trial, which is begun if it was not; saved twice."""
+    """Save a checkpoint of a trial twice; the trial is begun first if it was not."""
     while len(study.study.trials) <= number:
         study.study.ask()
     path = folder / "checkpoints" / f"trial-{number}.pt"
@@ -124,20 +122,20 @@ def test_a_studys_folder_bears_its_name_and_identity(make: Make, runs: Path) -> 
     assert content(folder) == before
     check_folder(study, folder)
     folder.rename(runs / "my digits")
-    assert study_folder(study, runs) == runs / "my digits"  # moved by a person, it is found
+    assert study_folder(study, runs) == runs / "my digits"  # moved by the user, it is found
     with pytest.raises(StudyGoneError, match="was removed or renamed"):
         check_folder(study, folder)
 
 
-def test_of_either_kind_of_database(study: StudyHandle, runs: Path) -> None:
-    (runs / "study" / "final").mkdir(parents=True)  # of an earlier version, perhaps another's
+def test_with_either_kind_of_database(study: StudyHandle, runs: Path) -> None:
+    (runs / "study" / "final").mkdir(parents=True)  # of an earlier version, perhaps another study's
     assert study_folder(study, runs) == runs / "study-2" == study_folder(study, runs)
 
 
-def test_two_databases_with_a_study_of_one_name(
+def test_two_databases_with_studies_of_the_same_name(
     make: Make, runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first keeps all that it has, and each finds its own again, whoever comes first."""
+    """The first keeps all its files, and each finds its own again, whichever comes first."""
     first, second = make("a.db"), make("b.db")
     folder = study_folder(first, runs)
     write_checkpoint(folder, first)
@@ -150,7 +148,7 @@ def test_two_databases_with_a_study_of_one_name(
     assert study_folder(first, runs) == folder
     assert study_folder(make("a.db", "digits-2"), runs) == runs / "digits-2-2"
     optuna.delete_study(study_name="digits", storage=first.db.optuna)
-    assert study_folder(make("a.db"), runs) == runs / "digits-4"  # the name was given again
+    assert study_folder(make("a.db"), runs) == runs / "digits-4"  # the name was reused
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_two_databases_with_a_study_of_one_name(
     [b"{", b'{"identity": 7}', b"[" * 9_000, b"\xff", "/dev/zero", "gone", "pipe"],
     ids=range(7),
 )
-def test_a_damaged_identity_or_one_that_is_no_file_is_somebodys(
+def test_a_folder_with_an_unreadable_identity_is_not_taken(
     make: Make, runs: Path, damage: bytes | str
 ) -> None:
     (runs / "digits").mkdir(parents=True)
@@ -166,7 +164,7 @@ def test_a_damaged_identity_or_one_that_is_no_file_is_somebodys(
     owner = runs / "digits" / OWNER
     owner.write_bytes(damage) if isinstance(damage, bytes) else owner.symlink_to(damage)
     study = make()
-    study.study.ask()  # one that has begun would take a folder that bears none
+    study.study.ask()  # one that has begun would take a folder without an identity
     assert study_folder(study, runs) == runs / "digits-2"
     assert not isinstance(damage, bytes) or owner.read_bytes() == damage
 
@@ -209,7 +207,7 @@ def claim_at_once(url: str, runs: Path, barrier: object, found: object) -> None:
 
 
 def test_processes_that_start_at_once_agree(make: Make, runs: Path) -> None:
-    """Three of each of two studies of one name: one folder for each study, whoever is first."""
+    """Three for each of two studies of the same name: one folder per study, whoever is first."""
     urls = [make(name).db.url for name in ("a.db", "b.db")]
     context = multiprocessing.get_context("fork")
     shared = (runs, context.Barrier(6), found := context.Queue())
@@ -232,7 +230,7 @@ def files(folder: Path) -> list[str]:
 def test_checkpoints_are_swept_when_their_trials_have_ended(
     study: StudyHandle, tmp_path: Path
 ) -> None:
-    """Whatever state a trial ended in, also damaged ones, and those of trials that are gone."""
+    """Whatever state a trial ended in, even damaged ones and those of deleted trials."""
     for number in range(4):
         write_checkpoint(tmp_path, study, number)
     for number, state in enumerate((TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)):
@@ -246,7 +244,7 @@ def test_checkpoints_are_swept_when_their_trials_have_ended(
     assert files(tmp_path) == sorted(["trial-3.previous.pt", "trial-3.pt", *persons])
 
 
-def test_final_trainings_are_swept_a_month_before_the_last_test(
+def test_final_trainings_a_month_older_than_the_last_test_are_swept(
     db: Database, study: StudyHandle, tmp_path: Path
 ) -> None:
     names = ["candidate-17-0a1b2c3d-0.pt", "final-0.pt", "final-0a1b2c3d-0.pt"]
@@ -258,10 +256,10 @@ def test_final_trainings_are_swept_a_month_before_the_last_test(
     assert files(tmp_path) == names  # their evaluation has not ended
     complete_result(db, "result", {"accuracy": 0.5})
     sweep(study, tmp_path)
-    assert files(tmp_path) == names[2:]  # another finalize may go on with it
+    assert files(tmp_path) == names[2:]  # another finalize may resume it
 
 
-def test_a_sweep_that_fails_is_only_told(
+def test_a_failed_sweep_is_only_logged(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = make()

@@ -22,18 +22,18 @@ from tests.search.workplaces import take
 
 
 def take_over(db: Database, study: StudyHandle, lease: Lease) -> Lease:
-    """Another holder, as after a stop that lasted too long."""
+    """The lease of a new holder, as after a stop that lasted too long."""
     release(db, lease)
     return take(study, total=1)
 
 
 def test_finish(db: Database, study: StudyHandle, lease: Lease) -> None:
     finish(study, lease, state=TrialState.COMPLETE, value=0.5, attributes={"a": 1, "b": "text"})
-    finish(study, lease, state=TrialState.COMPLETE, value=0.7)  # twice is once
+    finish(study, lease, state=TrialState.COMPLETE, value=0.7)  # a second call changes nothing
     pruned = take(study)
     report(db, pruned, 1, 0.25)
     report(db, pruned, 2, 0.75)
-    finish(study, pruned, state=TrialState.PRUNED)  # takes the last report
+    finish(study, pruned, state=TrialState.PRUNED)  # its value is that of the last report
     first, second = study.study.trials
     assert (first.state, first.value) == (TrialState.COMPLETE, 0.5)
     assert first.user_attrs == {"a": 1, "b": "text"}
@@ -67,7 +67,7 @@ def test_a_late_writer_writes_nothing(db: Database, study: StudyHandle, lease: L
     assert len(epochs_of(db, study.study_id)) == 1
     report(db, new, 2, 0.2)
     finish(study, new, state=TrialState.COMPLETE, value=0.2)
-    with pytest.raises(LostLeaseError):  # it does not pass for the new holder's
+    with pytest.raises(LostLeaseError):  # it is not mistaken for the new holder's
         finish(study, lease, state=TrialState.COMPLETE, value=0.1)
 
 
@@ -106,7 +106,7 @@ SECONDS = 0.5
 
 
 def take_short(study: StudyHandle, total: int = 1) -> Lease:
-    # Of another host: one of this host that lives would have more than its lease.
+    # On another host: a living worker of this host would be granted more than its lease.
     return take(study, total=total, lease_seconds=SECONDS, worker="far:1:1:scope")
 
 
@@ -143,7 +143,7 @@ def test_renews_at_once_when_the_host_wakes(
         wait_until(is_renewed)
 
 
-def test_tells_a_lost_lease(db: Database, study: StudyHandle) -> None:
+def test_reports_a_lost_lease(db: Database, study: StudyHandle) -> None:
     lease = take_short(study)
     with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
         release(db, lease)
@@ -154,14 +154,14 @@ def test_tells_a_lost_lease(db: Database, study: StudyHandle) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_with_its_database_a_lease_is_lost(
+def test_a_lease_is_lost_with_its_database(
     db: Database, study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = take_short(study)
     with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
         (tmp_path / "studies.db").rename(tmp_path / "away.db")
         wait_until(lambda: heartbeat.lost(lease))
-    assert caplog.text == ""  # whoever writes next says it, once
+    assert caplog.text == ""  # the next write reports it, once
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -191,4 +191,4 @@ def test_ends_while_the_database_is_locked(
         started = time.monotonic()
     assert time.monotonic() - started < 2.0
     other.close()
-    db.patience_seconds = 0.0  # so that its thread, which is still waiting, leaves the database
+    db.patience_seconds = 0.0  # so that the heartbeat's thread, which still waits, gives up

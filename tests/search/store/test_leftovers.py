@@ -26,7 +26,7 @@ SPACE = {"width": {"low": 4, "high": 12}, "depth": 1, "hidden": []}
 
 
 def train(folder: Path, trials: int) -> None:
-    """Carry the study on to its end, as `python -m search.worker` does."""
+    """Resume the study and train it to its end, as `python -m search.worker` does."""
     torch.set_num_threads(1)
     spec = StudySpec(
         dataset="digits",
@@ -71,7 +71,7 @@ def test_after_kills_at_any_moment_no_file_is_left(
         while written(folder) == before and process.is_alive():
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.2))
-        process.kill()  # nothing where it has ended by itself
+        process.kill()  # does nothing if it has ended by itself
         process.join()
     process = context.Process(target=train, args=(tmp_path, kills))
     process.start()

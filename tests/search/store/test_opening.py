@@ -1,4 +1,4 @@
-"""Databases opened and made, and others left alone."""
+"""Databases are opened and created, and other programs' files are left alone."""
 
 import sqlite3
 from contextlib import closing
@@ -41,7 +41,7 @@ def test_many_processes_create_one_database(database_url: str) -> None:
         assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
 
 
-def test_a_creation_cut_off_is_completed(tmp_path: Path) -> None:
+def test_an_interrupted_creation_is_completed(tmp_path: Path) -> None:
     path = tmp_path / "cut.db"
     with closing(sqlite3.connect(path)) as connection:  # as Optuna leaves it when it is killed
         connection.execute(
@@ -94,7 +94,7 @@ def test_must_exist_creates_nothing_and_refuses_an_empty_database(
     assert "empty; run python -m search.study first" in message(database_url, must_exist=True)
 
 
-def test_what_is_no_database_or_another_programs_is_left_alone(tmp_path: Path) -> None:
+def test_other_files_and_other_programs_databases_are_left_alone(tmp_path: Path) -> None:
     notes, places = tmp_path / "notes.txt", tmp_path / "places.db"
     notes.write_bytes(b"not a database, and long enough to have a header " * 20)
     with closing(sqlite3.connect(places)) as connection:

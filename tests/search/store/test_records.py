@@ -61,7 +61,7 @@ def test_the_first_report_stands(db: Database, study: StudyHandle, lease: Lease)
     assert study.study.trials[0].intermediate_values == {1: 0.5}
 
 
-def test_what_is_not_finite_comes_back(db: Database, study: StudyHandle, lease: Lease) -> None:
+def test_non_finite_values_are_read_back(db: Database, study: StudyHandle, lease: Lease) -> None:
     losses = [math.nan, math.inf, -math.inf]
     for epoch, loss in enumerate(losses):
         report(db, lease, epoch, loss)
@@ -80,12 +80,12 @@ def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path) -> None:
         assert epochs_of(db, study.study_id) == []
 
 
-def test_results_tell_when_the_test_set_was_opened(db: Database, study: StudyHandle) -> None:
+def test_results_record_when_the_test_set_was_opened(db: Database, study: StudyHandle) -> None:
     assert results_of(study) == []
     other = StudyHandle.of(db, optuna.create_study(study_name="other", storage=db.optuna))
     for opened_by, number, seeds in ((study, 7, [1, 2, 3]), (study, 8, [4]), (other, 1, [])):
         add_result(opened_by, trial_number=number, seeds=seeds, result_id=f"of trial {number}")
-    add_result(study, trial_number=9, seeds=[9], result_id="of trial 8")  # it is on record
+    add_result(study, trial_number=9, seeds=[9], result_id="of trial 8")  # already on record
     figures = {"accuracy": 0.93, "confusion": [[1, 0], [0, 1]], "text": "Größe"}
     complete_result(db, "of trial 8", figures)
     complete_result(db, "of trial 8", {})  # what was added first stands
@@ -93,20 +93,20 @@ def test_results_tell_when_the_test_set_was_opened(db: Database, study: StudyHan
     assert rows == sorted(rows, key=lambda row: row.opened_at)  # SQLite's clock has milliseconds
     opened, scored = sorted(rows, key=lambda row: row.trial_number)
     assert (opened.result_id, opened.seeds) == ("of trial 7", (1, 2, 3))
-    assert opened.figures is None  # it was opened, whatever became of it
+    assert opened.figures is None  # it was opened, however that ended
     assert (scored.trial_number, scored.seeds, scored.figures) == (8, (4,), figures)
     assert abs((datetime.now(UTC) - scored.opened_at).total_seconds()) < 5
 
 
-def test_a_study_made_anew_has_no_test_evaluations_of_its_trials(
+def test_a_recreated_study_does_not_own_earlier_test_evaluations(
     db: Database, study: StudyHandle
 ) -> None:
-    """The test set was seen all the same; an evaluation of the very same weights is its own."""
+    """The test set has still been seen; an evaluation of the very same weights is its own."""
     for number in (7, 8):
         add_result(study, trial_number=number, seeds=[1], result_id=f"of trial {number}")
     optuna.delete_study(study_name="study", storage=db.optuna)
     new = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
-    complete_result(db, "of trial 7", {"accuracy": 0.93})  # by whoever had begun it
+    complete_result(db, "of trial 7", {"accuracy": 0.93})  # by the process that began it
     assert [row.is_ours for row in results_of(new)] == [False, False]
     add_result(new, trial_number=3, seeds=[1], result_id="of trial 8")
     assert {row.trial_number: row.is_ours for row in results_of(new)} == {7: False, 3: True}
@@ -124,7 +124,7 @@ def compared(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def test_trials_are_those_that_optuna_reads(tmp_path: Path) -> None:
+def test_trials_are_read_as_optuna_reads_them(tmp_path: Path) -> None:
     db, study = fill(tmp_path / "studies.db", 12)
     lease = take(study, total=10**6)
     db.optuna.set_trial_user_attr(lease.trial_id, "overrides", {"depth": [1, 2]})

@@ -50,7 +50,7 @@ def execute(db: Database, *statements: str) -> None:
 
 
 def age(db: Database) -> None:
-    """What commit 3bc7fe6 would have made of it."""
+    """Turn the database into one that commit 3bc7fe6 would have made."""
     if db.engine.dialect.name == "sqlite":
         execute(db, "DROP TRIGGER study_identities_follow_studies")
     execute(
@@ -70,7 +70,7 @@ def test_a_new_database_has_the_latest_version(db: Database) -> None:
 def test_an_earlier_database_is_migrated_and_loses_nothing(
     db: Database, study: StudyHandle, database_url: str
 ) -> None:
-    """Five processes open it at once; the version that made it can go on with it, too."""
+    """Five processes open it at once; the version that made it can still use it."""
     new = shape(db)
     lease = take(study)
     report(db, lease, 1, 0.5)
@@ -85,7 +85,7 @@ def test_an_earlier_database_is_migrated_and_loses_nothing(
         finish(StudyHandle.of(again, loaded), lease, state=TrialState.COMPLETE, value=0.25)
 
 
-def test_killed_in_a_migration_it_is_as_it_was_and_is_migrated_next_time(
+def test_a_killed_migration_changes_nothing_and_is_done_next_time(
     db: Database, database_url: str
 ) -> None:
     new = shape(db)

@@ -57,7 +57,7 @@ def test_a_study_is_found_as_it_was_made(db: Database, make: Make) -> None:
     assert [trial.user_attrs for trial in queued] == [{OVERRIDES: {"depth": 2}}]
 
 
-def test_made_twice_it_is_one_study_with_one_baseline(db: Database, make: Make) -> None:
+def test_creating_a_study_twice_makes_one_study_with_one_baseline(db: Database, make: Make) -> None:
     optuna.create_study(storage=db.optuna, study_name="s")  # a start that was killed half-way
     assert find_study(db, "s") is None
     assert make().identity == make().identity
@@ -66,14 +66,14 @@ def test_made_twice_it_is_one_study_with_one_baseline(db: Database, make: Make) 
     assert len(make().study.get_trials(deepcopy=False)) == 1
 
 
-def test_a_study_of_something_else_is_refused(db: Database) -> None:
+def test_a_study_of_another_program_is_refused(db: Database) -> None:
     other = optuna.create_study(storage=db.optuna, study_name="s")
     other.tell(other.ask(), 1.0)
     with pytest.raises(StorageError, match="not made by cnn-search"):
         find_study(db, "s")
 
 
-def test_fields_that_nobody_named_follow_the_study(make: Make) -> None:
+def test_unspecified_fields_follow_the_study(make: Make) -> None:
     study = make(epochs=7, trials=9)
     wanted = make_spec(epochs=99, trials=12)
     assert resumed_spec(study, wanted, {"dataset"}) == make_spec(epochs=7, trials=9)
@@ -95,7 +95,7 @@ def test_the_latest_study_is_the_one_last_begun(db: Database, make: Make) -> Non
         require_study(db, "c")
 
 
-def test_a_study_made_anew_under_the_same_name_is_another(db: Database, study: StudyHandle) -> None:
+def test_a_study_recreated_under_the_same_name_is_another(db: Database, study: StudyHandle) -> None:
     optuna.delete_study(study_name="study", storage=db.optuna)
     new = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
     if db.engine.dialect.name == "sqlite":

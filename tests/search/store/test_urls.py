@@ -96,7 +96,7 @@ def test_no_url_shows_its_password(
 
 
 def refused(url: str) -> str:
-    """The line that it is refused with; nothing of the traceback shows the secret."""
+    """The line that it is refused with; nothing in the traceback may show the secret."""
     with pytest.raises(StorageError) as caught:
         open_database(url)
     error: BaseException | None = caught.value

@@ -1,4 +1,4 @@
-"""Views: the same at a second look as at a first one."""
+"""Views: a refreshed one is the same as one read from scratch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ def fresh(db: Database) -> StudyView:
     return view_study(require_study(db, "study"))
 
 
-def test_a_second_look_sees_what_a_first_one_would(db: Database, noise: StudyHandle) -> None:
+def test_a_refreshed_view_equals_a_fresh_one(db: Database, noise: StudyHandle) -> None:
     assert view_study(noise) == fresh(db)
     first, second, third = (begin(noise) for _ in range(3))
     for epoch in range(3):
@@ -64,13 +64,13 @@ def test_a_second_look_sees_what_a_first_one_would(db: Database, noise: StudyHan
     assert repr(seen) == repr(fresh(db))
     # The first was handed back: no worker holds it.
     assert [trial.state for trial in seen.trials] == ["interrupted", "complete", "failed"]
-    assert begin(noise).trial_number == 0  # carried on
+    assert begin(noise).trial_number == 0  # resumed
     assert view_study(noise).trials[0].state == "running"
     assert [len(trial.curve) for trial in seen.trials] == [3, 2, 2]
     assert seen.trials[2].reason == "because"
 
 
-def test_a_trial_that_ended_paused_is_seen_to_be_so_again(db: Database, noise: StudyHandle) -> None:
+def test_a_trial_that_ended_paused_is_shown_paused_again(db: Database, noise: StudyHandle) -> None:
     lease = begin(noise)
     report(db, lease, 1)
     finish(noise, lease, state=TrialState.RUNNING)
@@ -81,7 +81,7 @@ def test_a_trial_that_ended_paused_is_seen_to_be_so_again(db: Database, noise: S
     assert repr(view_study(noise)) == repr(fresh(db))
 
 
-def test_a_copy_with_more_trials_than_its_total_has_them_for_its_total(
+def test_a_copy_with_more_trials_than_its_total_shows_them_as_its_total(
     db: Database, noise: StudyHandle
 ) -> None:
     for _ in range(3):
@@ -111,7 +111,7 @@ def test_who_holds_a_trial(db: Database, noise: StudyHandle) -> None:
     assert queued.state == "waiting"
 
 
-def test_a_second_look_reads_what_is_new(
+def test_a_refreshed_view_reads_only_what_is_new(
     filled: Fill, rows_read: Callable[[Database], list[Any]]
 ) -> None:
     db, study = filled(500)
