@@ -1,4 +1,4 @@
-"""What fresh seeds gain, on made-up curves of which one had luck with one seed."""
+"""What fresh seeds gain, on made-up curves of which one was lucky with one seed."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ SEEDS = 6
 
 
 def reports(value: float) -> list[dict[str, float]]:
-    """A worse epoch, then one that has `value` throughout."""
+    """A worse epoch, then one whose metrics all equal `value`."""
     return [dict.fromkeys((LOOKED_AT, *JUDGED_BY), it) for it in (value + 1, value)]
 
 
@@ -24,5 +24,5 @@ def test_fresh_seeds_find_that_the_single_best_was_lucky() -> None:
     assert right
     for choice in CHOICES:
         assert all(one[choice] == [-0.5, -0.5] for one in misled)
-        # Where the lucky seed is among the fresh ones, two of them may still be misled.
+        # If the lucky seed is among the fresh ones, two of them may still mislead.
         assert all(one[choice] == [0.0, 0.0] for one in right if choice[1] == 3)

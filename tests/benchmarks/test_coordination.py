@@ -1,4 +1,4 @@
-"""Every contender runs whole trials beside the ones that are present, and all are stored."""
+"""Every contender runs whole trials in a study that already holds some, and all are stored."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_optunas_loop(optunas: Path, name: str) -> None:
     check(optunas, ends, range(1, EPOCHS + 1))
 
 
-def test_ratios_are_of_the_same_round() -> None:
+def test_ratios_are_taken_within_a_round() -> None:
     def ends(milliseconds: float) -> Ends:
         return Ends(started=0.0, seconds=[milliseconds / 1000 * n for n in range(1, 6)])
 

@@ -19,7 +19,7 @@ def run(file: Path, *words: str, workers: int = 1) -> list[dict[str, Any]]:
     return list(curves.read(file))
 
 
-def test_records_carries_on_and_mends_an_unfinished_line(
+def test_recording_resumes_and_repairs_an_unfinished_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A process takes seconds to start.
@@ -32,11 +32,11 @@ def test_records_carries_on_and_mends_an_unfinished_line(
         assert [report["epoch"] for report in reports] == [0, 1, 2]
         for report in reports:
             assert math.isfinite(report["clean_train_loss"])
-            # the best temperature is at least as good as none, where it was fitted
+            # on the images it was fitted to, the best temperature is no worse than none
             assert report["calibrated_validation_loss"] <= report["validation_loss"] + 1e-4
             assert 0 <= report["holdout_error"] <= 1
 
-    file.write_bytes(file.read_bytes()[:-7])  # a kill while a line was being written
+    file.write_bytes(file.read_bytes()[:-7])  # killed while writing a line
     second = run(file, "--configs", "2", "--seeds", "2", workers=2)
     assert sorted((one["number"], one["seed"]) for one in second) == [
         (0, 0),

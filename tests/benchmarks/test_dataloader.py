@@ -31,7 +31,7 @@ def test_networks_agree_with_the_same_weights(name: str, task: Task) -> None:
 @pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("kind", ["none", "l2", "coupled", "decoupled"])
 def test_two_steps_change_the_weights_as_ours_do(kind: str, task: Task) -> None:
-    """All 64 images in one batch: their order does not matter then."""
+    """All 64 images in one batch, so that their order does not matter."""
     how = Recipe(
         epochs=2, batch_size=64, weight_decay_kind=kind, weight_decay=0.1, schedule="one-cycle"
     )
@@ -50,7 +50,7 @@ def test_two_steps_change_the_weights_as_ours_do(kind: str, task: Task) -> None:
 
 
 @pytest.mark.usefixtures("in_float32")
-def test_validation_scores_as_ours(task: Task) -> None:
+def test_validation_gives_our_scores(task: Task) -> None:
     how = dataclasses.replace(recipe(augmented=False), batch_size=32)
     theirs = LoaderTraining(NETWORKS["typical"], how, task, CPU, seed=0, workers=0)
     found = theirs.validate()
@@ -61,8 +61,8 @@ def test_validation_scores_as_ours(task: Task) -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_policies_vary_pictures_as_much_as_ours(name: str, task: Task) -> None:
-    """Random draws differ, so means over 4 000 pictures are compared: of each pixel, and of how
-    far each is from the original. Black margins, as bilinear sampling treats borders in two ways.
+    """Random draws differ, so means over 4 000 pictures are compared: of each pixel, and of the
+    distance from the original. Margins are black because the two sample borders differently.
     """
     chosen = policy(name, 1.0, mirror_changes_class=False)
     gradient = torch.linspace(40, 250, 28 * 28).round().to(torch.uint8).reshape(1, 1, 28, 28)

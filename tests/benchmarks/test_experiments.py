@@ -1,4 +1,4 @@
-"""The reports' experiments: run, kept, and written up from what was kept."""
+"""The reports' experiments: run, stored, and written up from the stored results."""
 
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,14 @@ expect = [{ arm = "wide", than = "narrow", metric = "validation_loss", is = "bet
 """
 
 
-def test_the_page_is_what_the_files_hold() -> None:
+def test_the_page_matches_the_stored_results() -> None:
     assert experiments.PAGE.read_text(encoding="utf-8") == experiments.written()
     known = experiments.experiments()
     assert len(known) == 21
     assert {one["study"] for one in experiments.kept()} <= set(known)
 
 
-def test_run_again_it_evaluates_nothing_twice(
+def test_a_second_run_evaluates_nothing_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

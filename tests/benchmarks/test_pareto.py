@@ -14,7 +14,7 @@ from tests.benchmarks.test_replay import EPOCHS, record
 
 @pytest.fixture
 def problem(tmp_path: Path) -> Problem:
-    """Of recorded configurations and nothing else: a surrogate takes seconds to fit."""
+    """Only recorded configurations, because a surrogate takes seconds to fit."""
     file = tmp_path / "digits.jsonl.gz"
     record(file)
     made: Any = Problem.__new__(Problem)
@@ -25,11 +25,11 @@ def problem(tmp_path: Path) -> Problem:
     return problem
 
 
-def test_the_hypervolume_of_what_a_search_shows(problem: Problem) -> None:
+def test_the_hypervolume_of_a_searchs_front(problem: Problem) -> None:
     small, large = FrontPoint(6.0, -1.0, -1.0), FrontPoint(8.0, -2.0, -1.5)
     assert problem.hypervolume([small]) == 1.0 * 4.0 / 4.0
     assert problem.hypervolume([large, small]) == (1.0 * 4.0 + 0.5 * 2.0) / 4.0
-    hidden = FrontPoint(7.0, -0.9, -9.0)  # worse by validation: no search would show it
+    hidden = FrontPoint(7.0, -0.9, -9.0)  # worse on validation: no search would show it
     assert problem.hypervolume([large, small, hidden]) == problem.hypervolume([large, small])
     found = [(10.0, 0.2), (20.0, 0.5)]
     assert [at(found, epochs) for epochs in (5.0, 10.0, 30.0)] == [0.0, 0.2, 0.5]

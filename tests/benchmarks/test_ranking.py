@@ -8,7 +8,7 @@ from benchmarks import ranking
 
 
 def test_places_and_correlations_by_hand() -> None:
-    """The weights' losses order the three wrongly at first, their mean's rightly throughout."""
+    """The weights' losses rank the three wrongly at first, their mean's correctly throughout."""
     curves = [
         {"weights": [3.0, 0.1], "mean": [1.0, 0.1]},
         {"weights": [2.0, 0.2], "mean": [2.0, 0.3]},

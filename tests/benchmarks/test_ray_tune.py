@@ -1,4 +1,4 @@
-"""Ray Tune runs both trainers to their end; skipped where it is not installed."""
+"""Ray Tune runs both trainers to the end; skipped if it is not installed."""
 
 from pathlib import Path
 

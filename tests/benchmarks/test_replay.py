@@ -75,7 +75,7 @@ class Oracle(RandomSampler):
 
 
 def watched(strategy: Strategy, seen: list[Any]) -> Strategy:
-    """The same; notes down what it is shown."""
+    """The same strategy, which also records in `seen` what it is shown."""
 
     def after(progress: SearchState, entry: Any) -> Any:
         seen.append((entry.trial.number, dict(entry.trial.params), dict(entry.curve)))
@@ -145,7 +145,7 @@ def test_asha_decides_as_ray_does(factor: int) -> None:
                 break
 
 
-def test_the_command_carries_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, results, figure = (tmp_path / name for name in ("a.jsonl.gz", "r.json", "f.html"))
     record(file)
     words = [str(file), "--cache", str(tmp_path / "kept"), "--workers", "1", "2", "--horizon", "20"]
@@ -168,7 +168,7 @@ def test_the_command_carries_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no strategy 'guesswork'; known: random, " in capsys.readouterr().err
 
 
-def test_a_prior_is_learned_on_the_other_records_alone(tmp_path: Path) -> None:
+def test_a_prior_is_learned_only_from_the_other_records(tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.jsonl.gz" for name in "ab"]
     for file in files:
         record(file)
@@ -190,7 +190,7 @@ def test_a_world_of_a_record(tmp_path: Path) -> None:
     assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
 
 
-def test_where_there_is_a_second_seed_it_scores(tmp_path: Path) -> None:
+def test_a_second_seed_is_used_for_scoring(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl.gz"
     record(file)
     record(file, lambda number: number / 100, seed=1, mode="at")
@@ -200,7 +200,7 @@ def test_where_there_is_a_second_seed_it_scores(tmp_path: Path) -> None:
     assert runs[3].seen[CALIBRATED][-1] == losses(3)[-1]
 
 
-def test_a_surrogate_says_how_far_off_it_is_and_repeats_itself(tmp_path: Path) -> None:
+def test_a_surrogate_reports_its_error_and_is_reproducible(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl.gz")
     worlds = [Surrogate(read_runs(tmp_path / "a.jsonl.gz"), tmp_path / "kept") for _ in range(2)]
     assert len(list((tmp_path / "kept").iterdir())) == 1
@@ -217,14 +217,14 @@ def test_a_surrogate_says_how_far_off_it_is_and_repeats_itself(tmp_path: Path) -
     assert all(0 <= point.error <= 1 for point in (*first, *other))
 
 
-def test_a_prior_is_learned_from_other_data_sets_alone() -> None:
+def test_a_prior_is_learned_only_from_other_data_sets() -> None:
     names = ("mnist-8000", "fashion_mnist-8000", "fashion_mnist-50000", "digits", "digits")
     files = [Path(f"{name}.jsonl.gz") for name in names]
     found = elsewhere(Path("other/fashion_mnist-8000.jsonl.gz"), files)
     assert found == [Path("mnist-8000.jsonl.gz"), Path("digits.jsonl.gz")]
 
 
-def test_studies_of_recorded_data_sets_have_priors_that_know_no_curve_of_theirs() -> None:
+def test_priors_for_recorded_data_sets_are_learned_without_their_own_curves() -> None:
     found = sorted(Path(replay.__file__).parent.glob("results/curves/*.jsonl.gz"))
     records = {file: load(file) for file in found}
     for file in found:

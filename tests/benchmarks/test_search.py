@@ -1,4 +1,4 @@
-"""Whole studies of a few trials, and what is made of courses written by hand."""
+"""Whole studies of a few trials, and comparisons of made-up ones."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The time between reports, and what of it no training took."""
+"""The time between reports, and the part of it not spent on training."""
 
 from dataclasses import replace
 
@@ -16,15 +16,15 @@ def row(worker: str, trial: int, epoch: int, at: float, seconds: float) -> Epoch
     return replace(ROW, seconds=seconds, **changed)
 
 
-def test_what_no_training_took_is_beside_it() -> None:
+def test_time_not_spent_on_training() -> None:
     found = share(
         [
             row("a", 0, 1, 10.0, 9.0),
             row("a", 0, 2, 20.5, 10.0),  # half a second of writing
             row("b", 1, 0, 12.0, 3.0),
-            row("a", 2, 0, 25.0, 3.0),  # a second and a half until it began
+            row("a", 2, 0, 25.0, 3.0),  # a second and a half before it began
             row("b", 3, 0, 15.25, 3.0),
-            row("a", 1, 1, 40.0, 10.0),  # its first five seconds for the second time
+            row("a", 1, 1, 40.0, 10.0),  # after five seconds of repeating its partial epoch
         ]
     )
     assert found == pytest.approx((30.0 + 3.25, 0.5 + 1.5 + 0.25, 5.0, 3))

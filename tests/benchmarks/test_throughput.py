@@ -147,8 +147,8 @@ def test_ratios_are_taken_round_by_round_against_the_better_of_the_variants() ->
     assert not [name for name in found if "ray" in name]
 
 
-def test_of_ours_one_is_chosen_for_all_rounds() -> None:
-    """Not the luckiest of each round."""
+def test_one_of_our_variants_is_chosen_for_all_rounds() -> None:
+    """Not the luckiest one in each round."""
     packed = [contender("ours_packed_4", packed=4), contender("ours_packed_16", packed=16)]
     found = ratios(
         rounds(

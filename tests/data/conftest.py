@@ -1,4 +1,4 @@
-"""Small published sets in torchvision's layout, a local server for them, and no way to the net."""
+"""Small published sets in torchvision's layout, a local server for them, no internet access."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10, CIFAR100, KMNIST, MNIST, FashionMNIST
 
-REFUSED = "http://127.0.0.1:9/"  # nobody listens there: refused at once
+REFUSED = "http://127.0.0.1:9/"  # nothing listens there: refused at once
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def small_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, bytes]], list[str]]]:
-    """Serves the given contents by name, as Fashion-MNIST's second mirror; what was asked for."""
+    """Serves contents by name as Fashion-MNIST's second mirror; returns the names requested."""
     running: list[ThreadingHTTPServer] = []
 
     def start(contents: dict[str, bytes]) -> list[str]:

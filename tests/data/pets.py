@@ -1,4 +1,4 @@
-"""Folders of generated pictures, no two of which are alike, and what is read of them."""
+"""Folders of generated pictures, no two alike, and the data sets read from them."""
 
 import io
 from itertools import count
@@ -11,7 +11,7 @@ from data.datasets import load_test, load_training
 from data.examples import DatasetInfo, Examples
 
 SIZES = {"cat": 12, "dog": 10, "eel": 10}
-EACH = 12  # insects of a class
+EACH = 12  # insects per class
 
 
 def draw(path: Path, seed: int) -> None:
@@ -21,7 +21,7 @@ def draw(path: Path, seed: int) -> None:
 
 
 def make_pets(root: Path, *splits: str, first_seed: int = 0) -> Path:
-    """`root`/<split>/<class>/<number>.png for each class of SIZES; by default of "train" alone."""
+    """`root`/<split>/<class>/<number>.png for each class of SIZES; by default only "train"."""
     for split in splits or ("train",):
         seeds = count(first_seed + {"train": 0, "test": 500, "val": 900}[split])
         for name, size in SIZES.items():

@@ -1,4 +1,4 @@
-"""Data sets that come as arrays: .npz archives, and functions in a person's own file."""
+"""Data sets that come as arrays: .npz archives, and functions in the user's own file."""
 
 import zipfile
 from itertools import product
@@ -66,7 +66,7 @@ def test_an_archive_of_medmnist_has_its_own_validation_images(path: Path) -> Non
     assert len(load_test(f"npz:{path}", path.parent)) == 9
 
 
-def test_training_reads_no_test_array_and_knows_it_all_the_same(path: Path) -> None:
+def test_training_reads_no_test_array_but_notices_changes_to_it(path: Path) -> None:
     np.savez(path, **plain())
     before, _ = load_training(f"npz:{path}", path.parent)
     content = bytearray(path.read_bytes())
@@ -96,7 +96,7 @@ def test_training_reads_no_test_array_and_knows_it_all_the_same(path: Path) -> N
         ),
     ],
 )
-def test_other_numbers_are_scaled_alike_in_training_and_test(
+def test_other_number_types_are_scaled_alike_in_training_and_test(
     path: Path, train: np.ndarray, test: np.ndarray, white: float
 ) -> None:
     np.savez(path, **plain(x_train=train, x_test=test))
@@ -140,14 +140,14 @@ def test_an_unfit_archive_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("part", ["x_train", "x_test"])
-def test_floats_in_one_part_alone_are_refused(path: Path, part: str) -> None:
+def test_floats_in_only_one_part_are_refused(path: Path, part: str) -> None:
     arrays = plain()
     np.savez(path, **{**arrays, part: arrays[part] / 255})
     with pytest.raises(DataError, match="both as integers or both as floats"):
         load_test(f"npz:{path}", path.parent)
 
 
-def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused_unread(
+def test_an_archive_that_would_not_fit_in_memory_is_refused_unread(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(path, **plain(x_train=np.zeros((30, 1000, 1000), np.uint8)))
@@ -176,7 +176,7 @@ learned = lambda train: (torch.zeros(20, 4, 4, requires_grad=True), *load(train)
 """
 
 
-def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     info, training = load_training("mine.py:load", tmp_path)

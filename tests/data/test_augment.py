@@ -41,7 +41,7 @@ def test_every_entry_is_described_and_does_nothing_at_strength_0(name: str) -> N
 
 
 @pytest.mark.parametrize("name", VARYING)
-def test_results_are_images_that_the_generator_alone_decides(name: str) -> None:
+def test_results_are_images_determined_only_by_the_generator(name: str) -> None:
     images_NCHW = batch(channels=3)
     before = images_NCHW.clone()
     vary = make_augment(name, 1.0, mirror_changes_class=False)
@@ -68,7 +68,7 @@ def test_a_cuda_graph_replays_with_fresh_draws(name: str) -> None:
     usual = policy(name, 1.0, mirror_changes_class=False)
     images_NCHW = batch().cuda()
     source = torch.Generator("cuda").manual_seed(3)
-    augment(images_NCHW, usual, source)  # what is set up once must not be captured
+    augment(images_NCHW, usual, source)  # one-time setup must not be captured
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(source)
     with torch.cuda.graph(graph):
@@ -80,7 +80,7 @@ def test_a_cuda_graph_replays_with_fresh_draws(name: str) -> None:
         torch.testing.assert_close(captured, augment(images_NCHW, usual, again))
 
 
-def test_an_augmentation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
     def dim(images_NCHW: Tensor, source: torch.Generator, strength: float) -> Tensor:
         factor_N = 1 - 0.5 * strength * torch.rand(len(images_NCHW), generator=source)
         return images_NCHW * factor_N[:, None, None, None]

@@ -34,7 +34,7 @@ def test_the_data_directory_is_beside_the_package_unless_the_environment_says_ot
     assert default_data_dir() == Path.home() / "images"
 
 
-def test_an_entry_of_ones_own_is_a_data_set_like_others(
+def test_a_custom_entry_is_a_data_set_like_any_other(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[bool] = []
@@ -59,7 +59,7 @@ def test_an_entry_of_ones_own_is_a_data_set_like_others(
         load_training("stripes", tmp_path, reading=Reading(image_size=64))
 
 
-def test_the_choice_is_fashion_mnist_where_it_can_be_had(
+def test_fashion_mnist_is_chosen_if_it_is_available(
     small_fashion: Any, serve: Callable[[dict[str, bytes]], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, reason = choose_dataset(small_fashion.data_dir)

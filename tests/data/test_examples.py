@@ -11,7 +11,7 @@ from data.examples import Examples, batch_indices, gather, normalisation, split,
 
 
 def numbered(counts: list[int]) -> Examples:
-    """counts[k] examples of class k; the bytes of each are its number."""
+    """counts[k] examples of class k; the bytes of each image are its number."""
     labels_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     images_N14 = torch.arange(len(labels_N), dtype=torch.int32).view(torch.uint8).view(-1, 1, 4)
     return Examples(images_NCHW=images_N14[:, :, None], labels_N=labels_N)
@@ -38,7 +38,7 @@ def test_split_parts_are_disjoint_and_keep_the_proportions_of_the_classes() -> N
     assert numbers(last) == list(range(991, 1000))
 
 
-def test_split_depends_on_the_seed_alone_and_is_the_same_on_every_machine() -> None:
+def test_split_depends_only_on_the_seed_and_is_the_same_on_every_machine() -> None:
     examples = numbered([10, 10])
     torch.manual_seed(1)
     np.random.seed(1)
@@ -89,7 +89,7 @@ def test_normalisation_equals_mean_and_deviation_of_the_float_images() -> None:
 
 
 @pytest.mark.parametrize("count", [103, 20, 7, 1])
-def test_batches_are_full_and_meet_no_example_twice(count: int) -> None:
+def test_batches_are_full_and_repeat_no_example(count: int) -> None:
     source, again = (torch.Generator().manual_seed(5) for _ in range(2))
     batches, more = batch_indices(count, 10, source), batch_indices(count, 10, source)
     assert batches.shape == (max(count // 10, 1), min(count, 10))

@@ -1,4 +1,4 @@
-"""A person's own Python file."""
+"""The user's own Python file."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
         (None, "mine.py (No such file or directory); check the path"),
     ],
 )
-def test_what_is_wrong_with_it_is_one_line(
+def test_errors_in_a_file_are_reported_in_one_line(
     text: str | bytes | None, said: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.py"

@@ -1,4 +1,4 @@
-"""The same pictures are the same data; any other, and it is said what is other about them."""
+"""The same pictures are the same data; if any differ, the difference is described."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def look(root: Path, *, image_size: int = 8) -> Fingerprint:
     return fingerprint(*load_training(f"folder:{root}", root.parent / "data", reading=reading))
 
 
-def test_names_of_files_and_place_do_not_matter(root: Path) -> None:
+def test_file_names_and_location_do_not_matter(root: Path) -> None:
     before = look(root)
     assert Fingerprint.from_dict(json.loads(json.dumps(before.to_dict()))) == before
     for path in list(root.glob("*/*/*.png")):
@@ -34,7 +34,7 @@ def test_names_of_files_and_place_do_not_matter(root: Path) -> None:
     assert differences(before, after) == ""
 
 
-def test_what_has_changed_is_said(root: Path) -> None:
+def test_changes_are_described(root: Path) -> None:
     before = look(root)
     draw(root / "train/cat/0.png", 2000)
     draw(root / "test/dog/0.png", 2001)
@@ -48,7 +48,7 @@ def test_what_has_changed_is_said(root: Path) -> None:
     assert differences(exchanged, look(root)) == f"{said}9 test pictures in 'eel', not 10"
 
 
-def test_what_is_drawn_for_the_test_counts_and_another_size_is_said_once(root: Path) -> None:
+def test_drawn_test_pictures_count_and_another_size_is_reported_once(root: Path) -> None:
     said = differences(look(root), look(root, image_size=9))
     assert said == "the pictures are 9x9 grey instead of 8x8 grey"
     shutil.rmtree(root / "test")
@@ -57,7 +57,7 @@ def test_what_is_drawn_for_the_test_counts_and_another_size_is_said_once(root: P
     )
 
 
-def test_which_pictures_are_for_validation_counts(root: Path) -> None:
+def test_exchanged_validation_pictures_are_noticed(root: Path) -> None:
     make_pets(root, "val")
     before = look(root)
     assert Fingerprint.from_dict(json.loads(json.dumps(before.to_dict()))) == before

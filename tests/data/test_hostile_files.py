@@ -1,7 +1,7 @@
-"""Whatever pictures and archives hold: read, or refused in one line, in bounded memory.
+"""Arbitrary pictures and archives are read, or refused in one line, in bounded memory.
 
-Made up by hypothesis, a few examples at each run; `pytest --hypothesis-profile=long` on this file
-looks for more, for some minutes. What it has found stands as an example.
+Hypothesis makes up a few examples per run; `pytest --hypothesis-profile=long` on this file searches
+for some minutes. Whatever it has found is kept as an explicit example.
 """
 
 import io
@@ -60,7 +60,7 @@ PICTURES = [
     saved(PIXELS[..., 0].astype(np.float32), "tiff"),
     saved(PIXELS, "jpeg", progressive=True, exif=TURNED),
 ]  # fmt: skip
-FLOATS = st.floats(width=32, allow_subnormal=False)  # torch may have them taken for 0
+FLOATS = st.floats(width=32, allow_subnormal=False)  # torch may flush subnormals to 0
 
 
 @given(st.sampled_from(PICTURES).flatmap(lambda it: st.tuples(st.just(it[0]), edited(it[1]))))
@@ -141,7 +141,7 @@ def test_archives(folder: Path, content: bytes) -> None:
             load(f"npz:{path}", folder)
 
 
-def test_a_large_picture_of_16_bits_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
+def test_a_large_16_bit_picture_takes_few_bytes_per_pixel(tmp_path: Path) -> None:
     """168 kB on disk, 9 400 x 9 400 pixels: in double precision it took 3.4 GB."""
     path = tmp_path / "a.png"
     Image.fromarray(np.full((9400, 9400), 900, np.uint16)).save(path, compress_level=9)

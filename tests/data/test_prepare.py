@@ -10,7 +10,7 @@ from data.prepare import main
 from tests.data.pets import fill
 
 
-def test_it_says_what_is_in_a_data_set(
+def test_it_describes_a_data_set(
     small_fashion: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     small_fashion.put()
@@ -24,7 +24,7 @@ def test_it_says_what_is_in_a_data_set(
     assert "t10k-labels-idx1-ubyte.gz" in capsys.readouterr().err
 
 
-def test_it_says_what_was_done_to_a_folder(tmp_path: Path, capsys: Any) -> None:
+def test_it_describes_how_a_folder_was_read(tmp_path: Path, capsys: Any) -> None:
     for split, count in (("train", 4), ("val", 2), ("test", 1)):
         for name in ("a\u200fnt", "bee"):
             fill(tmp_path / split / name, 0, count)

@@ -59,11 +59,11 @@ def test_a_set_in_pickled_batches_reads_as_torchvision_reads_it(
     assert (len(info.class_names), info.class_names[3]) == (classes, f"{kind} 3")
     archive = small_cifar100 / CIFAR100.filename
     archive.write_bytes(archive.read_bytes() + b"\0")
-    with pytest.raises(DataError, match="damaged"):  # a pickle of another MD5 is never loaded
+    with pytest.raises(DataError, match="damaged"):  # a pickle with another MD5 is never loaded
         load_training(name, small_cifar100)
 
 
-def test_digits_are_scikit_learns_and_divided_alike_for_ever(tmp_path: Path) -> None:
+def test_digits_are_scikit_learns_with_a_split_that_never_changes(tmp_path: Path) -> None:
     info, training = load_training("digits", tmp_path)
     test = load_test("digits", tmp_path)
     assert (len(training), len(test), info.validation_count) == (1437, 360, 287)
@@ -91,16 +91,16 @@ def test_a_damaged_file_is_named_with_the_remedy(small_fashion: Any) -> None:
     content = bytearray((small_fashion.raw / LABELS).read_bytes())
     content[len(content) // 2] ^= 4
     (small_fashion.raw / LABELS).write_bytes(content)
-    # The whole ones are not blamed.
+    # Intact files are not blamed.
     said = f"from {small_fashion.raw}: {LABELS} is missing or damaged.* Connection refused"
     with pytest.raises(DataError, match=said) as caught:
         read(small_fashion)
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_missing_is_fetched_for_both_parts(small_fashion: Any, serve: Serve) -> None:
+def test_missing_files_are_fetched_for_both_parts(small_fashion: Any, serve: Serve) -> None:
     got = serve(small_fashion.packed)
-    with ThreadPoolExecutor(3) as pool:  # readers that start at once fetch once
+    with ThreadPoolExecutor(3) as pool:  # concurrent readers fetch once
         found = list(pool.map(lambda _: read(small_fashion), range(3)))
     assert found == 3 * [[small_fashion.packed[name] for name in (IMAGES, LABELS)]]
     assert sorted(got) == sorted(small_fashion.packed)
@@ -112,16 +112,14 @@ def test_what_is_missing_is_fetched_for_both_parts(small_fashion: Any, serve: Se
     assert got[4:] == [IMAGES]
 
 
-def test_test_files_that_are_not_to_be_had_do_not_hinder_training(
-    small_fashion: Any, serve: Serve
-) -> None:
+def test_unavailable_test_files_do_not_hinder_training(small_fashion: Any, serve: Serve) -> None:
     serve({name: small_fashion.packed[name] for name in (IMAGES, LABELS)})
     assert len(read(small_fashion)) == 2
     with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is missing .*404"):
         read(small_fashion, train=False)
 
 
-def test_something_else_under_the_address_is_refused_and_removed(
+def test_other_content_at_the_address_is_refused_and_removed(
     small_fashion: Any, serve: Serve
 ) -> None:
     serve(dict.fromkeys(small_fashion.packed, b"<html>Please log in</html>"))

@@ -1,4 +1,4 @@
-"""Files that are none, or without end: refused at once, in words."""
+"""Paths that are no regular files, or endless, are refused at once with a reason."""
 
 import os
 import time
@@ -22,7 +22,7 @@ from data.reading import parse_json, read_regular
     ],
     ids=["zero", "loop", "pipe", "folder", "sparse", "none"],
 )
-def test_what_is_no_file_of_such_a_size(make: Any, says: str, tmp_path: Path) -> None:
+def test_irregular_or_too_large_files_are_refused(make: Any, says: str, tmp_path: Path) -> None:
     make(tmp_path / "it")
     began = time.monotonic()
     with pytest.raises(OSError, match=says):
@@ -39,7 +39,7 @@ def test_a_file_or_a_link_to_one_is_read(tmp_path: Path) -> None:
             read_regular(Path(name), 1)
 
 
-def test_what_is_no_json() -> None:
+def test_malformed_json_is_refused() -> None:
     for content, says in ((b'{"a":' * 100_000, "nested too deeply"), (b"{", "Expecting")):
         with pytest.raises(ValueError, match=says):
             parse_json(content)

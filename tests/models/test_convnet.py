@@ -1,7 +1,7 @@
-"""The convolutional family: what it holds, its layers in order, its table and its forward pass.
+"""The convolutional family: its parameters, its layers in order, its table and its forward pass.
 
-Both are checked on random networks, drawn so that every field takes every kind of value: the table
-against the built modules, the forward pass against one written down naively.
+The last two are checked on random networks, in which every field takes every kind of value: the
+table against the built modules, the forward pass against a naive implementation.
 """
 
 import json
@@ -35,7 +35,7 @@ from models.summary import anatomy
 def random_cases(
     count: int, seed: int
 ) -> Iterator[tuple[ConvNetConfig, tuple[int, int, int], int]]:
-    """That many architectures that fit their images, with these and the number of classes."""
+    """`count` architectures, each with an image shape that it fits and a number of classes."""
 
     def cases(rng: random.Random) -> Iterator[Any]:
         while True:
@@ -80,7 +80,7 @@ def random_network(rng: random.Random) -> ConvNetConfig:
 def naive_logits(config: ConvNetConfig, weights: Iterator[Tensor], x: Tensor) -> Tensor:
     """The textbook order, in training mode, from the configuration alone (dropout left out).
 
-    `weights` are those of the module in its own order: main path, then shortcut.
+    `weights` are in the module's own order: main path, then shortcut.
     """
     activation = getattr(F, config.activation)
     pool = F.max_pool2d if config.pool == "max" else F.avg_pool2d
@@ -126,7 +126,7 @@ def naive_logits(config: ConvNetConfig, weights: Iterator[Tensor], x: Tensor) ->
 
 
 def agrees_with_naive(config: ConvNetConfig, image: tuple[int, int, int]) -> None:
-    """Logits and all gradients, in float64, where ties and rounding do not blur the matter."""
+    """Logits and all gradients, in float64, so that ties and rounding do not interfere."""
     torch.manual_seed(0)
     model = build(config, image, 10).double()
     images = torch.randn(4, *image, dtype=torch.float64)
@@ -160,7 +160,7 @@ def test_the_baseline_layer_by_layer_as_report_a_counts_by_hand() -> None:
     assert rows["conv2"].multiply_adds == 18_432 * 11 * 11
 
 
-def test_tables_and_formulas_are_those_of_the_built_network() -> None:
+def test_tables_and_formulas_match_the_built_network() -> None:
     for architecture, image, classes in random_cases(40, 1):
         assert from_dict(json.loads(json.dumps(to_dict(architecture)))) == architecture
         rows = {row.name: row for row in anatomy(architecture, image, classes)}
@@ -257,7 +257,7 @@ def test_automatic_pooling_fits_any_image(
         ({"channels": (8,), "padding": 10**9}, "does not fit in memory"),
     ],
 )
-def test_what_cannot_be_or_does_not_fit_is_refused_before_memory_is_taken(
+def test_impossible_networks_are_refused_before_memory_is_allocated(
     fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ArchitectureError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""The registry: to JSON and back, keys refused by name, and built modules.
+"""The registry: JSON round trips, errors that name the key, and built modules.
 
 The convolutional family has a file of its own.
 """
@@ -20,7 +20,7 @@ DEEP = ConvNetConfig(
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_is_complete(name: str) -> None:
-    """Described, with valid defaults, and what they make can be built."""
+    """It has descriptions and valid defaults, and the default network can be built."""
     family = FAMILIES[name]
     assert family.description
     for parameter in family.parameters.values():
@@ -59,7 +59,7 @@ def test_resnet18_is_torchvisions_layer_for_layer() -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18(num_classes=10).eval()
     for module in theirs.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # else its numbers would not tell
+        if isinstance(module, torch.nn.BatchNorm2d):  # default values would hide a mix-up
             torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     config = FAMILIES["resnet18"].configured({})
@@ -77,7 +77,7 @@ def test_resnet18_is_torchvisions_layer_for_layer() -> None:
             build(config, shape, 10)
 
 
-def test_modules_have_the_names_that_checkpoints_know() -> None:
+def test_module_names_match_existing_checkpoints() -> None:
     assert list(build(DEEP, (3, 32, 32), 10).state_dict())[:22:3] == [
         "conv1.weight",
         "norm1.bias",

@@ -1,4 +1,4 @@
-"""Families made of a person's function, and how one that fails is told."""
+"""Families made from a user's function, and the errors if one fails."""
 
 # ruff: noqa: ARG001, ARG005
 
@@ -49,7 +49,7 @@ def test_keyword_arguments_are_parameters(register: Any) -> None:
     assert from_dict(to_dict(config)) == config
 
 
-def test_layers_are_seen_through_hooks_and_lazy_ones_are_made(register: Any) -> None:
+def test_layers_are_seen_through_hooks_and_lazy_ones_are_initialised(register: Any) -> None:
     register(pyramid)
     config = FAMILIES["mynet.py:build"].configured({"rate": 0.0})
     rows = {row.name: row for row in anatomy(config, GREY, 10)}
@@ -75,7 +75,7 @@ class Shared(nn.Module):
         return logits * self.scale.sum()
 
 
-def test_all_parameters_are_counted_once_and_all_work(register: Any) -> None:
+def test_parameters_are_counted_once_and_multiply_adds_at_every_use(register: Any) -> None:
     register(lambda image_shape, classes: Shared())
     config = FAMILIES["mynet.py:build"].configured({})
     rows = {row.name: row for row in anatomy(config, GREY, 10)}
@@ -100,7 +100,7 @@ def raising() -> nn.Module:
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3, 10)), "layer 1 raised RuntimeError"),
     ],
 )
-def test_one_that_fails_says_where_and_why(register: Any, make: Any, says: str) -> None:
+def test_a_failing_network_says_where_and_why(register: Any, make: Any, says: str) -> None:
     register(lambda image_shape, classes: make())
     with pytest.raises(ArchitectureError, match=says) as caught:
         build(FAMILIES["mynet.py:build"].configured({}), GREY, 10)
@@ -108,7 +108,7 @@ def test_one_that_fails_says_where_and_why(register: Any, make: Any, says: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_function_that_is_no_family() -> None:
+def test_a_function_that_makes_no_family_is_refused() -> None:
     for function, says in (
         (lambda: None, "build"),
         (lambda image_shape, classes, kind=nn.ReLU: None, "its argument kind"),

@@ -1,4 +1,4 @@
-"""A large folder of pictures is decoded once, by one process, and anew when it was changed."""
+"""A large folder of pictures is decoded once, by one process, and again after it has changed."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.data.pets import colour, draw, load, make_pets, save
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures were decoded at a time; small folders are kept, too."""
+    """The number of pictures in each decoding call; small folders are cached, too."""
     found, read = [], folder.read_pictures
     monkeypatch.setattr(cache, "WORTH", 1)
 
@@ -28,7 +28,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("drawn", [True, False])
-def test_a_second_start_decodes_nothing_and_finds_the_same(
+def test_a_second_start_decodes_nothing_and_gives_the_same_data(
     tmp_path: Path, decoded: list[int], drawn: bool
 ) -> None:
     root = make_pets(tmp_path / "pets")
@@ -49,7 +49,7 @@ def test_a_second_start_decodes_nothing_and_finds_the_same(
 
 
 def exchange(root: Path) -> None:
-    """As a program does that keeps size and time of what it copies."""
+    """Replaces a file but keeps its size and time, as some copy programs do."""
     path = root / "train/cat/0.png"
     facts, picture = path.stat(), path.with_name("new.png")
     draw(picture, 2000)
@@ -78,7 +78,7 @@ def forget_what_is_held_out(root: Path) -> None:
         lambda root: (root / "train/cat/1.png").rename(root / "train/dog/x.png"),
     ],
 )
-def test_what_was_changed_is_read_anew(
+def test_after_a_change_pictures_are_decoded_again(
     tmp_path: Path, decoded: list[int], change: Callable[[Path], object]
 ) -> None:
     root = make_pets(tmp_path / "pets")
@@ -94,7 +94,7 @@ def test_what_was_changed_is_read_anew(
     assert torch.equal(test.images_NCHW, fresh[2].images_NCHW)
 
 
-def test_small_folders_leave_nothing_behind_and_nothing_need_be_kept(
+def test_small_folders_are_not_cached_and_an_unwritable_cache_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_pets(tmp_path / "pets", "train", "test")

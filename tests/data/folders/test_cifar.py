@@ -63,22 +63,22 @@ def test_pictures_and_labels_are_those_of_the_files(data_dir: Path) -> None:
     assert "read from the pictures in" in info.notes[0]
 
 
-def test_what_is_not_cifar_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_pictures_are_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.move(data_dir / "cifar100/train/bear", data_dir / "cifar100/train/unicorn")
     with pytest.raises(DataError, match=r"of CIFAR100: bear, unicorn; put pictures .*apple, a"):
         load_training("cifar100", data_dir)
-    assert len(load_test("cifar100", data_dir)) == 100  # which training did not look at
+    assert len(load_test("cifar100", data_dir)) == 100  # which training did not read
     make(data_dir / "cifar10", "CIFAR10")
     with pytest.raises(DataError, match="holds 20 pictures, but CIFAR10 has 200"):
         load_training("cifar10", data_dir)
     monkeypatch.setattr(cifar, "COUNTS", {"train": 20, "test": 10})
     for load in (load_training, load_test):
-        for _ in range(2):  # decoded, and kept
+        for _ in range(2):  # decoded, then cached
             with pytest.raises(DataError, match=r"not hold the pictures of CIFAR10 \(the SHA"):
                 load("cifar10", data_dir)
 
 
-def test_the_archive_comes_first_and_is_other_data_for_a_study(
+def test_the_archive_takes_precedence_and_counts_as_different_data(
     small_cifar100: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cifar, "COUNTS", {"train": 200, "test": 100})

@@ -1,4 +1,4 @@
-"""What training images have in common, and a picture made like them: no more than is needed."""
+"""The composition shared by training images, and pictures adapted to it no more than needed."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +34,7 @@ def measured(images: NDArray[np.uint8]) -> Composition:
     return found
 
 
-def test_what_is_common_is_found_and_what_varies_is_no_rule() -> None:
+def test_common_features_are_found_and_varying_ones_ignored() -> None:
     assert measured(blobs(100)) == MNIST
     negative = Composition(on_dark=False, ground=1, level=0, size=20 / 28)
     assert measured(255 - blobs(100)) == negative
@@ -44,18 +44,18 @@ def test_what_is_common_is_found_and_what_varies_is_no_rule() -> None:
     assert Composition.from_dict(earlier).level == 1
 
 
-def test_no_figure_on_a_plain_ground() -> None:
+def test_without_a_figure_on_a_plain_ground_there_is_no_composition() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 1, 28, 28), dtype=np.uint8)
     assert measure(noise) is None
     assert measure(np.zeros((20, 1, 28, 28), dtype=np.uint8)) is None
-    assert measure(np.repeat(blobs(50), 3, axis=1)) is None  # colour: natural, whatever it shows
+    assert measure(np.repeat(blobs(50), 3, axis=1)) is None  # colour images count as natural
     assert measure(np.concatenate([blobs(50), 255 - blobs(50)])) is None
 
 
 def drawing(
     size: tuple[int, int] = (300, 300), box: tuple[int, int, int, int] = (100, 60, 160, 240)
 ) -> Image.Image:
-    """A lying L, black on white: its centre of mass is not that of its box."""
+    """An L, black on white: its centre of mass is not the centre of its box."""
     picture = Image.new("L", size, 255)
     left, top, right, bottom = box
     pen = (right - left) // 4
@@ -89,7 +89,7 @@ def test_polarity_ink_size_and_place_become_those_of_the_training_images(tmp_pat
         assert (image.float() - reference.float()).abs().mean() < 4, (size, box)
 
 
-def test_training_images_pass_as_they_are(tmp_path: Path) -> None:
+def test_training_images_are_left_unchanged(tmp_path: Path) -> None:
     _, examples = load_training("digits", tmp_path)
     composition = measure(examples.images_NCHW.numpy())
     for image in examples.images_NCHW[:30]:
@@ -99,7 +99,7 @@ def test_training_images_pass_as_they_are(tmp_path: Path) -> None:
         assert torch.equal(again, image)
 
 
-def test_natural_images_are_never_inverted_and_blank_ones_said_to_be_blank(tmp_path: Path) -> None:
+def test_natural_images_are_never_inverted_and_blank_images_are_reported(tmp_path: Path) -> None:
     kept, said = read(drawing(), tmp_path, None)
     assert (kept[0, 0, 0], said) == (255, "resized from 300x300")
     for size in ((1, 1), (1, 3000), (28, 28)):

@@ -1,6 +1,6 @@
-"""Folders of pictures as people have them: what is read of each, or why it is refused.
+"""Folders of pictures as users have them: what is read from each, or why it is refused.
 
-Every case starts from twelve pictures each of ants and bees, which a function changes.
+Every case starts from twelve pictures each of ants and bees; a function then changes them.
 """
 
 import os
@@ -137,14 +137,14 @@ def test_images_and_labels_are_those_of_the_files(root: Path) -> None:
     ("shorter_side", "count", "size"),
     [(27, 100, 27), (100, 100, 96), (3000, 25_000, 48), (3000, 10**6, 32), (2, 9, 8), (0, 0, 32)],
 )
-def test_the_size_is_that_of_half_the_pictures_as_far_as_time_allows(
+def test_the_size_suits_half_the_pictures_within_a_pixel_budget(
     shorter_side: int, count: int, size: int
 ) -> None:
     assert choose_size([(10_000, shorter_side)] * count) == size
 
 
-def test_a_study_of_before_the_choice_reads_its_pictures_as_it_did(tmp_path: Path) -> None:
-    """As commit 3bc7fe6: stretched to 32 x 32; `val` was no split."""
+def test_a_study_of_an_earlier_version_reads_its_pictures_as_before(tmp_path: Path) -> None:
+    """As in commit 3bc7fe6: stretched to 32 x 32; `val` is not a split."""
     names = ("train/left", "train/right", "test/left", "test/right", "val/left")
     for name, index in product(names, range(5)):
         save(tmp_path / f"p/{name}/{index}.png", Image.new("L", (120, 70), 40 * index))
@@ -158,14 +158,14 @@ def test_a_study_of_before_the_choice_reads_its_pictures_as_it_did(tmp_path: Pat
     assert np.array_equal(training.images_NCHW[-1, 0].numpy(), stretched)
 
 
-def test_mirroring_is_guessed_from_the_classes_names() -> None:
+def test_mirroring_is_guessed_from_class_names() -> None:
     for unsafe in ("a,b", "digit 0,digit_1", "zero,one,two", "00000,00042", "turn left,turn right"):
         assert mirror_changes_class(unsafe.split(",")), unsafe
     for safe in ("cat,dog", "bright,leftover", "4,cat"):
         assert not mirror_changes_class(safe.split(",")), safe
 
 
-def test_what_a_study_fixes(root: Path) -> None:
+def test_a_study_can_fix_mirroring_and_image_size(root: Path) -> None:
     for fixed, said in ((None, "--mirror unsafe forbids it"), (True, "none is flipped")):
         reading = Reading(mirror_changes_class=fixed)
         info, _ = load_training(f"folder:{root}", root.parent, reading=reading)
@@ -175,7 +175,7 @@ def test_what_a_study_fixes(root: Path) -> None:
         load_training(f"folder:{root}", root.parent, reading=Reading(image_size=0))
 
 
-def test_colour_in_one_training_image_makes_all_rgb_and_in_a_test_image_none(
+def test_only_a_training_image_in_colour_makes_a_data_set_rgb(
     tmp_path: Path,
 ) -> None:
     grey, red = Image.new("RGB", (9, 9), (7, 7, 7)), Image.new("RGB", (9, 9), (200, 0, 0))
@@ -214,7 +214,7 @@ def nothing_in_a_class(root: Path) -> None:
 
 
 def filled(*names: str) -> Callable[[Path], None]:
-    """One picture more in each of these folders."""
+    """One more picture in each of these folders."""
 
     def change(root: Path) -> None:
         for name in names:
@@ -256,7 +256,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "said"), REFUSED)
-def test_it_is_refused_in_one_line_and_nothing_is_stored(
+def test_an_unfit_folder_is_refused_in_one_line_and_nothing_is_stored(
     root: Path, change: Callable[[Path], None], said: str
 ) -> None:
     change(root)
@@ -274,6 +274,6 @@ def test_it_is_refused_in_one_line_and_nothing_is_stored(
         ("pets\0", "control characters"),
     ],
 )
-def test_a_path_that_is_none_is_named(tmp_path: Path, given: str, said: str) -> None:
+def test_an_unusable_path_is_named_in_the_error(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         load_training(f"folder:{given}", tmp_path)

@@ -1,4 +1,4 @@
-"""A picture held out for the test stays out of training, whatever becomes of its name."""
+"""A held-out test picture stays out of training, however it is renamed or moved."""
 
 import shutil
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def held(root: Path, tmp_path: Path) -> set[bytes]:
-    """The contents of the files that were held out at first sight."""
+    """The contents of the files held out at the first reading."""
     return contents(root, read_layout(root, tmp_path / "data").test_digests)
 
 
@@ -38,7 +38,7 @@ def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
 
 
 def change_classes(root: Path) -> Path:
-    """Each held-out picture, too, is now believed to be of another class."""
+    """Relabels most cats as dogs, held-out ones included."""
     for path in list((root / "train/cat").iterdir())[:-3]:
         path.rename(root / "train/dog" / f"was-cat-{path.name}")
     return root
@@ -57,7 +57,7 @@ def copy(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("change", [change_classes, move_and_rename, copy])
-def test_it_is_known_again_here_and_where_a_study_takes_its_record(
+def test_held_out_pictures_are_recognised_here_and_from_a_studys_record(
     change: Callable[[Path], Path], root: Path, tmp_path: Path, held: set[bytes]
 ) -> None:
     assert len(held) == round(0.2 * sum(SIZES.values()))
@@ -71,7 +71,7 @@ def test_it_is_known_again_here_and_where_a_study_takes_its_record(
     check(changed, tmp_path / "other", held)
 
 
-def test_a_file_in_its_place_is_held_out_as_well(
+def test_a_file_that_replaces_a_held_out_one_is_held_out_as_well(
     root: Path, tmp_path: Path, held: set[bytes]
 ) -> None:
     names = sorted((root / "train/dog").iterdir())
@@ -84,7 +84,7 @@ def test_a_file_in_its_place_is_held_out_as_well(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"test": "ant"}', '{"test": [1]}', "[" * 9999])
-def test_a_damaged_record_is_named_and_never_drawn_anew(
+def test_a_damaged_record_is_named_and_never_replaced(
     root: Path, tmp_path: Path, held: set[bytes], content: str
 ) -> None:
     [stored] = (tmp_path / "data/folders").iterdir()

@@ -1,4 +1,4 @@
-"""Picture files of all modes, sizes and turns, against values worked out by hand."""
+"""Picture files of all modes, sizes and orientations, against values worked out by hand."""
 
 import struct
 from dataclasses import asdict
@@ -71,7 +71,7 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
     assert (pictures_NHWC == [[255, 255, 255], [255, 0, 0]]).all()
 
 
-def test_a_square_stays_one_in_the_middle_and_the_rest_has_its_borders_colour(
+def test_padding_keeps_proportions_and_takes_the_border_colour(
     tmp_path: Path,
 ) -> None:
     Image.new("RGB", (17, 3), (10, 200, 30)).save(tmp_path / "a.png")
@@ -97,14 +97,14 @@ def test_a_square_stays_one_in_the_middle_and_the_rest_has_its_borders_colour(
         ([(0, 200)], False, (0, 255)),
     ],
 )
-def test_levels_that_are_there_decide(
+def test_the_levels_present_decide_the_range(
     extents: list[tuple[float, float]], integers: bool, expected: tuple[float, float] | None
 ) -> None:
     assert common_range(extents, integers=integers) == expected
 
 
 @pytest.mark.parametrize(("top", "kind", "ending"), [(4095, "u2", "png"), (1.0, "f4", "tif")])
-def test_one_scale_is_found_in_training_kept_for_test_and_told(
+def test_one_scale_is_found_in_training_used_for_test_and_reported(
     tmp_path: Path, top: float, kind: str, ending: str
 ) -> None:
     levels = np.linspace(0, top, 64).reshape(8, 8)
@@ -120,7 +120,7 @@ def test_one_scale_is_found_in_training_kept_for_test_and_told(
 
 
 def tiff(path: Path, values: NDArray[Any]) -> None:
-    """Uncompressed, unsigned, of as many bits as there are; Pillow writes no such file."""
+    """Uncompressed, unsigned, with the array's bit depth; Pillow cannot write such files."""
     height, width, channels = values.shape
     bits, rows = 8 * values.itemsize, values.tobytes()
     tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 2 if channels > 1 else 1)]
@@ -158,7 +158,7 @@ def test_unsigned_levels_of_32_bits(tmp_path: Path) -> None:
     assert image_HW.tolist() == [[0, 128], [255, 64]]
 
 
-def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_path: Path) -> None:
+def test_preparations_of_earlier_versions_and_levels_that_are_nan(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 4095], [65535, 257]], np.uint16)).save(tmp_path / "a.png")
     image_HW = read_pictures([tmp_path / "a.png"], (1, 2, 2), FIRST)[0, :, :, 0]
     assert image_HW.tolist() == [[0, 16], [255, 1]]
@@ -174,12 +174,12 @@ def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_pat
         (b"", "cannot be read as a picture"),
         (b"just text", "cannot be read as a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n", "cannot be read as a picture"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC, .* not supported"),  # called .png
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC, .* not supported"),  # but named .png
         (b"II*\0\x08\0\0\0\0\0\0\0", "it is damaged, or a kind of TIFF"),
         (None, "there is no picture file"),
     ],
 )
-def test_what_is_no_whole_picture_is_named(
+def test_files_that_are_not_whole_pictures_are_named(
     tmp_path: Path, content: bytes | None, said: str
 ) -> None:
     path = tmp_path / "a\nb.png"
@@ -191,14 +191,14 @@ def test_what_is_no_whole_picture_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_what_pillow_cannot_convert_or_should_not_decode_is_named(
+def test_pictures_that_pillow_cannot_convert_or_should_not_decode_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("LAB", (4, 4)).save(tmp_path / "a.tif")
     with pytest.raises(DataError, match=r"a.tif is in Lab colours, .* not supported; replace it"):
         read_pictures([tmp_path / "a.tif"], (3, 4, 4))
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    for limit in (50, 20):  # Pillow itself refuses only twice as much
+    for limit in (50, 20):  # Pillow itself refuses only above twice the limit
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(DataError, match=f"more than the {limit} pixels that are safe"):
             read_pictures([tmp_path / "a.png"], (1, 8, 8))

@@ -33,7 +33,7 @@ def test_the_studys_own_value_does_not_count() -> None:
     assert mean_over_seeds(steady, LOSS) == "0.2550 ± 0.0071"
 
 
-def test_a_difference_that_all_seeds_show_is_said_to_be_one() -> None:
+def test_a_difference_that_all_seeds_show_is_reported() -> None:
     better, worse = candidate(1, 0.20, 0.21, 0.22), candidate(2, 0.30, 0.311, 0.32)
     third = candidate(4, 0.5, 0.5, 0.5)
     assert decision_in_words([third, worse, better], LOSS).endswith(
@@ -47,7 +47,7 @@ def test_a_difference_that_all_seeds_show_is_said_to_be_one() -> None:
     assert difference["interval_95"][1] < 0
 
 
-def test_one_seed_and_divergence_are_told() -> None:
+def test_one_seed_and_divergence_are_reported() -> None:
     gone = candidate(2, math.inf, 0.1)
     one, other = candidate(1, 0.3), candidate(3, 0.4)
     assert "(1 seed, no spread to test with): no evidence" in decision_in_words([one, other], LOSS)

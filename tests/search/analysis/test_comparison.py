@@ -51,20 +51,20 @@ def test_the_paired_test_is_the_textbook_one() -> None:
 @pytest.mark.parametrize(
     "metric", ["validation_error", "validation_accuracy", "train_loss", "train_accuracy"]
 )
-def test_better_is_lower_but_for_accuracy(metric: str) -> None:
+def test_lower_is_better_except_for_accuracy(metric: str) -> None:
     assert difference(comparison_view({"base": FIVE, "arm": LOWER}), metric).verdict == "better"
     if metric == "validation_accuracy":
         view = comparison_view({"base": FIVE, "arm": LOWER})
         accuracy, error = (difference(view, f"validation_{name}") for name in ("accuracy", "error"))
         assert accuracy.mean == pytest.approx(-(error.mean or 0))
         assert accuracy.p == pytest.approx(error.p)
-    if metric != "train_accuracy":  # of which no journal may expect anything
+    if metric != "train_accuracy":  # not allowed in a journal's expectations
         better = expect("better", metric=metric)
         assert judge({"base": FIVE, "arm": LOWER}, better).outcome == "supported"
 
 
-def test_pairs_are_of_the_same_seed_only() -> None:
-    # The common ups and downs of the seeds are far larger than the difference.
+def test_only_runs_of_the_same_seed_are_paired() -> None:
+    # The variation between seeds, common to both arms, is far larger than the difference.
     base = [0.5, 0.7, 0.3, 0.9]
     arm = [0.51, 0.7095, 0.3105, 0.91]
     assert difference(comparison_view({"base": base, "arm": arm})).verdict == "worse"
@@ -74,12 +74,12 @@ def test_pairs_are_of_the_same_seed_only() -> None:
     assert dict(some.by_repeat) == pytest.approx({0: -0.1, 2: -0.05})
 
 
-def test_what_cannot_be_tested_is_no_evidence() -> None:
+def test_differences_that_cannot_be_tested_are_no_evidence() -> None:
     one = difference(comparison_view({"base": [0.5], "arm": [0.1]}))
     assert (one.verdict, one.p, one.low) == ("no evidence", None, None)
     same = difference(comparison_view({"base": BASE, "arm": BASE}))
     assert (same.verdict, same.p) == ("no evidence", None)
-    # But for rounding the same in each seed: p would be 0 for want of a spread.
+    # The same in each seed except for rounding: without a spread, p would be 0.
     shifted = difference(comparison_view({"base": BASE, "arm": [loss + 0.1 for loss in BASE]}))
     assert (shifted.verdict, shifted.p) == ("no evidence", None)
     none = difference(comparison_view({"base": [0.5, None], "arm": [None, 0.4]}))
@@ -92,7 +92,7 @@ def test_what_cannot_be_tested_is_no_evidence() -> None:
         ([0.5, 0.6], [None] * 2, "diverged: train loss became nan", "worse"),
         ([None] * 2, [0.5, 0.6], "diverged: train loss became nan", "better"),
         ([None] * 2, [None] * 2, "diverged: train loss became nan", "no evidence"),
-        # Not where it may still train, nor where something else stopped it.
+        # Not if it may still train, nor if something else stopped it.
         ([0.5, 0.6], [None], "diverged: train loss became nan", "no evidence"),
         ([0.5, 0.6], [None] * 2, "out of memory", "no evidence"),
     ],
@@ -107,7 +107,7 @@ def test_an_arm_that_always_diverged_is_worse(
         assert runs_by_arm(view)["arm"].diverged == 0
 
 
-def test_a_diverged_trial_is_known_by_what_the_loop_writes() -> None:
+def test_a_diverged_trial_is_recognised_by_the_reason_the_loop_writes() -> None:
     assert describe(DivergedError("diverged: train loss became nan")).startswith(DIVERGED)
     assert not describe(RuntimeError("diverged")).startswith(DIVERGED)
     assert not describe(MemoryError()).startswith(DIVERGED)
@@ -131,7 +131,7 @@ def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
         assert np.all(np.diff(found[np.argsort(raw)]) >= 0)  # the order stays
 
 
-def test_arms_are_corrected_together_after_holm() -> None:
+def test_arms_are_corrected_together_by_holms_method() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.02, 0.02, 0.5, 0.9]) == pytest.approx([0.08, 0.08, 1.0, 1.0])
     assert (holm([0.3]), holm([])) == ([0.3], [])
@@ -143,7 +143,7 @@ def test_arms_are_corrected_together_after_holm() -> None:
     assert [a.p_holm, b.p_holm, lost.p_holm] == [*holm([a.p, b.p]), None]
 
 
-def test_an_interval_leaves_zero_out_where_the_corrected_test_finds_something() -> None:
+def test_an_interval_excludes_zero_if_the_corrected_test_finds_a_difference() -> None:
     rng, seen = np.random.default_rng(2), set()
     for _ in range(100):
         arms = {"base": list(rng.normal(0.5, 0.01, 3))}
@@ -212,12 +212,12 @@ OF_ARM = "the validation loss of “arm” is"
         (NOISE, "better", None, "undecided", "5 seeds"),
         (NOISE, "worse", None, "undecided", OF_ARM),
         (ALIKE, "no different", 0.02, "supported", OF_ARM),
-        # Not found different, yet not shown alike: margins that these seeds cannot resolve.
+        # Shown neither to differ nor to be alike: these seeds cannot resolve the margins.
         (NOISE, "no different", 0.02, "undecided", OF_ARM),
         (ALIKE, "no different", 0.0005, "undecided", OF_ARM),
         (LOWER, "no different", 0.02, "contradicted", OF_ARM),
         (HIGHER, "no different", 0.02, "contradicted", OF_ARM),
-        (LOWER, "no different", 0.2, "supported", "lower"),  # for certain, but by less
+        (LOWER, "no different", 0.2, "supported", "lower"),  # certainly lower, but by less
         (FIVE, "no different", 0.02, "supported", "equals"),
         (LOST, "worse", None, "supported", "“arm” diverged in every seed, which counts as worse"),
         (LOST, "better", None, "contradicted", "“arm” diverged"),
@@ -228,7 +228,7 @@ def test_a_hypothesis_is_decided_by_its_test(
     arm: Any, outcome: str, margin: float | None, verdict: str, says: str
 ) -> None:
     evaluation = judge({"base": FIVE, "arm": arm}, *[expect(outcome, margin=margin)] * 2)
-    assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # said twice: one test
+    assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # stated twice: one test
     assert conclusion(evaluation).startswith(f"{verdict.capitalize()}: ")
     assert says in conclusion(evaluation)
 
@@ -278,7 +278,7 @@ def test_all_must_be_supported_and_one_contradiction_is_enough() -> None:
 
 
 def test_expectations_are_corrected_together() -> None:
-    # A difference that is barely significant on its own, and not beside others.
+    # Barely significant on its own, but not when corrected for the others.
     arm = [0.46, 0.52, 0.455, 0.495, 0.48]
     arms = {"base": [0.5, 0.52, 0.49, 0.51, 0.50], "arm": arm, "noise": NOISE}
     assert judge(arms, expect("better")).outcome == "supported"

@@ -1,4 +1,4 @@
-"""Winners on an edge of the space: told where more than chance put them there."""
+"""Winners at an edge of the space, reported if chance does not explain them."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ def study_of(
             "The best 3 trials have learning_rate close to 0.02, the largest allowed: try "
             "learning_rate = { low = 0.001, high = 0.09, log = true } in [space].",
         ),
-        # Ten times, not 55; nor is it more where what is rounded to one digit would be.
+        # Ten times, not 55, and no more even if rounding to one digit would give more.
         (smoothing(1e-5, 3e-2), [3e-2] * 3, "try label_smoothing = { low = 1e-05, high = 0.3, log"),
         (smoothing(1e-5, 2.6e-2), [2.6e-2] * 3, "{ low = 1e-05, high = 0.26, log = true }"),
         (smoothing(1.4e-4, 0.9), [1.4e-4] * 3, "{ low = 1.4e-05, high = 0.9, log = true }"),
         (RATE, [2e-2, 5e-3, 2e-2], None),  # not all
-        (RATE, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not that near
+        (RATE, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not close enough
         (RATE, [1.05e-3, 1.02e-3, 1e-3], "close to 0.001, the smallest allowed"),
-        ({"dropout": {"low": 0.0, "high": 0.5}}, [0.0, 0.0, 0.0], None),  # there is no less
+        ({"dropout": {"low": 0.0, "high": 0.5}}, [0.0, 0.0, 0.0], None),  # nothing is lower
         ({"dropout": {"low": 0.0, "high": 0.5}}, [0.5, 0.49, 0.5], "{ low = 0.0, high = 0.75 }"),
         ({"depth": {"low": 2, "high": 5}}, [5, 5, 5], "try depth = { low = 2, high = 8 }"),
         ({"depth": {"low": 2, "high": 5}}, [2, 2, 2], "try depth = { low = 1, high = 5 }"),
         ({"depth": {"low": 1, "high": 5}}, [1, 1, 1], None),
     ],
 )
-def test_an_edge_is_told_with_what_to_write(
+def test_an_edge_is_reported_with_the_range_to_try(
     written: dict[str, Any], winners: list[float], said: str | None
 ) -> None:
     view = study_of(written, winners)
@@ -96,7 +96,7 @@ def test_an_edge_is_told_with_what_to_write(
             assert said.split(":")[0] in " ".join(unescape(text).split())
 
 
-def test_what_is_too_early_or_has_no_effect_is_not_told() -> None:
+def test_edges_are_not_reported_too_early_or_without_an_effect() -> None:
     assert edges_in_words(study_of(RATE, [2e-2, 2e-2, 2e-2]))
     assert not edges_in_words(study_of(RATE, [2e-2, 2e-2, 2e-2], others=6))
     decay = {"weight_decay": {"low": 1e-5, "high": 1e-2, "log": True}}
@@ -107,9 +107,9 @@ def test_what_is_too_early_or_has_no_effect_is_not_told() -> None:
         assert len(edges_in_words(study_of(decay, [1e-2, 1e-2, 1e-2], config=config))) == said
 
 
-def test_limits_of_size_are_kept_to_and_explain_small_networks() -> None:
+def test_size_limits_are_respected_and_explain_small_networks() -> None:
     (wide,) = edges_in_words(study_of(WIDTH, [32, 32, 32], max_parameters=400_000))
-    assert "high = 40," in wide  # 48 would have more
+    assert "high = 40," in wide  # 48 would exceed the limit
     assert not edges_in_words(study_of(WIDTH, [32, 32, 32], max_parameters=10**4))
     width = {"width": {"low": 32, "high": 80, "step": 16}}
     assert edges_in_words(study_of(width, [32, 32, 32]))

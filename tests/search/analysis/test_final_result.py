@@ -10,7 +10,7 @@ from search.pages.final_page import final_page, final_text
 from tests.search.made_up_views import final_result
 
 
-def test_the_most_confused_pairs_are_what_brute_force_finds() -> None:
+def test_the_most_confused_pairs_match_brute_force() -> None:
     confusion = np.random.default_rng(0).permutation(400)[: 12 * 12].reshape(12, 12)
     pairs, both = confused_pairs(confusion, 200), confusion + confusion.T
     assert [both[pair] for pair in pairs] == sorted(both[np.triu_indices(12, 1)], reverse=True)
@@ -26,7 +26,7 @@ def shares(predicted: list[int], sure: list[float], classes: int) -> np.ndarray:
     return rows
 
 
-def test_the_surest_mistakes_of_the_commonest_pairs_come_first() -> None:
+def test_the_most_confident_mistakes_of_the_commonest_pairs_come_first() -> None:
     true = np.array([0, 0, 1, 1, 2, 2, 3])
     predicted = [1, 0, 0, 0, 3, 2, 3]
     images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)

@@ -1,4 +1,4 @@
-"""Each sentence is said where it is true of made-up trials, and not where it is not."""
+"""Each sentence appears if it is true of made-up trials, and only then."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def frame_of(view: StudyView) -> str:
 
 
 def everywhere(view: StudyView) -> dict[str, str]:
-    """What people read of a study, on one line each."""
+    """The texts about a study, each on one line."""
     texts = {"status": status_text(view), "note": study_note(view), "report": report_of(view)}
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
-def test_the_best_is_said_to_be_the_baseline_where_it_is() -> None:
+def test_the_best_is_called_the_baseline_if_it_is() -> None:
     for loss, is_best in ((0.3, True), (0.5, False)):
         view = study_view([trial_view(0, [loss], is_baseline=True), trial_view(1, [0.4])])
         for name, text in {**everywhere(view), "live view": frame_of(view)}.items():
@@ -51,7 +51,7 @@ def test_the_best_is_said_to_be_the_baseline_where_it_is() -> None:
 
 
 def best_at(at: int, trials: int, total: int = 50) -> StudyView:
-    """A search whose best trial ended as number `at` of so many."""
+    """A search of `trials` trials, of which number `at` is best."""
     made = [trial_view(n, [0.3 if n == at else 0.4 + n / 1000]) for n in range(trials)]
     view = study_view(made)
     return dataclasses.replace(view, spec=view.spec.with_total(total))
@@ -60,13 +60,13 @@ def best_at(at: int, trials: int, total: int = 50) -> StudyView:
 @pytest.mark.parametrize(
     ("at", "trials", "says"),
     [
-        (0, 10, False),  # nine trials are not long
+        (0, 10, False),  # nine trials are not enough
         (24, 35, False),  # ten are less than a third of 35
         (20, 33, True),  # twelve of 33 are more
         (59, 100, True),
     ],
 )
-def test_one_could_stop_where_nothing_was_gained_for_long(at: int, trials: int, says: bool) -> None:
+def test_stopping_is_suggested_after_long_without_a_gain(at: int, trials: int, says: bool) -> None:
     view = best_at(at, trials, 200)
     words = f"None of the last {trials - 1 - at} trials beat the best: you could stop here"
     for name, text in everywhere(view).items():
@@ -74,8 +74,8 @@ def test_one_could_stop_where_nothing_was_gained_for_long(at: int, trials: int, 
         assert ("beat the best" in text) == says, name
 
 
-def test_what_counts_is_when_trials_ended() -> None:
-    """A slow trial that began early and ended last is a gain of now."""
+def test_the_time_when_trials_end_counts() -> None:
+    """A slow trial that began early and ended last is a recent gain."""
     view = best_at(2, 30)
     best = view.trials[2]
     reported_at = view.trials[-1].reports[-1].reported_at + 60
@@ -100,10 +100,10 @@ FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]
         ([0.5, 0.3, 0.32, 0.36, 0.41], FALLING, True),
         ([0.5, 0.4, 0.3, 0.25, 0.2], FALLING, False),  # best at the end
         ([0.5, 0.3, 0.31, 0.3, 0.31], FALLING, False),  # has not risen by a twentieth
-        ([0.5, 0.3, 0.32, 0.36, 0.41], [0.5, 0.3, 0.31, 0.36, 0.4], False),  # it got worse in all
+        ([0.5, 0.3, 0.32, 0.36, 0.41], [0.5, 0.3, 0.31, 0.36, 0.4], False),  # training rises, too
     ],
 )
-def test_over_fitting_is_said_of_curves_that_show_it(
+def test_over_fitting_is_reported_for_curves_that_show_it(
     validation: list[float], training: list[float], says: bool
 ) -> None:
     trial = trial_view(0, validation)
@@ -129,7 +129,7 @@ def test_over_fitting_is_said_of_curves_that_show_it(
 
 @pytest.fixture
 def pareto(small_study: StudyView) -> StudyView:
-    """Trial 0 works more than any other: it is on the front of parameters alone."""
+    """Trial 0 has the most multiply-adds: it is on the front only by parameters."""
     trials = [
         dataclasses.replace(it, multiply_adds=10 * (it.parameters or 0) + 10**7 * (it.number == 0))
         for it in small_study.trials
@@ -138,7 +138,7 @@ def pareto(small_study: StudyView) -> StudyView:
     return dataclasses.replace(small_study, spec=spec, trials=tuple(trials))
 
 
-def test_it_is_of_what_the_study_lowers(small_study: StudyView, pareto: StudyView) -> None:
+def test_the_front_is_of_the_minimised_values(small_study: StudyView, pareto: StudyView) -> None:
     assert [trial.number for trial in pareto_front(small_study)] == [9, 0, 3]
     assert [trial.number for trial in pareto_front(pareto)] == [9, 3]
     told = front_in_words(pareto)
@@ -152,7 +152,7 @@ def test_it_is_of_what_the_study_lowers(small_study: StudyView, pareto: StudyVie
     assert figure.layout.xaxis.title.text == "multiply-adds for one image"
 
 
-def test_summary_note_and_report_show_it(small_study: StudyView, pareto: StudyView) -> None:
+def test_summary_note_and_report_show_the_front(small_study: StudyView, pareto: StudyView) -> None:
     said = "finalize takes the lowest loss, and with --trial 9 the smallest network."
     text = " ".join(status_text(pareto).split())
     assert front_in_words(pareto) in text

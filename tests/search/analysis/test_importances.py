@@ -15,7 +15,7 @@ from tests.search.made_up_views import study_view, trial_view
 
 
 def searched(trials: int) -> StudyView:
-    """Trials whose loss depends on the learning rate alone, by a factor of ten."""
+    """Trials whose loss depends only on the learning rate, by a factor of ten."""
     rng = np.random.default_rng(0)
     made = []
     for number in range(trials):
@@ -40,7 +40,7 @@ def test_the_parameter_that_decides_is_found() -> None:
     assert importances(searched(30)) == found  # the same each time
 
 
-def test_few_trials_are_a_hint_and_fewer_are_nothing() -> None:
+def test_few_trials_give_a_hint_and_fewer_give_nothing() -> None:
     few, enough = importances(searched(FEWEST)), importances(searched(12))
     assert few is not None
     assert enough is not None
@@ -49,7 +49,7 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing() -> None:
     assert "hint" not in importances_in_words(enough)
     view = searched(FEWEST - 1)
     assert importances(view) is None
-    # Nor does it count what trained with other values than it was drawn with.
+    # Trials trained with other values than the sampled ones do not count, either.
     params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
     baseline = trial_view(12, [0.5], is_baseline=True, params=params)
     odd = trial_view(13, [0.5], params={"depth": 2})
@@ -58,7 +58,7 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing() -> None:
 
 
 def test_pruned_trials_count() -> None:
-    """Most are pruned after one epoch; what the others reach later says nothing of a parameter."""
+    """Most are pruned after one epoch; later losses of the others say nothing about a parameter."""
     view = searched(24)
     trials = list(view.trials)
     for number in set(range(24)) - {0, 6, 12, 18}:
@@ -70,7 +70,7 @@ def test_pruned_trials_count() -> None:
     assert next(iter(found.shares)) == "learning_rate"
 
 
-def test_where_few_go_on_all_are_compared_at_their_first_look() -> None:
+def test_if_few_continue_all_are_compared_at_the_partial_epoch() -> None:
     view = searched(24)
     trials = []
     for trial in view.trials:
@@ -85,7 +85,7 @@ def test_where_few_go_on_all_are_compared_at_their_first_look() -> None:
     assert next(iter(found.shares)) == "learning_rate"
     assert "From the losses of 24 trials after 0.33 epochs: " in importances_in_words(found)
     assert "what learns fast at first looks better" in importances_in_words(found)
-    few = importances(dataclasses.replace(view, trials=tuple(trials[:11])))  # no more of those
+    few = importances(dataclasses.replace(view, trials=tuple(trials[:11])))  # 8 of 11 continue
     assert few is not None
     assert (few.epoch, few.trials) == (2, 8)
 
@@ -100,6 +100,6 @@ def test_a_huge_loss_counts_as_guessing() -> None:
     assert next(iter(found.shares)) == "learning_rate"
 
 
-def test_axes_are_what_is_searched() -> None:
+def test_axes_are_the_searched_parameters() -> None:
     one = dataclasses.replace(SPEC, space={**SPEC.space, "width": Choice(values=(8,))})
     assert list(search_axes(one)) == ["learning_rate", "depth", "hidden"]

@@ -1,4 +1,4 @@
-"""What is measured, how it is written, and how uncertain it is said to be."""
+"""Metrics, how they are written, and their stated uncertainty."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Spans = list[tuple[float, float]]
 LABELLED = re.compile(r"± [0-9.]+ (points \(one binomial|\(sampling\)|\([0-9]+ seeds\))")
 
 
-def test_measured_at_the_best_epoch() -> None:
+def test_metrics_are_those_of_the_best_epoch() -> None:
     trial = trial_view(0, [0.6, 0.3, 0.45])
     assert measured(trial, "validation_loss") == 0.3
     assert measured(trial, "validation_accuracy") == pytest.approx(0.9)
@@ -51,17 +51,17 @@ def test_measured_at_the_best_epoch() -> None:
     assert (of_it.words, of_it.lower_is_better) == ("macro f1", False)
 
 
-def test_measures_in_figures() -> None:
+def test_metrics_as_text() -> None:
     loss, share, count = (MEASURES[n] for n in ("validation_loss", "test_accuracy", "parameters"))
     assert [loss.shown(0.23834), loss.shown(991_165.3)] == ["0.2383", "9.91e+05"]
     signed = list(map(loss.signed, (-0.0144, 0.0, -1e-5)))
-    assert signed == ["−0.0144", "0.0000", "0.0000"]  # no sign before what is shown as nothing
+    assert signed == ["−0.0144", "0.0000", "0.0000"]  # no sign before what is shown as zero
     assert (share.shown(0.9153), share.signed(0.0085)) == ("91.53 %", "+0.85")
     assert [count.shown(221_950), count.signed(1536)] == ["221 950", "+1 536"]
 
 
-def test_the_sampling_error_is_that_of_counting() -> None:
-    """Against what drawing test sets gives; no mistake is not certainty."""
+def test_the_sampling_error_is_binomial() -> None:
+    """Compared with simulated test sets; zero mistakes are not certainty."""
     draws = np.random.default_rng(0).binomial(500, 0.9, 20_000) / 500
     assert sampling_error(0.9, 500) == pytest.approx(draws.std(), rel=0.03)
     assert 0 < sampling_error(1.0, 360) < sampling_error(0.99, 360)
@@ -69,7 +69,7 @@ def test_the_sampling_error_is_that_of_counting() -> None:
     assert math.isfinite(sampling_error(0.5, 1))
 
 
-def test_seeds_leave_the_meaning_of_the_first_sign() -> None:
+def test_more_seeds_do_not_change_the_sampling_error() -> None:
     """The images stay the same, however many networks are scored on them."""
     one, two = accuracy_of([0.02], 360), accuracy_of([0.01, 0.03], 360)
     assert one.sampling_error == pytest.approx(two.sampling_error)
@@ -81,7 +81,7 @@ def test_seeds_leave_the_meaning_of_the_first_sign() -> None:
     assert "± (3 seeds) is the standard deviation" in legend(10_000, 3)
 
 
-def test_what_was_recorded_reads_as_it_was_computed(
+def test_recorded_results_read_as_they_were_computed(
     result_row: ResultRow, small_study: StudyView
 ) -> None:
     for accuracies in [(0.93,), (0.93, 0.94, 0.95)]:
@@ -92,7 +92,7 @@ def test_what_was_recorded_reads_as_it_was_computed(
         read = replace(small_study, results=(replace(result_row, figures=figures),))
         assert told in " ".join(study_note(read).split())
         assert told in " ".join(final_text(final).split())
-        # One that an earlier version recorded, without the new key.
+        # As recorded by an earlier version, without the new key.
         del figures["uncertainty"]
         assert str(recorded_accuracy(figures)) == told
     test: dict[str, Any] = metrics(final_result(accuracies=(0.93, 0.94)))["test"]
@@ -100,12 +100,12 @@ def test_what_was_recorded_reads_as_it_was_computed(
     assert "binomial" in test["uncertainty"]["meaning"]
 
 
-def test_no_sign_stands_without_its_label(small_study: StudyView, result_row: ResultRow) -> None:
+def test_every_plus_minus_has_its_label(small_study: StudyView, result_row: ResultRow) -> None:
     study = replace(small_study, results=(result_row,))
     texts = [study_note(study), status_text(study)]
     texts += [final_text(final_result(accuracies=a)) for a in ((0.93,), (0.93, 0.94))]
     for text in texts:
-        # In columns, which their caption explains, a ± stands between two numbers of one cell.
+        # In columns, explained by their caption, a ± stands between two numbers of one cell.
         prose = [line for line in text.splitlines() if not re.match(r"(training|test) \(", line)]
         said = " ".join(" ".join(prose).split())
         for place in re.finditer(r"± [0-9]", said):
@@ -114,7 +114,7 @@ def test_no_sign_stands_without_its_label(small_study: StudyView, result_row: Re
 
 
 def study_of(*trials: Spans) -> StudyView:
-    """A study of one trial for each list of (start, end) of its reports."""
+    """A study with one trial for each list of (start, end) of its reports."""
     made = []
     for number, spans in enumerate(trials):
         plain = trial_view(number, [0.5] * len(spans))
@@ -127,7 +127,7 @@ def study_of(*trials: Spans) -> StudyView:
     return study_view(made)
 
 
-def test_pauses_count_for_nothing_and_parallel_trials_once() -> None:
+def test_pauses_do_not_count_and_parallel_trials_count_once() -> None:
     assert busy_seconds(study_of([(0, 10), (10, 20), (50_000, 50_010)])) == pytest.approx(30)
     assert busy_seconds(study_of([(0, 30)], [(10, 20), (20, 40)], [(5, 35)])) == pytest.approx(40)
     assert busy_seconds(study_of()) == 0

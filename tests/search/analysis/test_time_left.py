@@ -23,7 +23,7 @@ _FILE = read_study_file(find_study_file("default"))
 DEFAULT = StudySpec(**{**_FILE, "dataset": "fashion_mnist", "pruner": "halving", "baseline": None})
 STUDIES = 100  # of each kind
 # Standard deviation of the logarithm of an epoch's seconds, over the default space: as on 2 CPU
-# cores, and where launching kernels takes the time.
+# cores, and as on a GPU, where kernel launches take most of the time.
 MACHINES = {"cpu": 0.64, "gpu": 0.15}
 
 
@@ -35,7 +35,7 @@ def trial_of(
     early: float | None = None,
     **fields: Any,
 ) -> TrialView:
-    """A trial with so many seconds in each report, the first of them partial if any is."""
+    """A trial with these seconds per report, the first of a partial epoch if `early` is given."""
     curve = list(losses or [0.3] * (len(seconds) - (early is not None)))
     made = trial_view(number, curve, early=early)
     rows = [
@@ -53,7 +53,7 @@ def view_of(spec: StudySpec, trials: Sequence[TrialView]) -> StudyView:
 
 @cache
 def studies(varies: float) -> list[StudyView]:
-    """Networks of all sizes; from each rung as many trials go on as in real studies of 50."""
+    """Networks of all sizes; at each rung as many trials continue as in real studies of 50."""
     made = []
     for seed in range(STUDIES):
         rng, trials = random.Random(seed), []
@@ -69,7 +69,7 @@ def studies(varies: float) -> list[StudyView]:
 
 
 def ratios(finished: int, kinds: Sequence[StudyView]) -> list[tuple[float, float]]:
-    """Estimates after so many trials over what the others took, and the spread that is told."""
+    """Estimates after `finished` trials over what the others took, and the stated spread."""
     found = []
     for study in kinds:
         left = time_left(replace(study, trials=study.trials[:finished]))
@@ -82,14 +82,14 @@ def ratios(finished: int, kinds: Sequence[StudyView]) -> list[tuple[float, float
 @pytest.mark.parametrize(
     ("machine", "finished", "share"), [("cpu", 3, 0.75), ("cpu", 10, 0.9), ("gpu", 3, 0.9)]
 )
-def test_after_the_third_trial_it_is_within_a_factor_of_two(
+def test_after_the_third_trial_estimates_are_within_a_factor_of_two(
     machine: str, finished: int, share: float
 ) -> None:
     found = ratios(finished, studies(MACHINES[machine]))
     assert fmean(0.5 < ratio < 2 for ratio, _ in found) >= share
 
 
-def test_it_is_without_much_bias_and_tells_its_spread() -> None:
+def test_estimates_have_little_bias_and_state_their_spread() -> None:
     both = [study for power in MACHINES.values() for study in studies(power)]
     for finished in (3, 10, 25, 40):
         found = ratios(finished, both)
@@ -97,7 +97,7 @@ def test_it_is_without_much_bias_and_tells_its_spread() -> None:
         assert 0.35 < fmean(abs(1 - 1 / ratio) < spread for ratio, spread in found) < 0.85
 
 
-# One network, no pruner: each figure can be worked out by hand. 8 trials of 5 epochs of 10 s.
+# One network, no pruner: each number can be worked out by hand. 8 trials of 5 epochs of 10 s.
 PLAIN = StudySpec(dataset="fashion_mnist", trials=8, epochs=5, pruner="none")
 
 
@@ -119,14 +119,14 @@ def test_equal_trials_take_as_long_as_the_first_did() -> None:
     assert seconds_left([plain(0), plain(1, 3, state="running")]) == pytest.approx(20 + 6 * 50)
     short = seconds_left([plain(0, 2), plain(1, 2)], patience=1)  # ran out of patience
     assert short == pytest.approx(6 * 2 * 10)
-    failed = plain(1, 0, state="failed", config=None)  # made up for by another
+    failed = plain(1, 0, state="failed", config=None)  # replaced by another
     assert seconds_left([plain(0), failed]) == pytest.approx(7 * 50)
     pruned = seconds_left([plain(0)], pruner="halving")
     assert pruned is not None
     assert 0 < pruned < 7 * 50
 
 
-def test_patience_is_learned_from_how_far_trials_come() -> None:
+def test_patience_is_learned_from_how_far_trials_get() -> None:
     fields = {"epochs": 50, "patience": 3}
     first = [plain(0, 6, state="running")]  # to twice that, and three more
     assert seconds_left(first, **fields) == pytest.approx((15 - 6) * 10 + 7 * 15 * 10)
@@ -151,7 +151,7 @@ def test_workers_are_the_processes_that_train_now() -> None:
     assert time_left(nobody) == time_left(nobody, 1)
 
 
-def test_arms_go_as_they_went_before() -> None:
+def test_arms_are_expected_to_take_as_long_as_before() -> None:
     spec = StudySpec(**read_study_file(find_study_file("b_depth")))
     assert len(spec.arms) == 6
 
@@ -170,16 +170,16 @@ def test_arms_go_as_they_went_before() -> None:
     whole = trial(5, 6.0)
     once = 10 * (1 + 2 + 3 + 4 + 5 + 6)
     assert left(*first, whole)[0] == pytest.approx(2 * once)
-    assert left(*first, whole, workers=99)[0] == pytest.approx(60)  # one is trained by one
-    failed = trial(5, 6.0, "failed", 1)  # and will do so again
+    assert left(*first, whole, workers=99)[0] == pytest.approx(60)  # one trial uses one worker
+    failed = trial(5, 6.0, "failed", 1)  # and will fail again
     assert left(*first, failed)[0] == pytest.approx(2 * (once - 60 + 6))
     running = trial(5, 6.0, "running", 4)
     assert left(*first, running)[0] == pytest.approx(2 * (once - 60) + 2 * 60 + 6 * 6)
-    assert left(*first[:1])[1] > 0.8  # arms of other sizes may take anything
+    assert left(*first[:1])[1] > 0.8  # arms of other sizes may take any time
 
 
 def test_the_best_decide_what_an_epoch_costs_and_the_baseline_does_not() -> None:
-    """8 trials of 5 epochs with 20 epochs for all."""
+    """8 trials of 5 epochs with a budget of 20 epochs."""
     fields: dict[str, Any] = {"pruner": "promotion", "budget": 0.5}
     baseline = trial_of(0, [1.0] * 5, state="complete")
     ours = {**fields, "baseline": {"depth": 2}}
@@ -191,8 +191,8 @@ def test_the_best_decide_what_an_epoch_costs_and_the_baseline_does_not() -> None
     assert seconds_left([baseline], **fields) is not None
 
 
-def test_where_trials_pause_a_spent_budget_is_not_the_end() -> None:
-    """8 trials of 5 epochs of 10 s with 20 epochs for all; rungs at 0, 1, 2 and 4."""
+def test_if_trials_pause_a_spent_budget_is_not_the_end() -> None:
+    """8 trials of 5 epochs of 10 s with a budget of 20 epochs; rungs at 0, 1, 2 and 4."""
     fields = {"pruner": "promotion", "budget": 0.5}
     whole = [plain(number) for number in range(4)]
     assert seconds_left(whole[:3], **fields) == pytest.approx(5 * 10)
@@ -201,7 +201,7 @@ def test_where_trials_pause_a_spent_budget_is_not_the_end() -> None:
     assert 4 * 10 / 3 < to_begin < 4 * 2 * 10
     paused = [plain(number, 0, state="paused") for number in range(4, 8)]
     assert seconds_left([*whole, *paused], **fields) == 0.0
-    for epochs, to_the_next_rung in ((3, 1), (2, 2), (4, 1)):  # at a rung: it was told to go on
+    for epochs, to_the_next_rung in ((3, 1), (2, 2), (4, 1)):  # at a rung: already continued
         running = plain(4, epochs, state="running")
         left = seconds_left([*whole, running, *paused[1:]], **fields)
         assert left == pytest.approx(10 * to_the_next_rung)

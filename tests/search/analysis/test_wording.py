@@ -1,4 +1,4 @@
-"""Figures, facts and states in words."""
+"""Numbers, facts and states in words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_text_loses_control_characters_and_keeps_its_script() -> None:
     assert fitted("a\x1b[31m") == "a�[31m"
 
 
-def test_the_data_is_told_as_it_was_used() -> None:
+def test_the_data_is_described_as_it_was_used() -> None:
     view = study_view()
     assert data_in_words(view) == "Fashion-MNIST, 50 000 training and 10 000 validation images"
     limited = replace(view, spec=replace(view.spec, limit=2000))
@@ -63,8 +63,8 @@ def test_states_have_one_word_each() -> None:
     assert all_counts(left) == "0 complete, 1 interrupted, 1 queued"
 
 
-def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) -> None:
-    """Nobody trains: the one running trial was left by its worker."""
+def test_an_interrupted_trial_is_called_that_everywhere(small_study: StudyView) -> None:
+    """Nothing trains: the one running trial was left by its worker."""
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     interrupted = replace(small_study, trials=tuple(trials))
     note = study_note(interrupted)

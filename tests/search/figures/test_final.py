@@ -27,7 +27,7 @@ def test_training_curves_show_the_trial_and_every_run() -> None:
     assert loss[1].y == (0.4, 0.25, 0.26)
     assert error[1].y == pytest.approx((100 * 0.4 / 3, 100 * 0.25 / 3, 100 * 0.26 / 3), rel=1e-3)
     assert (loss[2].x, loss[2].y, error[2].y) == ((2,), (0.25,), (8.333,))
-    # The runs' validation values are of images that they were trained on; here they stick out.
+    # The runs' validation values are on images they were trained on; here they would stick out.
     assert "99" not in [str(y) for trace in data for y in trace.y]
 
 

@@ -23,7 +23,7 @@ def searched() -> StudyView:
     return dataclasses.replace(study_view(trials), spec=SPEC)
 
 
-def test_importances_say_what_they_are_from(searched: StudyView) -> None:
+def test_importances_say_what_they_are_based_on(searched: StudyView) -> None:
     figure = importances_bars(searched)
     assert set(figure.data[0].y) == {"learning_rate", "depth", "hidden"}
     assert sum(figure.data[0].x) == pytest.approx(1, abs=0.01)
@@ -33,7 +33,7 @@ def test_importances_say_what_they_are_from(searched: StudyView) -> None:
     assert "Importances need 5 trials" in caption
 
 
-def test_each_trial_stands_at_its_value_of_each_parameter(searched: StudyView) -> None:
+def test_each_trial_is_drawn_at_its_parameter_values(searched: StudyView) -> None:
     baseline = trial_view(10, [0.7], is_baseline=True, params={"depth": 3})
     figure = slices(dataclasses.replace(searched, trials=(*searched.trials, baseline)))
     complete, pruned = figure.data[:2]

@@ -1,4 +1,4 @@
-"""Every figure of the registry, of any study: described, drawn, small, strict JSON, a file."""
+"""Every figure of the registry, for any study: described, drawn, small, strict JSON, a file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_which_figures_apply(small_study: StudyView) -> None:
     ]
 
 
-def test_a_figure_of_ones_own_gets_title_style_and_data(
+def test_a_custom_figure_gets_title_style_and_data(
     monkeypatch: pytest.MonkeyPatch, small_study: StudyView
 ) -> None:
     def make(view: StudyView) -> go.Figure:
@@ -69,7 +69,7 @@ def test_a_figure_of_ones_own_gets_title_style_and_data(
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
 
 
-def test_an_error_costs_no_other_figure(small_study: StudyView) -> None:
+def test_an_error_affects_no_other_figure(small_study: StudyView) -> None:
     def fail(_: StudyView) -> go.Figure:
         raise ValueError("<b>no</b> trial")
 
@@ -78,7 +78,7 @@ def test_an_error_costs_no_other_figure(small_study: StudyView) -> None:
 
 
 def luminance(colour: str) -> float:
-    """Of WCAG 2."""
+    """As defined by WCAG 2."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
     return sum(w * x for w, x in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

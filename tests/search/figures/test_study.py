@@ -41,13 +41,13 @@ def test_each_complete_trial_has_its_curve_and_its_best_epoch(small_study: Study
     assert marks == {(2, 0.25), (3, 0.3), (2, 0.44)}
     assert found["baseline"].line.dash == "dash"
     assert "failed" not in found  # its one trial has no finite loss
-    # Rung 0 stands inside the first epoch.
+    # Rung 0 is drawn inside the first epoch.
     assert list(found["pruned"].x) == [0.33, 1, 2, None, 0.33, None]
     assert list(found["pruned"].y) == [1.5, 0.7, 0.6, None, 2.0, None]
     assert list(found["pruned"].customdata) == [2, 2, 2, None, 8, None]
 
 
-def test_what_was_stopped_late_is_told_apart_from_what_was_stopped_early() -> None:
+def test_trials_stopped_late_are_told_apart_from_trials_stopped_early() -> None:
     half = study_view().spec.epochs // 2
     late = [trial_view(n, [0.5] * half, state=state) for n, state in ((1, "pruned"), (2, "paused"))]
     early = trial_view(3, [0.4] * (half - 1), state="pruned")
@@ -69,7 +69,7 @@ def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing() -> 
     assert 10**high == pytest.approx(math.log(5) * 1.05)  # the loss of guessing
 
 
-def test_pareto_front_is_what_brute_force_finds() -> None:
+def test_pareto_front_matches_brute_force() -> None:
     view = big_study(400, 12)
     sized = [
         (trial.parameters, trial.best.validation_loss, trial.number)
@@ -95,7 +95,7 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     markers = [found[name].marker for name in ("complete", "pruned", "running", "baseline")]
     assert len({marker.symbol for marker in markers}) == 4
     assert len({marker.color for marker in markers}) == 4
-    assert found["pruned"].x == (90_000, 80_000)  # 8 with nothing but rung 0
+    assert found["pruned"].x == (90_000, 80_000)  # 8 with only rung 0
     assert found["pruned"].y == (0.6, 2.0)
     # The longer trained, the bluer.
     assert [int(colour[1:3], 16) for colour in found["pruned"].marker.color] == [0x6A, 0x7F]
@@ -103,7 +103,7 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
 
 
-def test_of_a_long_study_the_best_are_drawn_and_others_thinned() -> None:
+def test_in_a_long_study_the_best_are_drawn_and_others_thinned() -> None:
     view = big_study(1000, 12)
     (complete, *_) = loss_against_parameters(view).data
     assert complete.name == f"complete ({MOST_POINTS + BEST} of {view.count('complete') - 1})"
@@ -112,13 +112,13 @@ def test_of_a_long_study_the_best_are_drawn_and_others_thinned() -> None:
 
 
 def test_best_so_far_counts_the_epochs_of_all_trials_in_the_order_of_their_reports() -> None:
-    # Trial n makes its reports n minutes after 9:00 and later, one a second.
+    # Trial n reports once a second, starting n minutes after 9:00.
     trials = [
         trial_view(0, [0.5, 0.6], is_baseline=True),
         trial_view(1, early=0.9, state="paused"),
         trial_view(2, [0.55, 0.4], early=0.8),
         trial_view(3, [0.3, 0.35], state="pruned"),
-        trial_view(4, early=0.2, state="running"),  # a first look is no finished epoch
+        trial_view(4, early=0.2, state="running"),  # a partial epoch is not a finished one
         trial_view(5, state="failed", reason="diverged"),
     ]
     found = traces(best_so_far(study_view(trials)))
@@ -132,7 +132,7 @@ def test_best_so_far_counts_the_epochs_of_all_trials_in_the_order_of_their_repor
     assert (star.x, star.y, level.y) == ((1,), (0.5,), (0.5, 0.5))
 
 
-def test_a_trial_laid_aside_counts_on_where_it_stopped() -> None:
+def test_a_resumed_trial_counts_on_from_where_it_paused() -> None:
     first, second = trial_view(0, [0.5, 0.4, 0.2]), trial_view(1, [0.3])
     later = [replace(row, reported_at=row.reported_at + 3600) for row in first.curve[2:]]
     first = replace(first, curve=(*first.curve[:2], *later))
@@ -144,7 +144,7 @@ def named(figure: Any, start: str) -> list[Any]:
     return [trace for trace in figure.data if (trace.name or "").startswith(start)]
 
 
-def test_each_seed_stands_in_its_arms_row() -> None:
+def test_each_seed_is_drawn_in_its_arms_row() -> None:
     arms = {"base": [0.5, 0.4, 0.6], "<b>b</b>": [0.3, None, 0.5], "lost": [None, None, None]}
     figure = loss_by_arm(comparison_view(arms))
     points, means = figure.data
@@ -166,7 +166,7 @@ def test_curves_of_arms_are_means_of_seeds() -> None:
     assert list(training.y) == pytest.approx([0.9 * y for y in expected], abs=1e-3)
 
 
-def test_only_so_many_arms_are_told_apart() -> None:
+def test_only_a_limited_number_of_arms_is_drawn() -> None:
     arms = {f"arm {i:02}": [0.5 + i / 100, 0.5 + i / 90] for i in range(20)}
     arms["arm 00"] = [0.9, 0.9]  # the base stays, though it is the worst
     figure = learning_curves(comparison_view(arms))

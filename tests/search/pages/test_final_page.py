@@ -20,17 +20,17 @@ CONFUSION = [
 
 
 def words(page: str) -> str:
-    """What a reader sees of the page, scripts and styles left out."""
+    """The text that a reader sees, without scripts and styles."""
     body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
 def both(final: FinalResult) -> tuple[str, str]:
-    """What page and summary say, each on one line."""
+    """The page and the summary, each on one line."""
     return words(final_page(final)), " ".join(final_text(final).split())
 
 
-def test_page_and_text_tell_the_same_figures() -> None:
+def test_page_and_text_give_the_same_numbers() -> None:
     final = final_result(accuracies=(0.93, 0.94), confusion=CONFUSION)
     page, text = both(final)
     for told in (page, text):
@@ -51,7 +51,7 @@ def test_page_and_text_tell_the_same_figures() -> None:
     assert "T-shirt/top 100 97.44 95.00 96.20" in page  # precision, recall, F1
 
 
-def test_candidates_are_listed_the_winner_first_with_what_they_had_in_the_study() -> None:
+def test_candidates_are_listed_winner_first_with_their_values_in_the_study() -> None:
     lucky = Candidate(trial=3, epochs=7, searched=0.1, values=(0.26, 0.28))
     steady = Candidate(trial=5, epochs=6, searched=0.2, values=(0.25, 0.26))
     gone = Candidate(trial=8, epochs=4, searched=0.3, values=(math.inf, math.inf))
@@ -60,7 +60,7 @@ def test_candidates_are_listed_the_winner_first_with_what_they_had_in_the_study(
     assert "0.2700 ± 0.0141 8 4 0.3000 diverged" in page
 
 
-def test_calibration_is_told_before_and_after() -> None:
+def test_calibration_is_reported_before_and_after() -> None:
     final = final_result()
     for told in both(final):
         assert "error on the test set (15 bins) is 3.00 % ± 0.00 (2 seeds); " in told
@@ -71,7 +71,7 @@ def test_calibration_is_told_before_and_after() -> None:
         assert "from 0.2050 ± 0.0071 to 0.1950 ± 0.0071 (2 seeds); Fashion-MNIST" in told
 
 
-def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(result_row: ResultRow) -> None:
+def test_an_earlier_evaluation_is_noted_and_one_run_has_no_spread(result_row: ResultRow) -> None:
     first = final_result()
     assert "had been evaluated" not in final_page(first) + final_text(first)
     view = study_view([trial_view(0, [0.4])], results=[result_row])
@@ -85,7 +85,7 @@ def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(result_row: R
     assert "the study's baseline itself" in final_text(final_result(view=itself))
 
 
-def test_another_trial_than_the_best_and_what_is_inside() -> None:
+def test_a_trial_other_than_the_best_and_pictures_of_the_network() -> None:
     why = "Trial 1 was named by hand, <not> the study's best."
     final = replace(looked_into(final_result()), why=why)
     assert why in re.sub(r"\s+", " ", final_text(final))

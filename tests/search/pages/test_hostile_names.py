@@ -1,4 +1,4 @@
-"""Names that people type reach pages, notes, reports and terminals as text, whatever they hold."""
+"""Names from users reach pages, notes, reports and terminals as text, whatever they contain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 
 
 class Structure(HTMLParser):
-    """The elements of a page with their attributes' names, in order, without any text."""
+    """The elements of a page with their attribute names, in order, without any text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -44,19 +44,19 @@ class Structure(HTMLParser):
 
 
 def structure(markdown: str) -> Elements:
-    """Of what a renderer makes of it that lets raw HTML through, as the dashboard's does."""
+    """The structure as rendered with raw HTML let through, as in the dashboard."""
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
     return Structure(html).found
 
 
 @pytest.fixture
 def names(hostile_names: tuple[str, ...]) -> list[str]:
-    """Those that a study file or a folder can hold at all; what is empty is left out on pages."""
+    """The names that a study file or a folder can hold; pages leave out empty ones."""
     return [name for name in hostile_names if name and "\ud800" not in name]
 
 
 def called(name: str) -> list[StudyView]:
-    """A search and a comparison in which all that people name is called so."""
+    """A search and a comparison in which everything named by the user has this name."""
     printable = "".join(sign if sign.isprintable() else "?" for sign in name)
     line = printable[:150].strip() or "?"
     other = f"{line} other"
@@ -86,7 +86,7 @@ def called(name: str) -> list[StudyView]:
 def test_notes_and_reports_have_the_same_structure_under_any_name(
     names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for figure in [*FIGURES][::-1]:  # they take time; pytest puts the last one back first
+    for figure in [*FIGURES][::-1]:  # they take time; pytest restores the last one first
         monkeypatch.delitem(FIGURES, figure)
 
     def structures(name: str) -> list[Elements]:
@@ -112,13 +112,13 @@ def test_pages_have_the_same_structure_under_any_name(names: list[str]) -> None:
     for name in names:
         text = written(name)
         assert Structure(text).found == expected, name[:100]
-        # In figures plotly reads HTML of its own: there, too, it is text.
+        # Plotly interprets HTML in figures: there, too, a name is only text.
         assert "\\u003cimg" not in text
         assert "\\u003cscript" not in text
         assert Structure(page(name, "words", {})).found == Structure(page("a", "words", {})).found
 
 
-def test_terminals_get_lines_without_control(names: list[str]) -> None:
+def test_terminals_get_no_control_characters(names: list[str]) -> None:
     for name in names:
         view, _ = called(name)
         for text in (status_text(view), final_text(final_result(view=view, kernels=None))):

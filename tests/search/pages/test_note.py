@@ -25,7 +25,7 @@ SECTION = f"{BEGIN}\n\n{OURS.rstrip()}\n\n{END}\n"
 
 
 def rows(markdown: str) -> list[list[str]]:
-    """The cells of the first table, header left out."""
+    """The cells of the first table, without its header."""
     html = MarkdownIt("commonmark").enable("table").render(markdown)
     body = html.split("<tbody>")[1].split("</tbody>")[0]
     return [re.findall("<td[^>]*>(.*?)</td>", row) for row in body.split("<tr>")[1:]]
@@ -73,7 +73,7 @@ def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
     assert " % as of 2026-03-01" in study_note(study_view(begun))
 
 
-def test_trials_that_nobody_trains_are_told() -> None:
+def test_paused_and_interrupted_trials_are_explained() -> None:
     held = [trial_view(0, [0.5], state="paused"), trial_view(1, [0.5], state="interrupted")]
     note = study_note(study_view(held))
     assert "\nPaused: on hold; it resumes if it is worth its next epochs. This dash" in note
@@ -109,18 +109,18 @@ def test_any_study_has_a_short_note() -> None:
         (f"above\n{BEGIN}\nold\n{END}\nbelow\n", f"above\n{SECTION}below\n"),
         (f"{BEGIN}\r\nold\r\n{END}\r\nbelow", f"{SECTION}below"),
         ("<!-- cnn-search: begin -->\nold\n<!-- cnn-search: end --> \nbelow", f"{SECTION}below"),
-        # Half a section is a person's: nothing is taken away from it.
+        # Half a section is the user's: nothing is removed from it.
         (f"above\n{BEGIN}\nmine", f"above\n{BEGIN}\nmine\n\n{SECTION}"),
         (f"{BEGIN}\nmine\n{BEGIN}\nold\n{END}\n", f"{BEGIN}\nmine\n{SECTION}"),
         (f"I like `{BEGIN}` and {END}", f"I like `{BEGIN}` and {END}\n\n{SECTION}"),
     ],
 )
-def test_ours_takes_its_own_place(there: str, becomes: str) -> None:
+def test_our_section_replaces_only_itself(there: str, becomes: str) -> None:
     assert placed(OURS, there) == becomes
 
 
 @given(above=st.text(), below=st.text(), first=st.text(), second=st.text())
-def test_what_stands_around_stays_to_the_letter(
+def test_text_around_our_section_stays_unchanged(
     above: str, below: str, first: str, second: str
 ) -> None:
     once = placed(first, "")
@@ -131,20 +131,20 @@ def test_what_stands_around_stays_to_the_letter(
 @pytest.mark.parametrize(
     "line", [f"{BEGIN}\n", f"{END}\n", "# a\n\n1 trials finished**\n", "# a\n\n"]
 )
-def test_a_long_note_costs_no_time(line: str) -> None:
+def test_a_long_note_takes_little_time(line: str) -> None:
     whole = line * (200_000 // len(line))
     began = time.perf_counter()
     placed(OURS, whole)
     assert time.perf_counter() - began < 5
 
 
-def test_marks_in_a_title_end_nothing() -> None:
+def test_markers_in_a_title_have_no_effect() -> None:
     note = study_note(study_view(title=f"a {BEGIN} {END} b"))
     whole = f"above\n{placed(note, '')}below\n"
     assert placed(note, placed(note, whole)) == whole
 
 
-def test_notes_of_the_version_without_marks_are_recognised(tmp_path: Path) -> None:
+def test_notes_of_the_version_without_markers_are_recognised(tmp_path: Path) -> None:
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(tmp_path, filter="data")
     [database] = tmp_path.rglob("studies.db")

@@ -37,7 +37,7 @@ def everything() -> str:
     return page(HOSTILE, "\n\n".join(parts), figures, {"three": b"\x89PNG"})
 
 
-def test_what_people_typed_stays_text_and_nothing_is_loaded(everything: str) -> None:
+def test_typed_text_stays_text_and_nothing_is_loaded(everything: str) -> None:
     scripts = re.findall(r"<script.*?>(.*?)</script>", everything, re.DOTALL)
     # plotly.js, our own few lines twice, and the data of two figures
     assert len(scripts) == 5
@@ -55,7 +55,7 @@ def test_what_people_typed_stays_text_and_nothing_is_loaded(everything: str) -> 
     assert html.unescape(rest).count(f'aria-label="{HOSTILE}"') == 1
     style = everything.split("<style>")[1].split("</style>")[0]
     assert not re.search(r"url\(|@import", style)
-    # The policy admits exactly the scripts that are there.
+    # The policy allows exactly the scripts on the page.
     policy = re.findall(r"'sha256-([^']+)'", everything)
     assert set(policy) == {
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""Whole reports, made of studies by hand: what they say, and which files they become."""
+"""Whole reports of made-up studies: what they say, and which files are written."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow
     assert rows[4]["ours"] == "0 of 3, 3 diverged"
     assert "do not repeat" not in text_of(compared)
     # The first evaluation of this arm's trials counts, not another arm's, not a later one, and none
-    # of a study of the name that is no more.
+    # of a deleted study of the same name.
     trial = next(t.number for t in compared.trials if t.arm == "low")
     later = {**(result_row.figures or {}), "accuracy": 0.99}
     ours = dataclasses.replace(result_row, trial_number=trial)
@@ -108,11 +108,11 @@ def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow
         ({"epochs": 100, "repeats": 3}, None, "trained for at most 3 epochs, not 100"),
         ({"epochs": 3, "limit": 800}, 4000, "trained on 4 000 images, not 800"),
         ({"epochs": 3, "repeats": 4}, None, "3 seeds an arm, not 4"),
-        # A limit that leaves nothing out, and more seeds than theirs, are no difference.
+        # A limit that leaves nothing out and more seeds than theirs are no deviation.
         ({"epochs": 3, "repeats": 1}, 50_000, None),
     ],
 )
-def test_what_was_done_otherwise_is_said_beside_published_values(
+def test_deviations_are_stated_beside_published_values(
     compared: StudyView, published: dict[str, int], limit: int | None, says: str | None
 ) -> None:
     spec = dataclasses.replace(compared.spec, published=published, limit=limit)
@@ -163,7 +163,7 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert sum(parts) == int(sums[2].replace(" ", ""))
 
 
-def test_what_was_stopped_late_stands_among_the_best() -> None:
+def test_trials_stopped_late_are_listed_among_the_best() -> None:
     half = study_view().spec.epochs // 2
     late, early = ([0.4] * half, [0.3] * (half - 1))
     stopped = [trial_view(1, late, state="pruned"), trial_view(2, early, state="pruned")]
@@ -174,7 +174,7 @@ def test_what_was_stopped_late_stands_among_the_best() -> None:
     assert "The best 3 of 3 trials that are complete or past half their epochs" in text_of(view)
 
 
-def test_the_table_of_all_trials_is_left_out_where_nobody_reads_it() -> None:
+def test_the_table_of_all_trials_is_left_out_if_it_is_too_long() -> None:
     text = text_of(study_view([trial_view(number, [0.5]) for number in range(1001)]))
     assert "All 1 001 trials with a finished epoch, as a table:" in text
     assert "search.leaderboard --study fashion" in text
@@ -195,7 +195,7 @@ def test_a_study_that_has_hardly_begun() -> None:
     assert row["in words"] == "no evidence: 1 seed without a spread to test with"
 
 
-def test_how_to_repeat_it_has_the_study_and_no_password(compared: StudyView) -> None:
+def test_the_repeat_instructions_have_the_study_and_no_password(compared: StudyView) -> None:
     text = text_of(dataclasses.replace(compared, storage="postgresql://me:secret@host/db"))
     assert "python -m search.report --study fashion --storage postgresql://me@host/db" in text
     assert "secret" not in text
@@ -219,7 +219,7 @@ def test_every_figure_and_both_texts_are_written(compared: StudyView, tmp_path: 
     assert "](figures/curves.svg)" in (tmp_path / "report.md").read_text()
 
 
-def test_a_figure_that_a_person_adds_is_in_the_report(
+def test_a_custom_figure_is_in_the_report(
     small_study: StudyView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def make(_: StudyView) -> go.Figure:
@@ -258,7 +258,7 @@ def judged_by(view: StudyView, objective: str) -> StudyView:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_texts_and_figures_name_it(small_study: StudyView, objective: str) -> None:
+def test_texts_and_figures_name_the_objective(small_study: StudyView, objective: str) -> None:
     label, words = OBJECTIVES[objective].label, measure_of(objective).words
     assert words == label
     arms = comparison_view({"base": [0.5, 0.52], "other": [0.3, 0.32]})

@@ -1,4 +1,4 @@
-"""What a free worker reads of a study."""
+"""What a free worker reads from a study."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ def chooser(study: StudyHandle) -> Chooser:
     return made
 
 
-def test_a_paused_trial_is_read_again_only_after_somebody_took_it_up(
+def test_a_paused_trial_is_read_again_only_after_it_was_resumed(
     filled: Fill, rows_read: Callable[[Database], list[Any]]
 ) -> None:
     db, study = filled(300, paused=150)
@@ -52,7 +52,7 @@ def test_a_paused_trial_is_read_again_only_after_somebody_took_it_up(
         assert found == read(db, chooser(study).contenders)
 
 
-def test_of_trials_that_only_had_their_first_look_so_many_stay_paused(
+def test_a_limited_number_of_trials_stays_paused_at_the_partial_epoch(
     filled: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, study = filled(60, paused=40)
@@ -71,7 +71,7 @@ def test_of_trials_that_only_had_their_first_look_so_many_stay_paused(
     assert rule.surplus() == []
 
 
-def test_what_was_read_of_ended_trials_is_not_read_again(
+def test_ended_trials_are_not_read_again(
     filled: Fill, rows_read: Callable[[Database], list[Any]]
 ) -> None:
     db, study = filled(300)
@@ -89,7 +89,7 @@ def test_what_was_read_of_ended_trials_is_not_read_again(
     finish(study, lease, state=TrialState.PRUNED)
     for _ in range(2):
         assert read(db, known.contenders) == read(db, chooser(study).contenders)
-    with transaction(db) as connection:  # as a study that is given more does
+    with transaction(db) as connection:  # as if the study's budget was raised
         run_again(connection, [lease.trial_id])
     again = read(db, known.contenders)
     assert again == [*before, replace(running, curve={0: 0.5, 1: 0.25})]

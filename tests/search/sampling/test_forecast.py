@@ -1,4 +1,4 @@
-"""Forecasts of final objectives: learned from the study, and from other data sets before it."""
+"""Forecasts of final objectives, learned from the study and, before it, from other data sets."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def cut(trial: Contender, epoch: int) -> Contender:
 
 
 def errors(known: int, prior: Path | None, seed: int = 1) -> np.ndarray:
-    """Of forecasts from the first epoch on, in standard deviations and in logarithms, (2, N)."""
+    """Errors of forecasts after one epoch, in standard deviations and in logarithms, (2, N)."""
     trials = made_up(60, seed=seed)
     seen, young = trials[:known], [cut(trial, 1) for trial in trials[known:]]
     forecast = fit([*seen, *young], 4, prior)
@@ -47,7 +47,7 @@ def errors(known: int, prior: Path | None, seed: int = 1) -> np.ndarray:
 
 
 def prior_file(folder: Path, slope: float, noise: float = 0.2, *, feature: str = "dropout") -> Path:
-    """One that is sure how a feature changes the fall, and the end."""
+    """A prior that is sure how a feature changes the fall and the final value."""
     promised = [slope if name == feature else 0.0 for name in FEATURES]
     file = folder / f"prior{slope}.json"
     numbers = {"falls": -1.0, "level": 0.0, "falls_sd": 1.0, "level_sd": 0.3, "promised_sd": 0.1}
@@ -59,7 +59,7 @@ def prior_file(folder: Path, slope: float, noise: float = 0.2, *, feature: str =
     return file
 
 
-def test_a_prior_of_other_data_sets_sees_who_falls_late_and_a_wrong_one_is_overruled(
+def test_a_prior_predicts_which_curves_fall_late_and_a_wrong_one_is_overruled(
     tmp_path: Path,
 ) -> None:
     def rms(known: int, prior: Path | None) -> float:
@@ -73,13 +73,13 @@ def test_a_prior_of_other_data_sets_sees_who_falls_late_and_a_wrong_one_is_overr
 
 @pytest.mark.parametrize("noise", [0.02, 0.2])
 def test_four_of_five_ends_lie_in_the_80_percent_interval(tmp_path: Path, noise: float) -> None:
-    """Also where the prior expects less noise than another seed would make: ends are known."""
+    """Also if the prior expects less noise than another seed would make: final values are known."""
     prior = prior_file(tmp_path, -1.2, noise)
     off = np.concatenate([errors(30, prior, seed)[0] for seed in range(8)])
     assert 0.7 < np.mean(np.abs(off) < 1.2816) < 0.9
 
 
-def test_what_is_known_is_known_and_what_never_reported_is_not_forecast() -> None:
+def test_final_values_are_known_and_trials_without_reports_not_forecast() -> None:
     whole = made_up(8, seed=0)
     forecast = fit(whole, 4, None)
     assert forecast.estimate_final(whole[0]) == (whole[0].level(), SEED_SD)
@@ -96,14 +96,14 @@ def test_what_is_known_is_known_and_what_never_reported_is_not_forecast() -> Non
     assert estimate[0] <= risen.level() == math.log(risen.curve[1])
 
 
-def test_a_study_without_trials_has_a_forecast_that_says_how_little_it_knows() -> None:
+def test_a_forecast_without_finished_trials_is_uncertain() -> None:
     trial = cut(made_up(1, seed=0)[0], 0)
     estimate = fit([trial], 4, None).estimate_final(trial)
     assert estimate is not None
     assert estimate[1] > 0.1
 
 
-def test_beliefs_are_updated_as_by_bayes_rule() -> None:
+def test_beliefs_are_updated_by_bayes_rule() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(400, 3)), rng.normal(size=400)
     mean, sd = rng.normal(size=3), np.array([1.0, 0.5, 2.0])
@@ -125,8 +125,8 @@ def test_beliefs_are_updated_as_by_bayes_rule() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 4.0])
-def test_by_how_much_configurations_differ_is_learned(tmp_path: Path, scale: float) -> None:
-    """All falls of a data set may be so much larger or smaller than those of others."""
+def test_how_much_configurations_differ_is_learned(tmp_path: Path, scale: float) -> None:
+    """All falls of a data set may be larger or smaller than those of others by this factor."""
     prior = prior_file(tmp_path, -1.2)
 
     def stretched(trial: Contender) -> Contender:
@@ -141,7 +141,7 @@ def test_by_how_much_configurations_differ_is_learned(tmp_path: Path, scale: flo
     assert np.mean(held) > 0.6
 
 
-def test_first_levels_speak_for_a_prior_or_against_it(tmp_path: Path) -> None:
+def test_first_levels_support_a_prior_or_contradict_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def first(number: int, dropout: float) -> Contender:
@@ -158,8 +158,8 @@ def test_first_levels_speak_for_a_prior_or_against_it(tmp_path: Path) -> None:
         assert support(trials, 0, prior) == pytest.approx(0, abs=0.1)
 
 
-def test_what_no_trial_has_tried_keeps_what_others_say(tmp_path: Path) -> None:
-    """Trained were deep networks alone, which fall by less the lower they start."""
+def test_untried_values_keep_what_other_data_sets_say(tmp_path: Path) -> None:
+    """Only deep networks were trained; the lower they start, the less they fall."""
     prior = prior_file(tmp_path, -1.0, feature="depth")
     known = []
     for number in range(12):
@@ -175,7 +175,7 @@ def test_what_no_trial_has_tried_keeps_what_others_say(tmp_path: Path) -> None:
     assert found[22][0] - found[25][0] > 0.15
 
 
-def test_parameters_that_are_not_searched_or_not_known_say_nothing() -> None:
+def test_features_are_zero_for_parameters_not_searched_or_unknown() -> None:
     assert features({"kernel": 3, "my_own": "x"}) == [0.0] * len(FEATURES)
     searched = {"weight_decay_kind": "coupled", "weight_decay": 3e-3, "augmentation": "flip-crop"}
     found = dict(zip(FEATURES, features({**searched, "learning_rate": 0.0316}), strict=True))

@@ -1,4 +1,4 @@
-"""A study's limits: what exceeds them is never a trial, and its total holds nevertheless."""
+"""A study's limits: no trial exceeds them, and the total number of trials is still reached."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def spec_of(**fields: Any) -> StudySpec:
 
 
 def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.Study:
-    """Where larger networks are better: a sampler wants what exceeds the limits."""
+    """Larger networks are better here, so that samplers favour those beyond the limits."""
     study = optuna.create_study()
     for number in range(trials):
         if number % restart_every == 0:
@@ -80,7 +80,7 @@ def test_no_trial_exceeds_a_limit(sampler: str) -> None:
     assert max(it["parameters"] for it in found) > 9_000
 
 
-def test_a_proposal_that_is_too_large_keeps_how_it_is_trained() -> None:
+def test_a_proposal_that_is_too_large_keeps_its_recipe() -> None:
     limits = Limits(spec_of(max_parameters=9_000), *DIGITS)
     wanted = {
         "depth": 2,
@@ -127,7 +127,7 @@ def test_a_study_with_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "The baseline is left out: it has " in said
     db = open_database(storage)
     study = require_study(db, None).study
-    study.enqueue_trial({"depth": 4, "width": 32, "hidden": "64"})  # by hand: told, not trained
+    study.enqueue_trial({"depth": 4, "width": 32, "hidden": "64"})  # by hand: reported, not trained
     db.close()
     view = run_study(file, dataset="digits", storage=storage, seed=0, progress=False)
     (large,) = view.in_state("failed")

@@ -1,4 +1,4 @@
-"""Which trial trains next, by hand-fed curves."""
+"""Which trial trains next, on hand-made curves."""
 
 import math
 from dataclasses import replace
@@ -32,34 +32,34 @@ def test_the_budget_is_spent_in_step_with_the_trials() -> None:
     assert chosen(four[0], whole, *four[2:], budget=150.0) == 3
 
 
-def test_once_all_have_begun_the_budget_goes_to_those_that_promise_most() -> None:
+def test_once_all_have_begun_the_budget_goes_to_the_most_promising() -> None:
     three = [trial(0, 1.0), trial(1, 0.5), trial(2, 1.1)]
     assert chosen(*three, total=3) == 1
-    assert chosen(*three, total=3, budget=0.9) == 1  # a study needs two that are whole
+    assert chosen(*three, total=3, budget=0.9) == 1  # a study needs two complete ones
     whole = [trial(n, *[0.4] * 9, state="complete") for n in (3, 4)]
     assert chosen(*three, *whole, total=5, budget=0.9) is None
     assert chosen(trial(0, *[0.4] * 9, state="complete"), total=1) is None
     assert chosen(*(trial(n, 0.5, state="running") for n in range(3)), total=3) is None
 
 
-def test_the_one_that_promises_most_is_trained_to_its_end_over_the_budget_if_need_be() -> None:
+def test_the_most_promising_trial_is_finished_over_the_budget_if_need_be() -> None:
     whole = [trial(n, *[0.4] * 9, state="complete") for n in (0, 1)]
     ahead, behind = trial(2, 0.9, 0.7, 0.5, 0.4, 0.3), trial(3, 0.9, 0.8, 0.75, 0.72, 0.7)
     assert chosen(*whole, ahead, behind, total=4, budget=22.0) == 2
-    young = replace(ahead, curve={0: 0.5, 1: 0.4, 2: 0.3})  # chasing such, it would go on and on
+    young = replace(ahead, curve={0: 0.5, 1: 0.4, 2: 0.3})  # chasing such trials would never end
     assert chosen(*whole, young, behind, total=4, budget=20.0) is None
     assert chosen(*whole, behind, total=3, budget=18.0) is None
     running = replace(ahead, state="running")
     assert chosen(*whole, running, behind, total=4, budget=22.0) is None
-    assert chosen(*whole, ahead, behind, total=4, budget=10.0) is None  # far over it
+    assert chosen(*whole, ahead, behind, total=4, budget=10.0) is None  # far over the budget
 
 
 def test_trials_that_never_reported_are_no_candidates() -> None:
     assert chosen(trial(0), trial(1), total=2) is None
 
 
-def test_on_a_front_it_counts_what_others_of_the_size_have() -> None:
-    one = Front([(0.0, -1.0), (0.0, -0.5)])  # size is nothing to the study
+def test_on_a_front_trials_are_compared_with_others_of_their_size() -> None:
+    one = Front([(0.0, -1.0), (0.0, -0.5)])  # the study does not minimise size
     assert one.improvement(0.0, -0.9, 0.2) == expected_improvement(-1.0, -0.9, 0.2)
     front = Front([(2.0, -1.0), (5.0, -1.5), (6.0, -0.2)])
     assert [front.level(size) for size in (2.0, 4.9, 5.0, 9.0)] == [-1.0, -1.0, -1.5, -1.5]
@@ -76,7 +76,7 @@ def test_on_a_front_it_counts_what_others_of_the_size_have() -> None:
     assert chosen(*whole, large, little, budget=1e3) == 4
 
 
-def test_of_a_long_study_a_forecast_takes_the_best_the_latest_and_the_open_ones() -> None:
+def test_in_a_long_study_a_forecast_uses_the_best_the_latest_and_the_open_trials() -> None:
     many = [trial(n, 1.0, 1.0 - n % 7 / 10, state="pruned") for n in range(1000)]
     assert informative(many[: 2 * MOST]) == many[: 2 * MOST]
     many[5] = replace(many[5], state="paused")
@@ -87,8 +87,8 @@ def test_of_a_long_study_a_forecast_takes_the_best_the_latest_and_the_open_ones(
     assert len(told) == 2 * MOST + 1
 
 
-def test_of_a_long_search_for_a_front_a_forecast_takes_the_fronts() -> None:
-    # Small networks are not among the best by their losses, and are the front's other end.
+def test_in_a_long_search_for_a_front_a_forecast_uses_the_front() -> None:
+    # Small networks are not among the best by loss, but are the other end of the front.
     many = [
         replace(trial(n, 2.0, 1.0 - n % 50 / 100, state="complete"), size=1 + n % 50 / 50)
         for n in range(1000)

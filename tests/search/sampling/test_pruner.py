@@ -1,4 +1,4 @@
-"""Halving's rule, and pruners of every kind asked after the epochs of trials in a database."""
+"""The halving rule, and pruners of every kind asked after the epochs of stored trials."""
 
 import math
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def test_rungs_and_how_far_trials_get() -> None:
     [
         (4, 9.0, [], True),
         (4, 9.0, [1.0], True),  # too few to tell
-        (4, 1.0, [1.0, 2.0], True),  # the first of three, if not alone
+        (4, 1.0, [1.0, 2.0], True),  # tied for first of three
         (4, 1.1, [1.0, 2.0], False),
         (1, 1.1, [1.0, 2.0, 3.0], True),  # the second of four: a third of them, rounded up
         (1, 2.1, [1.0, 2.0, 3.0], False),
@@ -48,7 +48,7 @@ def test_rungs_and_how_far_trials_get() -> None:
         (2, 2.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
         (0, 3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the fourth of seven: half of them
         (0, 4.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
-        (4, 2.1, [1.0, math.nan, math.inf], True),  # those are no rivals
+        (4, 2.1, [1.0, math.nan, math.inf], True),  # those do not count as rivals
         (4, math.nan, [], False),
         (4, math.inf, [], False),
     ],
@@ -62,7 +62,7 @@ losses = st.floats(0.01, 10)
 
 @given(st.sampled_from(rungs(100)), losses, st.lists(losses), losses)
 def test_halving_is_fair(epoch: int, loss: float, rivals: list[float], other: float) -> None:
-    """The best always goes on, and whoever is better than one that goes on does so too."""
+    """The best always continues, and so does any trial better than one that continues."""
     assert not rule(epoch, min([loss, *rivals]), rivals)
     if not rule(epoch, loss, rivals) and other <= loss:
         assert not rule(epoch, other, rivals)
@@ -74,7 +74,7 @@ Curve = Mapping[int, float]
 def train(
     db: Database, spec: StudySpec, curves: list[Curve], study: StudyHandle
 ) -> list[int | None]:
-    """Each trial's curve, reported until it is stopped; the epochs after which that was."""
+    """Reports each curve until the trial is stopped; returns the epochs after which that was."""
     stopped: list[int | None] = []
     for curve in curves:
         lease = claim(study, total=100)
@@ -96,12 +96,10 @@ def flat(loss: float) -> Curve:
     return dict.fromkeys(range(6), loss)
 
 
-def test_halving_stops_at_a_rung_what_is_not_among_the_best(
-    db: Database, study: StudyHandle
-) -> None:
+def test_halving_stops_all_but_the_best_at_a_rung(db: Database, study: StudyHandle) -> None:
     spec = StudySpec(dataset="digits", epochs=5)
     curves = [flat(1.0), flat(2.0), flat(3.0), flat(1.5), flat(0.5)]
-    late = {0: 1.2, 1: 1.2, 2: 1.2, 3: 0.1, 4: 1.2, 5: 1.2}  # its lowest counts: of epoch 3
+    late = {0: 1.2, 1: 1.2, 2: 1.2, 3: 0.1, 4: 1.2, 5: 1.2}  # its lowest counts, of epoch 3
     assert train(db, spec, [*curves, late], study) == [None, None, 0, 1, None, 1]
     study.study.enqueue_trial({}, user_attrs={OVERRIDES: {}})
     assert train(db, spec, [flat(9.0)], study) == [None]  # the baseline runs to its end
@@ -117,7 +115,7 @@ def spec_of(pruner: str) -> StudySpec:
     return StudySpec(dataset="digits", epochs=5, pruner=pruner)
 
 
-def test_ones_own_rule_and_any_pruner_of_optunas(
+def test_a_custom_rule_and_any_optuna_pruner(
     db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Pruner(
@@ -135,6 +133,6 @@ def test_ones_own_rule_and_any_pruner_of_optunas(
     assert train(db, spec_of("optunas"), [flat(9.0), flat(4.0)], study) == [1, None]
 
 
-def test_an_unknown_pruner_is_told_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_pruner_lists_the_known_ones() -> None:
     with pytest.raises(SpecError, match="one of halving, median, none, promotion, but got 'best'"):
         find_pruner("best")

@@ -1,4 +1,4 @@
-"""Draws: the same after a restart, in the space, lower than random, learning from the young."""
+"""Samples: the same after a restart, in the space, better than random, using unfinished trials."""
 
 import math
 import random
@@ -43,7 +43,7 @@ def spec_of(sampler: str, seed: int = 0, epochs: int = 2) -> StudySpec:
 
 
 def final_loss(params: dict[str, object], noise: float = 0.0) -> float:
-    """A made-up one, lowest (0.3) in the space's inside."""
+    """A made-up loss, lowest (0.3) in the interior of the space."""
     rate, depth, width, dropout = (
         float(params[name])  # type: ignore[arg-type]
         for name in ("learning_rate", "depth", "width", "dropout")
@@ -77,7 +77,7 @@ def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.St
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
-def test_a_restart_changes_no_draw(sampler: str) -> None:
+def test_a_restart_changes_no_proposal(sampler: str) -> None:
     whole, restarted, other = (
         [trial.params for trial in search(spec, 13, restart_every).trials]
         for spec, restart_every in (
@@ -93,7 +93,7 @@ def test_a_restart_changes_no_draw(sampler: str) -> None:
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
 def test_samplers_learn_from_trials_that_were_stopped(sampler: str) -> None:
-    """Means of two studies with equal random starts, beside random search's."""
+    """Means of two studies with equal random starts, compared with random search."""
     ours, chance = (
         sum(search(spec_of(name, seed), 20).best_value for seed in range(2)) / 2
         for name in (sampler, "random")
@@ -102,7 +102,7 @@ def test_samplers_learn_from_trials_that_were_stopped(sampler: str) -> None:
 
 
 @pytest.mark.parametrize(("sampler", "trials"), [("gp", 13), ("tpe", 18)])
-def test_a_study_that_lowers_sizes_too_draws_small_networks_as_well(
+def test_a_study_that_also_minimises_size_samples_smaller_networks(
     sampler: str, trials: int
 ) -> None:
     spec = spec_of(sampler)
@@ -113,7 +113,7 @@ def test_a_study_that_lowers_sizes_too_draws_small_networks_as_well(
     assert small < usual - 8
 
 
-def test_half_the_first_draws_are_what_was_good_on_other_data_sets(tmp_path: Path) -> None:
+def test_half_the_first_proposals_are_what_was_good_on_other_data_sets(tmp_path: Path) -> None:
     file = prior_file(tmp_path, -1.0, feature="depth")
     depths: dict[int, list[int]] = {0: [], 1: []}
     for seed in range(4):
@@ -126,7 +126,7 @@ def test_half_the_first_draws_are_what_was_good_on_other_data_sets(tmp_path: Pat
     assert len(set(depths[0])) > 2
 
 
-def test_what_a_study_has_is_not_drawn_again() -> None:
+def test_existing_configurations_are_not_proposed_again() -> None:
     space = {"depth": read_parameter("depth", {"low": 1, "high": 4})}
     spec = StudySpec(dataset="digits", space=space, sampler="tpe", epochs=2)
     study = optuna.create_study(sampler=StudySampler(spec, None))
@@ -137,8 +137,8 @@ def test_what_a_study_has_is_not_drawn_again() -> None:
     assert sorted(trial.params["depth"] for trial in study.trials[:4]) == [1, 2, 3, 4]
 
 
-def test_nothing_is_drawn_where_another_trial_runs() -> None:
-    """Two ask at once: the second knows what the first one drew."""
+def test_the_configuration_of_a_running_trial_is_not_proposed() -> None:
+    """Two ask at once: the second knows what the first one got."""
     spec = spec_of("gp")
     study = search(spec, 12)
     study.sampler = StudySampler(spec, None)
@@ -150,7 +150,7 @@ def test_nothing_is_drawn_where_another_trial_runs() -> None:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[FrozenTrial]:
-    """What the sampler "watching" was shown for its latest draw."""
+    """What the sampler "watching" was shown for its latest proposal."""
     found: list[FrozenTrial] = []
 
     class Watching(RandomSampler):
@@ -163,7 +163,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[FrozenTrial]:
     return found
 
 
-def test_the_study_in_memory_holds_what_is_known_of_the_others(seen: list[FrozenTrial]) -> None:
+def test_the_study_in_memory_holds_what_is_known_about_others(seen: list[FrozenTrial]) -> None:
     spec = spec_of("watching")
     study = optuna.create_study(sampler=RandomSampler(seed=0))
 
@@ -183,7 +183,7 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(seen: list[Frozen
     add("PRUNED", {1: 0.7})
     add("PRUNED", {})
     add("RUNNING", {1: 0.8})
-    add("COMPLETE", {1: 0.9, 2: 0.6}, overrides={"learning_rate": 2.0})  # not of the space
+    add("COMPLETE", {1: 0.9, 2: 0.6}, overrides={"learning_rate": 2.0})  # not in the space
     add("FAIL", {})
     study.sampler = StudySampler(spec, None)
     suggest(study.ask(), spec)
@@ -196,10 +196,10 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(seen: list[Frozen
 
 
 @pytest.mark.parametrize(("also", "shown"), [({}, 25), ({"batch_size": [32, 64]}, 0)])
-def test_the_sampler_is_shown_what_other_data_sets_say_of_what_none_trained(
+def test_the_sampler_is_shown_what_other_data_sets_say_about_untried_points(
     seen: list[FrozenTrial], tmp_path: Path, also: dict[str, object], shown: int
 ) -> None:
-    """Only where they know all parameters: of others they would say that they do not matter."""
+    """Only if they know all parameters: unknown ones would seem not to matter."""
     space = {name: read_parameter(name, written) for name, written in (SPACE | also).items()}
     spec = replace(spec_of("watching"), space=space)
     study = optuna.create_study(
@@ -218,7 +218,7 @@ def test_the_sampler_is_shown_what_other_data_sets_say_of_what_none_trained(
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_sampler_of_ones_own_that_keeps_its_state_in_the_study(
+def test_a_custom_sampler_that_keeps_its_state_in_the_study(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     qmc = Sampler(
@@ -231,7 +231,7 @@ def test_a_sampler_of_ones_own_that_keeps_its_state_in_the_study(
     assert len({trial.params["dropout"] for trial in study.trials}) > 6
 
 
-def test_an_unknown_sampler_is_told_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_sampler_lists_the_known_ones() -> None:
     with pytest.raises(SpecError, match="one of gp, tpe, random, grid, but got 'best'"):
         StudySampler(spec_of("best"), None)
 
@@ -244,7 +244,7 @@ def begin(study: StudyHandle, spec: StudySpec = SPEC) -> Lease:
 
 
 @pytest.mark.parametrize("also", [None, "parameters"])
-def test_a_draw_by_our_tables_is_that_by_all_that_optuna_keeps(
+def test_proposals_from_our_tables_equal_those_from_optunas_full_study(
     tmp_path: Path, also: str | None
 ) -> None:
     spec = replace(SPEC, sampler="tpe", minimize_also=also)

@@ -1,4 +1,4 @@
-"""Comparisons as people write them: arms and journals, which trial trains what, what counts."""
+"""Comparisons in study files: arms and journals, which trial trains what, what counts."""
 
 import json
 import threading
@@ -125,7 +125,7 @@ def test_a_mistake_is_named_with_its_table(tmp_path: Path, text: str, says: str)
     assert isinstance(caught.value, SpecError) or "mine.toml: " in message
 
 
-def test_what_is_unknown_of_a_published_experiment_stays_so(tmp_path: Path) -> None:
+def test_unknown_details_of_a_published_experiment_stay_unknown(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     spec = read(file, f"{ARMS}reported = {{ validation_loss = 0.2 }}\n")
     assert spec.published == {}
@@ -176,7 +176,7 @@ def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
 
 
 def test_equal_arms_have_equal_curves_and_one_that_fails_counts(tmp_path: Path) -> None:
-    """Trained to its total by the loop itself."""
+    """The training loop itself trains all trials."""
 
     def train_or_fail(architecture: Any, *rest: Any, **more: Any) -> Any:
         if architecture.hidden == (8,):

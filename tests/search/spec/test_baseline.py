@@ -57,22 +57,22 @@ def test_trial_0_is_the_reports_baseline() -> None:
     assert count_parameters(config.architecture, *FASHION) == 221_950
     assert (config.recipe.learning_rate, config.recipe.batch_size) == (3e-4, 64)
     assert (config.recipe.schedule, config.recipe.augmentation) == ("constant", "none")
-    assert trial.params["learning_rate"] == 3e-4  # below the range, and true
+    assert trial.params["learning_rate"] == 3e-4  # below the range, but kept
     assert trial.params["weight_decay_kind"] == "none"
-    # Optuna has no word for no augmentation; nor has what is not there a strength.
+    # Optuna has no value for no augmentation, which has no strength, either.
     left = {"augmentation", "augmentation_strength"}
     assert left == distributions(DEFAULT).keys() - trial.params.keys()
-    # Optuna's importances take the parameters that all trials have under one distribution.
+    # Optuna's importances use the parameters that all trials have with the same distribution.
     assert trial.distributions.items() <= distributions(DEFAULT).items()
 
 
-def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
+def test_values_without_a_place_on_a_logarithmic_axis_are_left_out() -> None:
     spec = spec_of(
         {"weight_decay": 0.0, "hidden": (7,)},
         weight_decay={"low": 1e-5, "high": 1e-2, "log": True},
         hidden=[[64], [128]],
         dropout={"low": 0.1, "high": 0.5},
-        augmentation=["flip-crop"],  # and Optuna has no word for what is no choice: "none"
+        augmentation=["flip-crop"],  # and Optuna cannot store "none", which is not a choice
     )
     assert queued_baseline(spec).params == {"dropout": 0.0}  # the default, which it trains with
     assert suggest(queued_baseline(spec), spec).recipe.weight_decay == 0.0
@@ -99,10 +99,10 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
         ),
     ],
 )
-def test_what_the_baseline_does_not_have_is_left_out(
+def test_parameters_that_the_baseline_lacks_are_left_out(
     baseline: dict[str, object], stored: dict[str, object]
 ) -> None:
-    """Depths of another family, decay of no strength; and half a whole number."""
+    """A depth for another family, the kind of a decay of 0; and a fraction for an integer."""
     none = {"weight_decay": 0.0, "augmentation_strength": 0.0, "gradient_clip": 7.5}
     spec = spec_of(
         {"optimizer": "adam"} | none | baseline,
@@ -119,8 +119,8 @@ def test_what_the_baseline_does_not_have_is_left_out(
     assert queued_baseline(spec).params == stored
 
 
-def test_what_any_trial_of_such_values_does_not_depend_on_is_told() -> None:
-    """So that Optuna can say how important it is: it looks at parameters that all trials have."""
+def test_parameters_without_effect_on_any_trial_with_such_values_are_stored() -> None:
+    """So that Optuna can compute importances, which it does for parameters that all trials have."""
     spec = spec_of(
         {"family": "mlp", "weight_decay_kind": "none"},
         family=["cnn", "mlp"],
@@ -131,8 +131,8 @@ def test_what_any_trial_of_such_values_does_not_depend_on_is_told() -> None:
     assert queued_baseline(spec).params.keys() == searched(spec).keys()
 
 
-def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(tmp_path: Path) -> None:
-    """It was stored with the space's nearest ends, and with choices drawn at random."""
+def test_an_older_studys_baseline_is_read_without_what_it_lacked(tmp_path: Path) -> None:
+    """It was stored with the nearest ends of the space, and with randomly drawn choices."""
     assert DEFAULT.baseline is not None
     stored = {
         "depth": 2,
@@ -160,7 +160,7 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(tmp_path:
         assert view_study(study).trials[-1].params == true
 
 
-def test_a_baseline_of_the_space_is_learnt_from() -> None:
+def test_a_baseline_in_the_space_is_learned_from() -> None:
     inside = spec_of(
         {"depth": 2, "dropout": 0.25}, depth={"low": 1, "high": 3}, dropout=[0.25, 0.5]
     )
@@ -168,7 +168,7 @@ def test_a_baseline_of_the_space_is_learnt_from() -> None:
 
 
 @pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)
-def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
+def test_the_stored_parameters_of_trial_0_are_what_was_trained(path: Path) -> None:
     """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
     spec = read(path)
     trial, config = first_trial(spec)

@@ -1,4 +1,4 @@
-"""A person's own files: a network, an entry of a registry; and what happens when they change."""
+"""The user's own files: networks and registry entries, and what happens when they change."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SCHEDULES["line"] = Schedule(description="down to 0", factor=lambda progress: 1 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The present folder is another one than the study file's; registries are put back."""
+    """The working directory is not the study file's; registries are restored."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     families, schedules = dict(FAMILIES), dict(SCHEDULES)
@@ -83,7 +83,7 @@ def stored(spec: StudySpec) -> Any:
     return json.loads(json.dumps(spec.to_dict()))
 
 
-def test_an_own_network_is_searched_under_its_arguments_names(folder: Path) -> None:
+def test_a_custom_network_is_searched_under_its_argument_names(folder: Path) -> None:
     spec = spec_of(folder)
     (extension,) = spec.extensions
     assert (extension.name, extension.path) == ("mynet.py", str(folder / "mynet.py"))
@@ -97,7 +97,7 @@ def test_an_own_network_is_searched_under_its_arguments_names(folder: Path) -> N
     assert StudySpec.from_dict(stored(spec)) == spec
 
 
-def test_it_can_be_the_baseline(folder: Path) -> None:
+def test_a_custom_network_can_be_the_baseline(folder: Path) -> None:
     spec = spec_of(folder, f"{STUDY}[baseline]\nwidth = 3\nblocks = 1\n")
     network = suggest(queued_baseline(spec), spec).to_dict()["architecture"]
     assert (network["width"], network["blocks"]) == (3, 1)
@@ -112,7 +112,7 @@ def test_it_can_be_the_baseline(folder: Path) -> None:
         ("family = 'mynet.py:make'", "mynet.py:make: the file has no such function"),
     ],
 )
-def test_what_it_does_not_take_is_refused(folder: Path, line: str, says: str) -> None:
+def test_what_the_network_does_not_accept_is_refused(folder: Path, line: str, says: str) -> None:
     text = STUDY.replace('family = "mynet.py:build"', line) if "family" in line else STUDY + line
     with pytest.raises(StudyFileError, match=r"mine\.toml") as caught:
         spec_of(folder, text)
@@ -120,7 +120,7 @@ def test_what_it_does_not_take_is_refused(folder: Path, line: str, says: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_built_is_refused_when_the_study_begins(folder: Path) -> None:
+def test_networks_that_cannot_be_built_are_refused_when_the_study_begins(folder: Path) -> None:
     for before, after, says in (
         ("width = { low = 4, high = 8 }\n", "", r"needs width; give it in \[space\]"),
         ("blocks = [1, 2]", "blocks = [1, -2]", "mynet.py:build: building it raised"),
@@ -130,7 +130,7 @@ def test_what_cannot_be_built_is_refused_when_the_study_begins(folder: Path) -> 
             check_space(spec, (1, 8, 8), 10)
 
 
-def test_another_version_or_none_is_refused(folder: Path) -> None:
+def test_a_changed_or_missing_file_is_refused(folder: Path) -> None:
     spec = spec_of(folder)
     (folder / "mynet.py").write_text(NET + "# another\n")
     with pytest.raises(SpecError, match=r"mynet.py has changed since the study was made \(SHA-256"):
@@ -138,7 +138,7 @@ def test_another_version_or_none_is_refused(folder: Path) -> None:
     (folder / "mynet.py").unlink()
     with pytest.raises(SpecError, match=r"needs mynet.py, which is not at .*; put it there or"):
         StudySpec.from_dict(stored(spec))
-    Path("mynet.py").write_text(NET)  # the present folder's will do
+    Path("mynet.py").write_text(NET)  # the working directory's will do
     assert StudySpec.from_dict(stored(spec)) == spec
 
 
@@ -168,7 +168,7 @@ def test_a_family_is_restored_from_its_code_alone(folder: Path) -> None:
         restore_family("mynet.py:third", "1 / 0")
 
 
-def test_from_python_a_file_is_looked_for_in_the_present_folder() -> None:
+def test_from_python_files_are_looked_up_in_the_working_directory() -> None:
     Path("mynet.py").write_text(NET)
     register_families(["mynet.py:build"])
     written = {"family": ["cnn", "mynet.py:build"], "width": 4}

@@ -1,7 +1,7 @@
-"""Whatever a study file or a stored specification holds: read, or refused in one line.
+"""Arbitrary study files and stored specifications are read, or refused in one line.
 
-Made up by hypothesis, a few examples at each run; `pytest --hypothesis-profile=long` on this file
-looks for more, for some minutes. What it has found stands as an example.
+Hypothesis makes up a few examples per run; `pytest --hypothesis-profile=long` on this file searches
+for some minutes. Whatever it has found is kept as an explicit example.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ARMS = find_study_file("d_lenet").read_text()
 
 
 def use_study_file(path: Path) -> None:
-    """As a command uses it, up to the first trial; and once more from its own page."""
+    """As a command uses it, up to the first trial, and once more after it was written back."""
     with refused_in_a_line(StudyFileError, SpecError):
         spec = read(path)
         check_space(spec, SHAPE, CLASSES)

@@ -65,7 +65,7 @@ def test_the_list_has_a_line_for_each_study() -> None:
     assert size_in_words(least) == "1 trial of up to 1 epoch on 500 images"
 
 
-def test_a_good_part_of_the_small_networks_fit_its_limit() -> None:
+def test_enough_networks_of_the_small_study_fit_its_limit() -> None:
     limits = limits_of(read(find_study_file("small")), *SHAPES["fashion_mnist"])
     assert limits is not None
     assert int(limits.check().partition(" of 100 ")[0]) >= 30

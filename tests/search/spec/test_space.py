@@ -40,7 +40,7 @@ def test_live_stored_and_fixed_trials_give_the_same_configuration() -> None:
 @pytest.mark.parametrize(
     ("parameters", "drawn", "field", "value"),
     [
-        ({"hidden": [120, 84]}, {}, "hidden", (120, 84)),  # one value for what is a list
+        ({"hidden": [120, 84]}, {}, "hidden", (120, 84)),  # a single value that is a list
         ({"hidden": [[128], [64, 32]]}, {"hidden": "64 32"}, "hidden", (64, 32)),
         ({"hidden": [[], [64]]}, {"hidden": "-"}, "hidden", ()),
         ({"depth": 4, "width": 24}, {}, "channels", (24, 48, 96, 96)),

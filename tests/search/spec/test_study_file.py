@@ -62,7 +62,7 @@ def test_a_configuration_as_text(text: str, table: dict[str, object]) -> None:
     assert read_configurations([text]) == [table]
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
     for name in ("absent", str(tmp_path), "../default"):
         with pytest.raises(StudyFileError, match="default"):
             find_study_file(name)
@@ -91,12 +91,12 @@ def test_study_names_that_are_refused(name: str) -> None:
         ("folder:/Artifacts", "images"),
     ],
 )
-def test_a_study_is_named_for_its_data(dataset: str, name: str) -> None:
+def test_a_study_is_named_after_its_data(dataset: str, name: str) -> None:
     assert check_study_name(study_name_for(dataset)) == name
 
 
 def _domains(name: str) -> st.SearchStrategy[Domain]:
-    """Of a parameter: fixed at its default, a choice of its options, or a range."""
+    """A parameter's domains: fixed at its default, a choice of its options, or a range."""
     parameter = known_parameters()[name]
     found: list[st.SearchStrategy[Domain]] = [st.just(parameter.default)]
     if parameter.options:

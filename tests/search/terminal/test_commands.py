@@ -48,11 +48,11 @@ def test_exit_code_is_what_main_returns(
     assert [exit_code(lambda _argv, c=code: c) for code in (0, None, 143)] == [0, None, 143]
     assert exit_code(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys, "stdout", None)  # as of a service
+    monkeypatch.setattr(sys, "stdout", None)  # as in a service
     assert exit_code(lambda _argv: 0) == 0
 
 
-def test_it_exits_at_once_and_loses_nothing_that_was_said() -> None:
+def test_it_exits_at_once_and_loses_no_output() -> None:
     script = """
 import atexit
 from search.terminal.commands import run
@@ -80,10 +80,10 @@ def test_users_errors_end_in_one_line(
 
 
 @pytest.mark.parametrize("length", [1, 100_000])
-def test_a_reader_that_went_away_ends_it_quietly(
+def test_a_closed_pipe_ends_it_quietly(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], length: int
 ) -> None:
-    """As in `... | head -1`; of little output only the flush at the end fails."""
+    """As in `... | head -1`; with little output only the final flush fails."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
@@ -94,7 +94,7 @@ def test_a_reader_that_went_away_ends_it_quietly(
     assert capfd.readouterr().err == ""
 
 
-def test_commands_are_named_as_people_start_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_named_as_users_start_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/some/where/tool.py"])
     for module, name in (
         ("search.study", "search.study"),
@@ -106,7 +106,7 @@ def test_commands_are_named_as_people_start_them(monkeypatch: pytest.MonkeyPatch
         assert this_command() == f"python -m {name}"
 
 
-def test_a_terminal_without_our_signs_shows_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unencodable_characters_become_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", ascii_only)
     assert exit_code(lambda _argv: print("± 0.26 \udcff")) is None
@@ -122,7 +122,7 @@ def test_counts_seeds_and_durations() -> None:
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "1e3", "1_0", " 5", "", "x", "٣", "9" * 5000])
-def test_what_is_no_number(text: str) -> None:
+def test_malformed_numbers_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="but got"):
         seed(str(2**32))
     for read in (positive_int, seed, trials_per_device):
@@ -130,7 +130,7 @@ def test_what_is_no_number(text: str) -> None:
             read(text)
 
 
-def test_what_is_no_duration() -> None:
+def test_malformed_durations_are_refused() -> None:
     for text in ("", "0s", "-5m", "m", "1h30", "5 m", "30min", "1m1h", "nan", "٣s", "9" * 400):
         with pytest.raises(argparse.ArgumentTypeError, match="like 90s, 30m or 1h30m"):
             duration(text)

@@ -1,4 +1,4 @@
-"""What is said of a study before it runs."""
+"""The forecast shown before a study runs."""
 
 import re
 import time
@@ -70,7 +70,7 @@ def test_a_comparison_in_words(task: Task) -> None:
     assert "3 of 3 arms, 4 to 8 s per epoch" in text
 
 
-def test_workers_share_the_work_and_what_is_done_is_done(task: Task) -> None:
+def test_workers_share_the_work_and_begun_trials_are_left_out(task: Task) -> None:
     assert "About 3 min with 2 workers" in said(COMPARISON, task, workers=2)
     assert "About 53 s" in said(COMPARISON, task, workers=99)  # one trial
     assert "4 of them begun already" in said(COMPARISON, task, begun=4)
@@ -95,7 +95,7 @@ def test_a_search_in_words(task: Task) -> None:
     assert "less if trials stop 2 epochs after their best" in more
 
 
-def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(
+def test_few_of_many_arms_are_measured_and_lack_of_memory_is_no_crash(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arms = tuple(Arm(name=str(width), values={"width": width}) for width in range(1, 31))
@@ -106,7 +106,7 @@ def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(
 
 
 def test_an_epoch_is_extrapolated_from_single_steps(task: Task) -> None:
-    """Loosely, as other work on the machine comes and goes; torch's randomness is left alone."""
+    """Loosely, because other work comes and goes; torch's random state is left alone."""
     config = make_config(ARMS[0].values, COMPARISON)
     state = torch.get_rng_state()
     estimated = epoch_seconds(config, task, 0.2)

@@ -24,7 +24,7 @@ def shown(view: StudyView, *, width: int = 80, height: int = 24) -> str:
     return file.getvalue()
 
 
-def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
+def test_a_frame_shows_the_state_of_a_study(small_study: StudyView) -> None:
     lines = [line.strip() for line in shown(small_study, width=120).splitlines()]
     assert lines[0] == "fashion  Fashion-MNIST, 50 000 training and 10 000 validation images"
     assert lines[1] == "2 cores of a test machine"
@@ -38,7 +38,7 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
     assert any(line.startswith("gained  loss 0.1500 lower") for line in lines)
 
 
-def test_who_is_ahead_stands_apart_from_the_table() -> None:
+def test_the_trial_ahead_is_shown_apart_from_the_table() -> None:
     running, complete = trial_view(1, [0.5], state="running"), trial_view(0, [0.6])
     ahead, best = "ahead   trial 1: loss 0.5000", "best    trial 0: loss 0.6000"
     for trials, lines in (([running], ["", ahead]), ([complete, running], ["", best, ahead])):
@@ -88,7 +88,7 @@ def test_outcomes(state: State, losses: list[float], early: float, words: str, d
     assert (outcome(trial), epochs_done(trial, study_view([]))) == (words, done)
 
 
-def test_arms_are_shown_as_they_stand_the_best_first() -> None:
+def test_arms_are_shown_best_first() -> None:
     losses = {"base": [0.5, 0.6, None], "dropout": [0.3, 0.4, 0.5], "none yet": []}
     lines = shown(comparison_view(losses, repeats=3)).splitlines()
     head = next(n for n, line in enumerate(lines) if line.startswith("arm  "))

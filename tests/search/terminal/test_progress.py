@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Feed:
-    """A study that changes when told, and counts how often it was read."""
+    """A study that changes on request and counts how often it was read."""
 
     def __init__(self, view: StudyView) -> None:
         self.view: StudyView | Exception = view
@@ -41,7 +41,7 @@ class Feed:
         return self.view
 
     def change(self, view: StudyView | Exception) -> None:
-        """And wait until that was shown."""
+        """Also waits until that was shown."""
         self.view = view
         self.pass_time()
 
@@ -57,7 +57,7 @@ class Output(Console):
         super().__init__(file=io.StringIO(), width=80)
 
     def lines(self) -> list[str]:
-        """Without the time of day that each begins with."""
+        """The lines without the time of day at their start."""
         assert isinstance(self.file, io.StringIO)
         lines = [re.split(r"^\d\d:\d\d:\d\d ", it) for it in self.file.getvalue().splitlines()]
         return [line for _, line in lines]
@@ -113,7 +113,7 @@ def test_a_line_for_each_trial_that_pauses(output: Output) -> None:
         assert "; 0/50 trials (0 complete, 1 paused), " in output.lines()[5]
 
 
-def test_signs_of_life_come_at_most_so_often(output: Output) -> None:
+def test_heartbeats_are_no_more_frequent_than_requested(output: Output) -> None:
     feed = Feed(study_view([trial_view(4, [0.5, 0.45], state="running")]))
     with showing(feed, output, heartbeat=0.1):
         started = time.monotonic()
@@ -124,7 +124,7 @@ def test_signs_of_life_come_at_most_so_often(output: Output) -> None:
     assert output.lines()[2].startswith("0/50 trials (0 complete)")
 
 
-def test_failing_reads_are_passed_over(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
+def test_failing_reads_are_tolerated(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
     feed = Feed(study_view([]))
     feed.view = RuntimeError("the database\nis away")
     with showing(feed, output):
@@ -135,12 +135,12 @@ def test_failing_reads_are_passed_over(output: Output, capfd: pytest.CaptureFixt
     assert output.lines()[0] == "no update: the database is away"
     assert len([line for line in output.lines() if "no update" in line]) == 1
     output.file.close()
-    with showing(feed, output):  # a console that is gone harms nothing
+    with showing(feed, output):  # a closed console does no harm
         feed.pass_time()
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_read_that_hangs_is_left_behind(output: Output) -> None:
+def test_a_hanging_read_does_not_delay_the_end(output: Output) -> None:
     database_is_back, inside = threading.Event(), threading.Event()
 
     def read() -> StudyView:
@@ -186,7 +186,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def read_until(end: int, text: str, *, quiet: float | None = None) -> str:
-    """What was printed, up to `text`, and on until nothing came for `quiet` seconds."""
+    """What was printed up to `text`, and then until nothing came for `quiet` seconds."""
     printed, deadline = "", time.monotonic() + 60
     while text not in printed or (quiet is not None and select.select([end], [], [], quiet)[0]):
         assert time.monotonic() < deadline, printed
@@ -213,7 +213,7 @@ def test_the_live_view_in_a_terminal_and_ctrl_c(
     try:
         printed = read_until(ours, "something is odd")
         printed += read_until(ours, "best    ")
-        # Already now: whatever kills it cannot hide the cursor.
+        # Visible already now, so that no kill can leave it hidden.
         assert CURSOR.findall(printed)[-1] == "\x1b[?25h"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
@@ -226,7 +226,7 @@ def test_the_live_view_in_a_terminal_and_ctrl_c(
     assert "KeyboardInterrupt" not in printed
     assert CURSOR.findall(printed)[-1] == "\x1b[?25h"
     assert CURSOR.sub("", printed).endswith("\n")
-    # What goes to a file is not drawn into the view.
+    # Output to a file is not drawn into the view.
     assert (tmp_path / "results").read_text() == "a result\n"
     assert "a result" not in printed
 

@@ -37,7 +37,7 @@ def flat(text: str | None) -> str:
     return " ".join(text.split())
 
 
-def test_it_says_who_trains_what_and_what_was_found(db: Database) -> None:
+def test_it_says_which_worker_trains_what_and_what_was_found(db: Database) -> None:
     info: DatasetInfo = replace(INFO, title="Digits\x1b[2J")
     study = create_study(db, "s", SPEC, info, validation_count=287)
     assert "Study s: 0 of 20 trials finished (0 complete)" in flat(quick_status(db.url, "s"))
@@ -86,7 +86,7 @@ def test_paused_trials_and_the_time_that_a_budget_leaves(db: Database) -> None:
     assert "Interrupted" not in told
 
 
-def test_what_cannot_be_read_is_left_to_those_who_can_say_why(db: Database, tmp_path: Path) -> None:
+def test_unreadable_studies_are_left_to_code_that_can_say_why(db: Database, tmp_path: Path) -> None:
     study = create_study(db, "s", SPEC, INFO, validation_count=287)
     assert quick_status(db.url, "t") is None
     assert quick_status(db.url) is None  # none has begun

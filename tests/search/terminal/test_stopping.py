@@ -1,4 +1,4 @@
-"""Ctrl-C in a notebook, also where Python loses the exception that it raises."""
+"""Ctrl-C in a notebook, even if Python loses the exception that it raises."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from search.terminal.stopping import interrupts_set
 
 @pytest.fixture(autouse=True)
 def _as_in_a_notebook() -> Iterator[None]:
-    """Tests before may have left Ctrl-C another meaning."""
+    """Earlier tests may have left another handler for Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -35,7 +35,7 @@ def test_an_interrupt_that_a_destructor_swallows(error: Exception | None) -> Non
         with interrupts_set(event):
             lose_an_interrupt()
             assert event.is_set()
-            if error is not None:  # what work raises that was told to stop
+            if error is not None:  # raised by work that was stopped
                 raise error
 
     with pytest.raises(KeyboardInterrupt) as raised:
@@ -44,7 +44,7 @@ def test_an_interrupt_that_a_destructor_swallows(error: Exception | None) -> Non
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_as_usual_and_none() -> None:
+def test_an_ordinary_interrupt_and_none() -> None:
     event = threading.Event()
     with pytest.raises(KeyboardInterrupt), interrupts_set(event):
         signal.raise_signal(signal.SIGINT)

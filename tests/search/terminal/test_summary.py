@@ -44,7 +44,7 @@ def test_summary_says_what_was_found(small_study: StudyView) -> None:
         assert said in flat(status_text(small_study))
 
 
-def test_the_gain_over_the_baseline_is_said_as_it_is() -> None:
+def test_the_gain_over_the_baseline_in_words() -> None:
     baseline = trial_view(0, [0.3], is_baseline=True)
 
     def gain(*trials: TrialView) -> str | None:
@@ -58,11 +58,11 @@ def test_the_gain_over_the_baseline_is_said_as_it_is() -> None:
     mixed = trial_view(1, [0.29])
     mixed = replace(mixed, curve=(replace(mixed.curve[0], validation_error=0.12),))
     assert gain(baseline, mixed) == "loss 0.0100 lower but accuracy 2.00 points lower"
-    # With several workers others may end before the baseline does.
+    # With several workers, others may end before the baseline does.
     assert gain(replace(baseline, state="running"), trial_view(1, [0.4])) is None
 
 
-def test_without_complete_trials_the_failures_are_told() -> None:
+def test_without_complete_trials_the_failures_are_listed() -> None:
     failed = trial_view(0, [math.nan], state="failed", reason="loss is nan\x1b[2J in epoch 1")
     assert "0 of 50 trials finished (0 complete)" in status_text(study_view([]))
     text = status_text(study_view([failed]))
@@ -73,7 +73,7 @@ def test_without_complete_trials_the_failures_are_told() -> None:
     assert "python -m search.study --study fashion   # the other 50 trials" in text
 
 
-def test_a_trial_stopped_within_its_first_epoch_shows_that() -> None:
+def test_a_trial_stopped_within_its_first_epoch_has_a_score() -> None:
     view = study_view([])
     assert score_in_words(trial_view(1, early=0.9, state="pruned"), view) == (
         "loss 0.9000, accuracy 70.00 % ± 0.79 (sampling)"  # on a third of the images
@@ -86,14 +86,14 @@ def test_a_trial_stopped_within_its_first_epoch_shows_that() -> None:
     assert score_in_words(more, view).endswith("± 0.30 (sampling), macro f1 0.9251")
 
 
-def test_the_time_left_is_told_with_its_spread() -> None:
+def test_the_time_left_is_stated_with_its_spread() -> None:
     assert time_left_in_words(None) == "no estimate yet"
     assert time_left_in_words(TimeLeft(840, 0.4)) == "about 14 min left, give or take 40 %"
     assert time_left_in_words(TimeLeft(0.4, 0.4)) == "moments left"
     assert time_left_in_words(TimeLeft(0.0, 0.0)) == "done"
 
 
-def test_a_study_at_rest(small_study: StudyView) -> None:
+def test_a_study_that_nothing_trains(small_study: StudyView) -> None:
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     text = flat(status_text(replace(small_study, trials=tuple(trials))))
     assert " with one worker; none is training now." in text
@@ -111,7 +111,7 @@ def test_fallback_notice_is_a_box_around_the_reason() -> None:
     assert "network. This" in flat(notice.replace("!", ""))
 
 
-def test_stopped_trials_are_ordered_by_how_far_they_came() -> None:
+def test_stopped_trials_are_ordered_by_how_far_they_got() -> None:
     curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
     view = study_view([trial_view(n, curve, state="pruned") for n, curve in enumerate(curves)])
     assert [trial.number for trial in stopped_trials(view, 3)] == [2, 0, 1]

@@ -1,4 +1,4 @@
-"""A finished network on disk: what is read is what was written, or one line says why not."""
+"""A finished network on disk is read back as it was written, or one line says why not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search.training.files import WEIGHTS
 from search.training.task import logits
 
 
-def test_it_comes_back_and_predicts_the_same(bundle: Bundle, tmp_path: Path) -> None:
+def test_it_is_read_back_and_predicts_the_same(bundle: Bundle, tmp_path: Path) -> None:
     write_bundle(bundle, tmp_path / "new" / "folder")
     again = read_bundle(tmp_path / "new" / "folder")
     for field in dataclasses.fields(Bundle):
@@ -76,7 +76,7 @@ def endless(folder: Path) -> None:
         (edit(lambda content: content["preparation"].update(levels=[3, 1])), "two rising"),
     ],
 )
-def test_what_is_damaged_is_refused_in_a_line(
+def test_damaged_networks_are_refused_in_one_line(
     damage: Callable[[Path], object], said: str, bundle: Bundle, tmp_path: Path
 ) -> None:
     write_bundle(bundle, tmp_path)
@@ -89,7 +89,7 @@ def test_what_is_damaged_is_refused_in_a_line(
 
 
 def test_an_older_network_is_used_as_it_was(bundle: Bundle, tmp_path: Path) -> None:
-    """Pictures are prepared as they were then, and probabilities are its own."""
+    """Pictures are prepared as they were then, and probabilities are the network's own."""
     write_bundle(bundle, tmp_path)
     for name in ("preparation", "temperature"):
         edit(lambda content, name=name: content.pop(name))(tmp_path)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Which device a name means, and how much of the machine a process takes for its own."""
+"""Which device a name selects, and how many cores a process counts as its own."""
 
 import os
 import subprocess

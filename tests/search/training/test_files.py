@@ -1,4 +1,4 @@
-"""Files are whole whatever happens, checkpoints are checked, and what killed writers left goes."""
+"""Files are always whole, checkpoints are verified, and leftovers of killed writers are deleted."""
 
 import hashlib
 import io
@@ -56,7 +56,7 @@ def latest(file: Path | Remote) -> int | None:
         (None, False),
     ],
 )
-def test_a_checkpoint_of_other_data_or_another_trial_is_told(
+def test_a_checkpoint_of_other_data_or_another_trial_is_recognised(
     saved: Any, fits: bool, tmp_path: Path
 ) -> None:
     save_checkpoint(tmp_path / "trial-3.pt", state(1, saved))
@@ -66,7 +66,7 @@ def test_a_checkpoint_of_other_data_or_another_trial_is_told(
 @pytest.mark.parametrize(
     "url", ["memory://bucket/deep", "file://{folder}", "{folder}", "{s3}/deep/er"]
 )
-def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str, s3: str) -> None:
+def test_checkpoints_work_wherever_they_are_stored(tmp_path: Path, url: str, s3: str) -> None:
     file = find_checkpoints(url.format(folder=tmp_path / "deep", s3=s3)) / "trial-3.pt"
     assert latest(file) is None
     delete_checkpoint(file)
@@ -88,13 +88,13 @@ def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str, s3: str
     ],
 )
 @pytest.mark.usefixtures("s3")
-def test_a_place_that_cannot_be_or_cannot_be_written_to_is_told(url: str, reason: str) -> None:
+def test_an_impossible_or_unwritable_place_is_an_error(url: str, reason: str) -> None:
     with pytest.raises(StorageError, match=reason):
         find_checkpoints(url)
 
 
 @pytest.mark.faults
-def test_flips_and_cuts_are_detected_and_cost_one_epoch(tmp_path: Path) -> None:
+def test_flipped_bits_and_truncation_are_detected_and_cost_one_epoch(tmp_path: Path) -> None:
     file = tmp_path / "trial-3.pt"
     save_checkpoint(file, state(1))
     save_checkpoint(file, state(2))
@@ -111,7 +111,7 @@ def test_flips_and_cuts_are_detected_and_cost_one_epoch(tmp_path: Path) -> None:
 
 
 class Evil:
-    """Pickled, it asks to be unpickled by a call."""
+    """Its pickle asks for a function call when loaded."""
 
     def __init__(self, sign: Path) -> None:
         self._sign = str(sign)
@@ -123,7 +123,7 @@ class Evil:
 @pytest.mark.faults
 @pytest.mark.parametrize("new", [True, False])
 def test_a_malicious_pickle_is_not_executed(tmp_path: Path, new: bool) -> None:
-    """Under a digest that is right, as anyone can write one."""
+    """With a correct digest, which anyone can write."""
     sign, file, written = tmp_path / "executed", tmp_path / "trial-3.pt", io.BytesIO()
     torch.save({"epoch": Evil(sign)}, written, _use_new_zipfile_serialization=new)
     evil = written.getvalue()
@@ -135,7 +135,7 @@ def test_a_malicious_pickle_is_not_executed(tmp_path: Path, new: bool) -> None:
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is written it names its writer."""
+    """While a file is being written, its name identifies the writer."""
     file = tmp_path / "metrics.json"
     write_atomically(file, b"old")
     found: list[str] = []
@@ -161,7 +161,7 @@ def save_for_ever(file: Path, first: int) -> None:
 def test_killed_while_saving_leaves_a_whole_file(
     tmp_path: Path, times: Callable[[int, int], int]
 ) -> None:
-    """Real processes, killed at moments spread over many saves; each goes on where one ended."""
+    """Real processes, killed at times spread over many saves; each continues where one ended."""
     file = tmp_path / "trial-3.pt"
     first = 0
     for attempt in range(times(12, 200)):
@@ -179,8 +179,8 @@ def test_killed_while_saving_leaves_a_whole_file(
         first = epoch + 1
 
 
-def test_what_killed_writers_left_is_deleted(tmp_path: Path) -> None:
-    """At once on this host; what another host or an earlier version wrote, after an hour."""
+def test_leftovers_of_killed_writers_are_deleted(tmp_path: Path) -> None:
+    """At once on this host; those of another host or an earlier version after an hour."""
     delete_abandoned(tmp_path / "absent")
     child = FORK.Process(target=print)
     child.start()

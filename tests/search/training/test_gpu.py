@@ -1,7 +1,7 @@
-"""What only a GPU can show. All tests of this kind: `pytest -m gpu`.
+"""What only a GPU can show. To run all tests of this kind: `pytest -m gpu`.
 
-Tolerances: losses in bfloat16, summed in an order that atomic additions leave open, so two runs of
-the very same steps differ in the last bits too, and training spreads that.
+Tolerances: losses are in bfloat16 and atomic additions sum them in no fixed order, so that two runs
+of the very same steps also differ in the last bits, and training amplifies that.
 """
 
 import gc
@@ -63,7 +63,7 @@ def task() -> Task:
 
 @pytest.fixture(autouse=True)
 def no_fallback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Every step that can be recorded is: the fall-back would pass most of these tests."""
+    """Every recordable step must be recorded: the fall-back would pass most of these tests."""
     graphs._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         yield
@@ -90,7 +90,7 @@ def start(number: int, task: Task, **options: object) -> Training:
 
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_graph_against_eager(number: int, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offsets move by what the graph's kernels draw, so augmentation and dropout go on alike."""
+    """Offsets advance by what the graph's kernels draw, so augmentation and dropout stay equal."""
     recorded = start(number, task, partial_epoch=True)
     ours = list(recorded)
     assert set(recorded._step._replayed._graphs) == {1, graphs.UNROLLED}
@@ -110,7 +110,7 @@ def check_same_randomness(training: Training, other: Training) -> None:
 
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_resuming(task: Task, stop_after: int) -> None:
-    """Close, and exactly the same order of the examples."""
+    """The curves are close, and the order of the examples is exactly the same."""
     uninterrupted = start(0, task)
     whole = list(uninterrupted)
     training = start(0, task)
@@ -127,7 +127,7 @@ def test_resuming(task: Task, stop_after: int) -> None:
 
 
 @pytest.mark.parametrize("devices", [("cuda:0", "cpu"), ("cpu", "cuda:0")])
-def test_another_kind_of_device_carries_on(task: Task, devices: tuple[str, str]) -> None:
+def test_another_kind_of_device_resumes(task: Task, devices: tuple[str, str]) -> None:
     began_on, goes_on_on = (task.to(torch.device(name)) for name in devices)
     training = start(0, began_on)
     first = next(training)
@@ -137,7 +137,7 @@ def test_another_kind_of_device_carries_on(task: Task, devices: tuple[str, str])
 
 
 def test_packed_against_solo(task: Task) -> None:
-    """All at a time, each on its stream; what each draws is exactly what it draws alone."""
+    """All at once, each on its own stream; each draws exactly what it draws alone."""
     alone = [start(number, task, partial_epoch=True) for number in range(len(CASES))]
     solo = [list(training) for training in alone]
     together = [start(number, task, partial_epoch=True) for number in range(len(CASES))]
@@ -186,10 +186,10 @@ def test_memory_of_an_ended_training_is_given_back(task: Task) -> None:
     assert torch.cuda.memory_allocated() <= held + 2**20
 
 
-def test_what_cannot_be_recorded_falls_back(
+def test_steps_that_cannot_be_recorded_fall_back(
     task: Task, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The recording really fails, in the middle of a step; then all goes on eagerly."""
+    """The recording really fails, in the middle of a step; then training continues eagerly."""
     reference = list(start(0, task))
     original = graphs.record
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_recorded_falls_back(
 def test_no_waiting_within_an_epoch(
     task: Task, records: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch raises at any operation that would wait for the device, but for the epoch's ends."""
+    """torch raises at any operation that would wait for the device, except at the epoch's ends."""
     monkeypatch.setattr(graphs, "can_record", lambda _: records)
     for number in [0] if records else range(len(CASES)):
         training = start(number, task)

@@ -1,4 +1,4 @@
-"""Graphs on a machine without CUDA, by a stand-in that does what CUDA's would; packed trainings."""
+"""Graphs without CUDA, using a stand-in that behaves like CUDA's; packed trainings."""
 
 import logging
 import time
@@ -63,7 +63,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     return StandIn
 
 
-def test_a_graph_is_made_once_and_stands_for_many_calls(recorder: type[StandIn]) -> None:
+def test_a_graph_is_made_once_and_replayed_for_many_calls(recorder: type[StandIn]) -> None:
     calls = 0
 
     def count() -> None:
@@ -82,7 +82,7 @@ def test_a_graph_is_made_once_and_stands_for_many_calls(recorder: type[StandIn])
     assert recorder.replayed == 2 + 3 + (UNROLLED - 1) + 1 + 1
 
 
-def test_a_recorded_training_is_the_plain_one_and_resumes(
+def test_a_recorded_training_equals_the_plain_one_and_resumes(
     network: ConvNetConfig, task: Task, request: pytest.FixtureRequest
 ) -> None:
     recipe = replace(
@@ -99,7 +99,7 @@ def test_a_recorded_training_is_the_plain_one_and_resumes(
 
 
 @pytest.mark.usefixtures("recorder")
-def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
+def test_steps_that_cannot_be_recorded_run_plainly_with_one_warning(
     network: ConvNetConfig,
     task: Task,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,7 +1,7 @@
-"""Whatever a network's files hold: read, or refused in one line, in bounded memory.
+"""Arbitrary files of networks are read, or refused in one line, in bounded memory.
 
-Made up by hypothesis, a few examples at each run; `pytest --hypothesis-profile=long` on this file
-looks for more, for some minutes. What it has found stands as an example.
+Hypothesis makes up a few examples per run; `pytest --hypothesis-profile=long` on this file searches
+for some minutes. Whatever it has found is kept as an explicit example.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _bounded_memory() -> Iterator[None]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("hostile")
     with Image.open(PICTURE) as picture:
-        picture.convert("L").resize((40, 30)).save(made / "grey.png")  # its figure is placed anew
+        picture.convert("L").resize((40, 30)).save(made / "grey.png")  # its figure is repositioned
     return made
 
 
@@ -113,7 +113,7 @@ def test_descriptions_of_networks(folder: Path, tree: Any) -> None:
 @example(b"[" * 100_000)
 @example(TEXT.replace(b'"trial": 3', b'"trial": 1e999'))
 @example(TEXT.replace(b'"trial": 3', b'"trial": ' + b"9" * 5000))
-def test_descriptions_by_the_byte(folder: Path, content: bytes) -> None:
+def test_descriptions_with_edited_bytes(folder: Path, content: bytes) -> None:
     (folder / WEIGHTS).write_bytes(PAYLOAD)
     (folder / CONFIG).write_bytes(content)
     use_bundle(folder)
@@ -124,7 +124,7 @@ def test_descriptions_by_the_byte(folder: Path, content: bytes) -> None:
 @example(to_safetensors({name: w * math.nan for name, w in BUNDLE.weights.items()}))
 @example(to_safetensors({name: w * 1e19 for name, w in BUNDLE.weights.items()}))
 @example(to_safetensors({name: torch.zeros(99) for name in BUNDLE.weights}))
-def test_weights_by_the_byte(folder: Path, payload: bytes) -> None:
+def test_weights_with_edited_bytes(folder: Path, payload: bytes) -> None:
     (folder / WEIGHTS).write_bytes(payload)
     digest = hashlib.sha256(payload).hexdigest()
     (folder / CONFIG).write_text(json.dumps(with_value("weights_sha256", value=digest)))
@@ -163,7 +163,7 @@ def test_initial_weights(folder: Path, file: tuple[bytes, str]) -> None:
 
 
 @given(st.one_of(*map(edited, [*SAVED, saved({"identity": {}, "training": {"epoch": 1}})])))
-def test_checkpoints_whose_digest_is_right(folder: Path, payload: bytes) -> None:
+def test_checkpoints_with_a_correct_digest(folder: Path, payload: bytes) -> None:
     assume(payload)
     path = folder / "trial-0.pt"
     path.write_bytes(MAGIC + hashlib.sha256(payload).digest() + payload)

@@ -39,10 +39,10 @@ def test_extreme_temperatures() -> None:
     assert float(fit_temperature(torch.zeros(100, 10), labels_N)) == 1  # all are equally good
 
 
-def test_equals_what_scipy_finds_on_a_trained_networks_logits(
+def test_the_temperature_equals_scipys_on_a_trained_networks_logits(
     network: ConvNetConfig, task: Task
 ) -> None:
-    """Some labels are wrong, or it would be right of all images, and no temperature best."""
+    """Some labels are wrong: if all predictions were right, no temperature would be best."""
     labels_N = task.validation.labels_N.clone()
     labels_N[::7] = 0
     noisy = dataclasses.replace(task.validation, labels_N=labels_N)
@@ -65,7 +65,7 @@ def test_equals_what_scipy_finds_on_a_trained_networks_logits(
 
 
 def test_calibration_error_equals_a_plain_loop() -> None:
-    """A temperature that fits takes it away, but for the noise of counting."""
+    """A fitted temperature removes it, except for sampling noise."""
     generator = torch.Generator().manual_seed(0)
     true_NK = 2 * torch.randn(20_000, 10, generator=generator)
     labels_N = torch.multinomial(true_NK.softmax(1), 1, generator=generator)[:, 0]
@@ -90,7 +90,7 @@ def test_calibration_error_equals_a_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_is_described_and_knows_a_good_network(name: str) -> None:
+def test_every_metric_is_described_and_prefers_a_good_network(name: str) -> None:
     metric = METRICS[name]
     assert metric.description
     assert "\n" not in metric.description
@@ -120,7 +120,7 @@ def test_named_metrics_come_with_every_report_and_change_nothing(
     assert epoch.metrics["macro_f1"] == pytest.approx(expected)
 
 
-def test_a_study_file_names_them(tmp_path: Path) -> None:
+def test_a_study_file_names_metrics(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text('[study]\ndataset = "digits"\nmetrics = ["macro_f1", "macro_f1", "recall"]\n')
     spec = StudySpec(**read_study_file(file))

@@ -1,4 +1,4 @@
-"""One seed's training: its checkpoints, and that an interruption changes nothing."""
+"""One seed's training and its checkpoints; an interruption changes nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def with_spec(job: Job, **fields: Any) -> Job:
     return replace(job, spec=replace(job.spec, **fields))
 
 
-def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: Path) -> None:
+def test_an_interruption_changes_no_bit(job: Job, task: Task, tmp_path: Path) -> None:
     whole = train_job(job, task)
     other = replace(job, checkpoints=tmp_path / "other")
     stop = threading.Event()
@@ -57,14 +57,14 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
     assert again.training == whole.training
     assert whole.weights.keys() == again.weights.keys()
     assert all(torch.equal(whole.weights[name], again.weights[name]) for name in whole.weights)
-    third = train_job(other, task, on_epoch=tell)  # finished: nothing is trained any more
+    third = train_job(other, task, on_epoch=tell)  # finished: nothing more is trained
     assert len(told) == 3
     assert third.training == whole.training
     delete_checkpoint(other.checkpoint)
     assert not other.saved()["curve"]
 
 
-def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) -> None:
+def test_seeds_differ_and_other_jobs_checkpoints_are_left_alone(job: Job, task: Task) -> None:
     first, second = (train_job(replace(job, seed=seed), task) for seed in (0, 1))
     assert not torch.equal(first.weights["output.weight"], second.weights["output.weight"])
     for change in ({"seed": 8}, {"dataset": "mnist"}):
@@ -95,4 +95,4 @@ def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
     )
     with pytest.raises(RepeatError, match=r"seed 0 diverged.*--trial N"):
         train_job(wild, task)
-    train_job(replace(wild, candidate=4), task)  # a candidate has lost, that is all
+    train_job(replace(wild, candidate=4), task)  # a diverged candidate merely loses

@@ -81,7 +81,7 @@ def test_adams_decay_is_torchs_on_weights_only(kind: Any, optimizer: Any) -> Non
         torch.testing.assert_close(a, b)
 
 
-def test_decoupled_sgd_shrinks_weights_beside_the_gradient() -> None:
+def test_decoupled_sgd_shrinks_weights_independently_of_the_gradient() -> None:
     model = small_network()
     before = [p.detach().clone() for p in model.parameters()]
     recipe = replace(RECIPE, optimizer="sgd", weight_decay_kind="decoupled")
@@ -96,7 +96,7 @@ def test_decoupled_sgd_shrinks_weights_beside_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_writing_to_the_rate_sets_that_of_the_next_step(optimizer: str) -> None:
+def test_writing_to_the_rate_changes_the_next_step(optimizer: str) -> None:
     """Also after loading a state, which brings a rate of its own."""
     model, learning_rate = small_network(), rate()
     made = make_optimizer(model, replace(RECIPE, optimizer=optimizer), learning_rate)
@@ -111,8 +111,8 @@ def test_writing_to_the_rate_sets_that_of_the_next_step(optimizer: str) -> None:
         assert torch.equal(old, new)
 
 
-def test_the_mean_reaches_over_a_share_of_the_steps() -> None:
-    """By hand: a weight that is its step's number, seen over 1 + 0.2 t steps."""
+def test_the_mean_covers_a_share_of_the_steps() -> None:
+    """By hand: a weight equal to its step's number, averaged over 1 + 0.2 t steps."""
     mean = 0.0
     for step in range(10_000):
         mean += newest_share(0.2, step, 1.0) * (step - mean)
@@ -138,7 +138,7 @@ def test_weights_and_batch_norm_statistics_follow() -> None:
 
 
 def test_averaging_does_not_change_what_is_learned(network: ConvNetConfig, task: Task) -> None:
-    """The mean is validated, and ends as the network where the schedule ends at 0."""
+    """The mean is validated, and ends close to the network if the schedule ends at 0."""
 
     def loss(model: nn.Module) -> float:
         return evaluate(model, task.validation, task.mean_C, task.std_C).loss

@@ -1,4 +1,4 @@
-"""Stages of networks, and what they make of images."""
+"""Stages of networks and their outputs, and how pictures are divided."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def load(train):
         (MLPConfig(hidden=(5,)), {}, []),
     ],
 )
-def test_each_stage_is_shown_once_as_its_last_layer_gives_it(
+def test_each_stage_is_shown_once_as_the_output_of_its_last_layer(
     architecture: Architecture, ends: dict[str, str], shapes: list[tuple[int, ...]]
 ) -> None:
     model = build(architecture, (1, 28, 28), 3).eval()
@@ -72,7 +72,7 @@ def test_renamed_pictures_are_divided_as_before(tmp_path: Path, own: bool, versi
     assert all(map(torch.equal, before, after)) == (version == 3)
 
 
-def test_so_are_those_of_a_function_that_lists_them_as_it_likes(tmp_path: Path) -> None:
+def test_images_that_a_function_lists_in_any_order_are_divided_alike(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(ANY_ORDER)
     first, second = (parts(f"{tmp_path / 'mine.py'}:load", tmp_path) for _ in range(2))
     assert all(map(torch.equal, first, second))

@@ -29,7 +29,7 @@ RECIPE = Recipe(
 
 
 def test_one_seed_gives_one_curve(network: ConvNetConfig, task: Task) -> None:
-    """And the caller's randomness is left alone."""
+    """And the caller's random state is left alone."""
     before = torch.get_rng_state()
     first = curve(network, RECIPE, task)
     assert torch.equal(before, torch.get_rng_state())
@@ -58,8 +58,8 @@ def test_resuming_is_bit_equal(
         assert curve(network, recipe, task, state=state) == whole[done:]
 
 
-def test_another_kind_of_device_carries_on(network: ConvNetConfig, task: Task) -> None:
-    """A GPU's checkpoint on a CPU: all but the random streams goes on."""
+def test_another_kind_of_device_resumes(network: ConvNetConfig, task: Task) -> None:
+    """A GPU's checkpoint on a CPU: everything resumes but the random streams."""
     training = train(network, RECIPE, task, seed=3)
     first = [next(training) for _ in range(2)]
     of_gpu = torch.zeros(16, dtype=torch.uint8)  # seed and offset
@@ -91,7 +91,7 @@ def test_the_partial_epoch_validation_is_scored_on_a_third_of_each_class_and_cha
 
 
 @pytest.mark.parametrize("partial_epoch", [False, True])
-def test_confusion_is_of_the_network_as_it_is(
+def test_confusion_is_that_of_the_current_network(
     network: ConvNetConfig, task: Task, partial_epoch: bool
 ) -> None:
     training = train(network, RECIPE, task, seed=3, partial_epoch=partial_epoch)
@@ -103,7 +103,7 @@ def test_confusion_is_of_the_network_as_it_is(
             counted.append(training.confusion())
             assert training.confusion().tolist() == expected_KK.tolist()
             state = training.state()
-        else:  # which was scored on fewer
+        else:  # which was scored on fewer images
             assert training.confusion().sum() == len(task.validation)
     assert not torch.equal(counted[0], counted[-1])
     carried_on = train(network, RECIPE, task, seed=5, state=state)
@@ -165,7 +165,7 @@ def test_arms_see_the_same_examples_in_the_same_order(task: Task) -> None:
 def test_an_ended_training_is_freed_with_its_last_reference(
     network: ConvNetConfig, task: Task
 ) -> None:
-    """At once, not by the garbage collector some time: it may hold gigabytes of a GPU."""
+    """At once, not when the garbage collector runs: it may hold gigabytes of GPU memory."""
     training = train(network, RECIPE, task, seed=0)
     next(training)
     portions = training.slices()
@@ -184,7 +184,7 @@ def test_an_ended_training_is_freed_with_its_last_reference(
 
 def test_patience_watches_the_objective(network: ConvNetConfig, task: Task) -> None:
     labels_N = task.validation.labels_N.clone()
-    labels_N[::7] = 0  # wrong ones, so that confidence costs
+    labels_N[::7] = 0  # wrong ones, so that confidence is penalised
     task = replace(task, validation=replace(task.validation, labels_N=labels_N))
     recipe = replace(RECIPE, epochs=30, learning_rate=5e-3)
     whole = list(train(network, recipe, task, seed=3))

@@ -1,4 +1,4 @@
-"""Transfer: what is taken over, what is held fixed, and what is refused."""
+"""Transfer: which weights are loaded, which are frozen, and which are refused."""
 
 import copy
 import io
@@ -38,7 +38,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_all_but_the_output_is_taken_over(source: Path) -> None:
+def test_all_weights_but_the_outputs_are_loaded(source: Path) -> None:
     torch.manual_seed(2)
     network = build(NET, SHAPE, 10)
     output = network.state_dict()["output.weight"].clone()
@@ -51,7 +51,7 @@ def test_all_but_the_output_is_taken_over(source: Path) -> None:
 
 
 def test_torchvisions_resnet(tmp_path: Path) -> None:
-    """From a file that is read anew once it was written anew, as a notebook may do."""
+    """The file is read again after it was rewritten, as may happen in a notebook."""
     config, file = ResNetConfig(side=32), tmp_path / "resnet18.pth"
     network = build(config, SHAPE, 10)
     for seed in (0, 1):
@@ -64,7 +64,7 @@ def test_torchvisions_resnet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_frozen_first_then_all_learn_also_if_interrupted(
+def test_layers_are_frozen_first_then_all_learn_even_if_interrupted(
     task: Task, source: Path, optimizer: Any
 ) -> None:
     recipe = Recipe(
@@ -84,7 +84,7 @@ def test_frozen_first_then_all_learn_also_if_interrupted(
         whole.append(numbers(epoch))
         states.append(copy.deepcopy(training.state()))
     assert changed[1] == {"output.weight", "output.bias"}
-    # Batch norm takes the biases before it away again: those have no gradient to learn from.
+    # Batch norm cancels the biases before it, so that they have no gradient to learn from.
     assert changed[2] >= set(initial) - {"conv1.bias", "conv2.bias"}
     for done, state in enumerate(states[:3], start=1):
         assert curve(NET, recipe, task, state=state) == whole[done:]
@@ -114,7 +114,7 @@ def test_unusable_weights(tmp_path: Path, make: Any, message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_nothing_to_take_over() -> None:
+def test_nothing_to_load() -> None:
     net = MLPConfig(hidden=())
     with pytest.raises(WeightsError, match="output layer alone"):
         fitting_weights(build(net, SHAPE, 10), net, "imagenet")
