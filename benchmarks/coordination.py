@@ -66,7 +66,7 @@ def measure(present: Sequence[int], rounds: int, folder: Path, *, with_ray: bool
     found: Rounds = {name: {} for name in TITLES if name != RAY or with_ray}
     for count in present:
         made_up = make_up_trials(make_spec(count), count)
-        fill_ours(folder / f"ours-{count}.db", made_up)
+        fill_ours(folder / f"ours-{count}.db", made_up, TRIALS)
         fill_optuna(folder / f"optuna-{count}.db", made_up)
     for _ in range(rounds):
         for count in present:
@@ -85,7 +85,7 @@ def _one_round(name: str, present: int, folder: Path) -> Ends:
         copy = Path(place, "studies.db")
         shutil.copy(folder / f"{kind}-{present}.db", copy)
         if name == OURS:
-            return run_ours(copy, TRIALS, present)
+            return run_ours(copy, TRIALS)
         return run_optuna(copy, TRIALS, present, PRUNERS[name]())
 
 

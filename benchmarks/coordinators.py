@@ -28,7 +28,7 @@ from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.store.opening import open_database
-from search.store.studies import create_study, require_study
+from search.store.studies import create_study, load_spec, require_study
 from search.training.epoch import Epoch
 from search.training.task import Task, load_study_task
 
@@ -61,9 +61,10 @@ def loss_of(number: int, epoch: int) -> float:
     return float(0.1 * 0.999 ** (number * (EPOCHS + 1) + epoch))
 
 
-def fill_ours(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
+def fill_ours(path: Path, made_up: Sequence[MadeUpTrial], trials: int) -> None:
+    """A study with room for so many trials, and for another one."""
     db = open_database(f"sqlite:///{path}")
-    spec = make_spec(len(made_up) + 1)
+    spec = make_spec(len(made_up) + trials + 1)
     study = create_study(db, STUDY, spec, few_digits().info, validation_count=1)
     insert_trials(db.engine, study.study_id, spec, made_up, ours=True)
     with db.engine.connect() as connection:  # everything into the main file, which gets copied
@@ -72,7 +73,7 @@ def fill_ours(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
     db.close()
 
 
-def run_ours(path: Path, trials: int, present: int) -> Ends:
+def run_ours(path: Path, trials: int) -> Ends:
     """What a worker of `search.study` does, without training.
 
     Only the training itself and its checkpoints are left out. Our trials make one more report, the
@@ -91,7 +92,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
 
     run = Run(
         study=study,
-        spec=make_spec(present + trials + 1),
+        spec=load_spec(study),
         task=few_digits(),
         folder=path.parent / "checkpoints",
         stop=stop,

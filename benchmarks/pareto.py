@@ -137,8 +137,8 @@ def ours(
             trial.set_user_attr("parameters", size)
             begun.append(trial)
             runs.append(found)
-            new: Any = {"number": number, "params": found.params, "size": math.log(size)}
-            known.append(Contender(state="paused", curve={}, **new))
+            new: Any = {"number": number, "params": found.params, "recorded": found.params}
+            known.append(Contender(state="paused", curve={}, size=math.log(size), **new))
         found, curve = runs[number], dict(known[number].curve)
         while True:
             epoch = found.epochs[len(curve)]

@@ -57,9 +57,8 @@ def load(file: Path, seed: int = 0) -> list[Contender]:
     for one in read(file):
         curve = {report["epoch"]: report[OBJECTIVE] for report in one["reports"]}
         if one["seed"] == seed and all(curve.values()) and max(curve) == one["epochs"]:
-            found.append(
-                Contender(number=one["number"], state="complete", params=one["params"], curve=curve)
-            )
+            params = {"params": one["params"], "recorded": one["params"]}
+            found.append(Contender(number=one["number"], state="complete", curve=curve, **params))
     return found
 
 
@@ -103,7 +102,7 @@ def promised(records: Sequence[Sequence[Contender]], report: float = math.inf) -
     """
     found = []
     for record in records:
-        x = np.array([[1.0, *features(one.params)] for one in record])
+        x = np.array([[1.0, *features(one.recorded)] for one in record])
         levels = np.array([one.level(report) for one in record])
         levels = (levels - levels.mean()) / levels.std()
         found.append(_ridge(x, levels, PROMISE_RIDGE)[1:])
@@ -113,7 +112,7 @@ def promised(records: Sequence[Sequence[Contender]], report: float = math.inf) -
 def judge_promise(file: Path, records: Mapping[Path, Sequence[Contender]]) -> str:
     """How well the other data sets' coefficients rank the configurations of this one."""
     others = [records[other] for other in elsewhere(file, records)]
-    x = np.array([features(one.params) for one in records[file]])
+    x = np.array([features(one.recorded) for one in records[file]])
     levels = [one.level() for one in records[file]]
     return f"{file.name}: {spearmanr(x @ promised(others), levels)[0]:.3f}"
 
@@ -135,7 +134,7 @@ def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
     falls = (np.array([one.level() for one in record]) - levels) / scale
     relative = (levels - levels.mean()) / scale
     x = np.array(
-        [[1.0, it, *features(one.params)] for it, one in zip(relative, record, strict=True)]
+        [[1.0, it, *features(one.recorded)] for it, one in zip(relative, record, strict=True)]
     )
     found = _ridge(x, falls, RIDGE)
     left = falls - x @ found

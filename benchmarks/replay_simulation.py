@@ -111,8 +111,13 @@ class Entry:
 
     def contender(self) -> Contender:
         assert self.state != "failed"
-        number = self.trial.number
-        return Contender(number=number, state=self.state, params=self.params, curve=self.curve)
+        return Contender(
+            number=self.trial.number,
+            state=self.state,
+            params=self.params,
+            recorded=self.params,
+            curve=self.curve,
+        )
 
 
 @dataclass

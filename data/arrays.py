@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError, is_text, listed, reason
 from data.examples import DatasetInfo, Examples, share
-from data.extensions import describe_error, load_function
+from data.extensions import call_own, file_of, load_function
 from data.folders.preparation import Preparation, Range, Reading, common_range, extent, scale, words
 from data.reading import open_regular
 
@@ -72,6 +72,9 @@ def load_training(
         notes.append(f"{words(levels)}, as found in the training images")
         preparation = Preparation(levels=levels)
     classes = tuple(part.class_names)
+    trained = {*part.labels[: len(part.labels) - part.validation].tolist()}
+    if absent := [repr(name) for label, name in enumerate(classes) if label not in trained]:
+        notes.append(f"warning: no training images of class {listed(absent)}")
     guess = mirror_changes_class(classes, version=reading.version)
     said = (reading.mirror_changes_class, dataset.mirror_changes_class, guess)
     mirrors = next(it for it in said if it is not None)
@@ -97,19 +100,17 @@ def load_training(
 
 
 def load_test(dataset: Dataset, data_dir: Path) -> Examples:
-    """The test examples, scaled by the levels of the training images if either are not uint8."""
+    """The test examples, scaled by the levels of the training images if either are not uint8.
+
+    Raises DataError if the user's training and test parts do not agree.
+    """
     part = learned = _loaded(dataset, False, data_dir)
-    is_own = dataset.path is not None and dataset.path.is_file()
-    if is_own or part.images.dtype != np.uint8:
+    if not dataset.is_ours:
         learned = _loaded(dataset, True, data_dir)
-    trained, tested = learned.images.dtype, part.images.dtype
-    if (trained.kind == "f") != (tested.kind == "f"):
-        raise DataError(
-            f"{dataset.name}: training images are {trained} and test images {tested}, so their "
-            "levels cannot be compared; give both as integers or both as floats"
-        )
+        if fault := _disagreement(learned, part):
+            raise DataError(f"{dataset.name}: {fault}")
     levels = _levels(learned.images)
-    return _examples(part, (0, 255) if levels is None and tested != np.uint8 else levels)
+    return _examples(part, (0, 255) if levels is None and part.images.dtype != np.uint8 else levels)
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
@@ -122,12 +123,9 @@ def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> boo
 
 
 def call(reference: str, train: bool, _data_dir: Path) -> Any:
-    """What the function named "FILE.py:FUNCTION" returns; its errors become DataErrors."""
-    file, function = load_function(reference)
-    try:
-        return function(train)
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{describe_error(file.path, error)}; correct the file") from error
+    """What the function named "FILE.py:FUNCTION" returns."""
+    _, function = load_function(reference)
+    return function(train)
 
 
 def load(path: Path, train: bool, _data_dir: Path) -> Part:
@@ -204,8 +202,12 @@ def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
 
 
 def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
-    """The part, with images and labels as arrays of valid shape and type, class names as text."""
-    found = dataset.load(train, data_dir)
+    """The part, with images NHWC and labels N as arrays of valid types, class names as text."""
+    if dataset.is_ours:
+        found = dataset.load(train, data_dir)
+    else:
+        path = dataset.path or file_of(dataset.load) or Path(dataset.name)
+        found = call_own(path, dataset.load, train, data_dir)
     try:
         part: Part = found
         if not isinstance(found, Part):
@@ -224,6 +226,7 @@ def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
         images = images * np.uint8(255)
     if fault := _fault(images, labels, names):
         raise DataError(f"{dataset.name}: {fault}")
+    images = images.reshape(*images.shape[:3], -1)
     return replace(part, images=images, labels=labels, class_names=names)
 
 
@@ -251,6 +254,29 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
     return ""
 
 
+def _disagreement(training: Part, test: Part) -> str:
+    """How the parts differ in what they must share, and the remedy; empty if they do not."""
+    trained, tested = training.images.dtype, test.images.dtype
+    if (trained.kind == "f") != (tested.kind == "f"):
+        return (
+            f"training images are {trained} and test images {tested}, so their levels cannot be "
+            "compared; give both as integers or both as floats"
+        )
+    names, others = [*training.class_names], [*test.class_names]
+    if names != others:
+        return (
+            f"training has classes {listed(names)} and test has {listed(others)}; return the same "
+            "names, in the same order, for both"
+        )
+    shape, other = training.images.shape[1:], test.images.shape[1:]
+    if shape != other:
+        return (
+            f"training images have height, width and channels {shape} and test images {other}; "
+            "give both the same"
+        )
+    return ""
+
+
 def _levels(images: NDArray[Any]) -> Range | None:
     """The levels that become black and white; None for uint8, which stays unchanged."""
     if images.dtype == np.uint8:
@@ -264,8 +290,7 @@ def _examples(part: Part, levels: Range | None) -> Examples:
         images = np.empty(images.shape, dtype=np.uint8)
         for index, image in enumerate(part.images):  # one by one: a float copy of all is large
             images[index] = scale(image, levels)
-    images_NHWC = images.reshape(*images.shape[:3], -1)
     return Examples(
-        images_NCHW=torch.from_numpy(np.array(images_NHWC.transpose(0, 3, 1, 2), order="C")),
+        images_NCHW=torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")),
         labels_N=torch.from_numpy(part.labels.astype(np.int64)),
     )

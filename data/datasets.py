@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ class Dataset:
     load: (train, data_dir) -> (images, labels, class names), or a `data.arrays.Part` of them.
         Images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range, which is
         then scaled to 0 to 255; labels are integers (N,) from 0 up. If `train` is false: the test
-        examples, which are not requested before the final test.
+        examples, of the same classes and shape, which are not requested before the final test.
     """
 
     load: Callable[[bool, Path], Any]
@@ -54,9 +55,11 @@ class Dataset:
     has_same_test: Callable[[DatasetInfo, Path], bool] = lambda *_: True
     path: Path | None = None  # the user's file or folder, which may be moved
     name: str = ""  # valid from any working directory; filled by `find_dataset`
+    is_ours: bool = False  # read by our own code alone: both parts agree, and an error is a bug
 
 
 from_arrays = Dataset  # the name that extensions use
+_published = partial(Dataset, is_ours=True)
 
 
 def _lazily(where: str, *first: Any) -> Callable[..., Any]:
@@ -65,21 +68,21 @@ def _lazily(where: str, *first: Any) -> Callable[..., Any]:
 
 
 DATASETS: dict[str, Dataset] = {
-    "fashion_mnist": Dataset(
+    "fashion_mnist": _published(
         _lazily("data.published:load_idx", "FashionMNIST", None),
         title="Fashion-MNIST",
         description="70 000 grey images of 28x28, 10 kinds of clothing",
         licence="MIT (Zalando Research)",
         validation_count=10_000,
     ),
-    "mnist": Dataset(
+    "mnist": _published(
         _lazily("data.published:load_idx", "MNIST", "0123456789"),
         title="MNIST",
         description="70 000 grey images of 28x28, handwritten digits",
         licence="CC BY-SA 3.0 (LeCun, Cortes, Burges)",
         validation_count=5_000,
     ),
-    "kmnist": Dataset(
+    "kmnist": _published(
         _lazily("data.published:load_idx", "KMNIST", None),
         title="Kuzushiji-MNIST",
         description="70 000 grey images of 28x28, 10 handwritten Japanese characters",
@@ -87,28 +90,28 @@ DATASETS: dict[str, Dataset] = {
         mirror_changes_class=True,
         validation_count=10_000,
     ),
-    "cifar10": Dataset(
+    "cifar10": _published(
         _lazily("data.published:load_cifar", "CIFAR10", ""),
         title="CIFAR-10",
         description="60 000 colour images of 32x32, 10 kinds of animals and vehicles",
         licence=_CIFAR,
         validation_count=10_000,
     ),
-    "cifar100": Dataset(
+    "cifar100": _published(
         _lazily("data.published:load_cifar", "CIFAR100", "fine_"),
         title="CIFAR-100",
         description="60 000 colour images of 32x32, 100 kinds of things",
         licence=_CIFAR,
         validation_count=10_000,
     ),
-    "cifar100_coarse": Dataset(
+    "cifar100_coarse": _published(
         _lazily("data.published:load_cifar", "CIFAR100", "coarse_"),
         title="CIFAR-100 (20 super-classes)",
         description="CIFAR-100 by its 20 super-classes",
         licence=_CIFAR,
         validation_count=10_000,
     ),
-    "digits": Dataset(
+    "digits": _published(
         _lazily("data.published:load_digits"),
         title="digits",
         description="1 797 grey images of 8x8, handwritten digits, which come with scikit-learn",
@@ -136,6 +139,7 @@ def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
                 has_same_test=_lazily(f"data.{module}:has_same_test", path, *first),
                 path=path,
                 name=f"{prefix}{path}",
+                is_ours=prefix == FOLDER,
             )
     if is_reference(name):
         file, _, function = name.rpartition(":")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 import threading
 import traceback
@@ -80,6 +81,22 @@ def run_source(path: Path, source: str, name: str) -> ModuleType:
         del sys.modules[name]
         raise DataError(f"{describe_error(path, error)}; correct the file") from error
     return module
+
+
+def file_of(function: Callable[..., Any]) -> Path | None:
+    """The file with its code; None for what has none of its own, such as a partial."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Path(code.co_filename) if code else None
+
+
+def call_own(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the user's function from the file at `path` returns; its errors become DataErrors."""
+    try:
+        return function(*arguments)
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{describe_error(path, error)}; correct the file") from error
 
 
 def describe_error(path: Path, error: BaseException) -> str:

@@ -15,8 +15,12 @@ LONGEST_LINE = 300  # characters of a library's message
 
 def shown(value: object) -> str:
     """A value as the user wrote it, in TOML, JSON or on the command line, cut short."""
-    text = repr(list(value) if isinstance(value, tuple) else value)
+    text = repr(_as_lists(value))
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _as_lists(value: object) -> object:
+    return list(map(_as_lists, value)) if isinstance(value, tuple) else value
 
 
 def first_line(error: BaseException) -> str:

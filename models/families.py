@@ -74,7 +74,7 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
     """From `to_dict`, or the user, who may leave out defaults. ArchitectureError names the key."""
     if not isinstance(values, Mapping):
         raise ArchitectureError(f"an architecture must be a table of keys, but got {shown(values)}")
-    given = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
+    given = {key: _as_tuples(it) for key, it in values.items()}
     name: Any = values.get("family")
     if name not in tuple(FAMILIES):
         names = ", ".join(FAMILIES)
@@ -149,14 +149,24 @@ def family_from_function(
 
 def _parameter(one: inspect.Parameter) -> Parameter:
     required = one.default is one.empty
-    default = None if required else one.default
-    if isinstance(default, list):
-        default = tuple(default)
+    default = None if required else _as_tuples(one.default)
     kinds = tuple(dict.fromkeys(_KINDS.values())) if default is None else (type(default),)
     if (annotation := inspect.formatannotation(one.annotation).strip("\"'")) in _KINDS:
         kinds = (_KINDS[annotation],)
-    if not set(kinds) <= set(_KINDS.values()):
-        raise TypeError(f"its argument {one.name} = {default!r} is not a number, text or list")
+    if not (set(kinds) <= set(_KINDS.values()) and _is_plain(default)):
+        raise TypeError(f"its argument {one.name} = {shown(default)} is not a number, text or list")
     return Parameter(
         kinds=kinds, default=default, description=f"argument {one.name}", required=required
     )
+
+
+def _as_tuples(value: Any) -> Any:
+    """Tuples for lists, also inside them: a configuration is hashable."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON can hold it, with lists for tuples."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

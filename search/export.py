@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.to is not None and args.bundle is not None:
         own.error("--bundle is a network's folder, for --format onnx; name a --study")
     if args.to is None:
-        told = _export_network(args.bundle, args.study, args.runs_dir)
+        told = _export_network(args.bundle, args.study, args.runs_dir, args.storage)
     else:
         from search.running.exports import export_study
 
@@ -58,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _export_network(bundle: Path | None, study: str | None, runs_dir: Path | None) -> str:
+def _export_network(
+    bundle: Path | None, study: str | None, runs_dir: Path | None, storage: str
+) -> str:
     # Not needed for --help, and with torch they take seconds to import.
     import torch
 
@@ -66,7 +68,7 @@ def _export_network(bundle: Path | None, study: str | None, runs_dir: Path | Non
     from search.final.predict import bundle_folder
     from search.training.bundle import read_bundle
 
-    folder = bundle_folder(bundle, study, runs_dir)
+    folder = bundle_folder(bundle, study, runs_dir, storage)
     network = read_bundle(folder)
     noise = torch.Generator().manual_seed(0)
     shape = (CHECKED, *network.image_shape)

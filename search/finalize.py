@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from search.terminal.command_line import as_called
 from search.terminal.commands import LOADING, Parser, log, positive_int, run, trial_number
 from search.terminal.stopping import StopOnSignal
+
+if TYPE_CHECKING:
+    from search.final.folder import Final
 
 EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
@@ -73,12 +78,12 @@ def main(argv: list[str] | None = None) -> int:
     from search.pages.final_page import final_text
     from search.training.epoch import StoppedError
 
-    with StopOnSignal() as stopping:
-        try:
-            final = finalise(**vars(args), stop=stopping.event, progress=True)
-        except StoppedError:
-            print("Stopped, nothing is lost: the same command resumes.", file=sys.stderr)
-            return stopping.exit_code
+    final: Final | None = None
+    with StopOnSignal() as stopping, suppress(StoppedError):
+        final = finalise(**vars(args), stop=stopping.event, progress=True)
+    if final is None:
+        print("Stopped, nothing is lost: the same command resumes.", file=sys.stderr)
+        return stopping.exit_code
     print(final_text(final.result))
     print(f"\nWritten to {final.folder}: model.safetensors, report.html and more")
     if final.exported is not None:

@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.format is not None:
         from search.running.exports import encoded
 
-        rows = study.to_pandas("leaderboard").head(args.top or len(study.trials))
+        rows = study.to_pandas("leaderboard")
+        rows = rows if args.top is None else rows.head(args.top)
         print(encoded(rows, args.format).decode(), end="")
         return 0
     table = study.standings(args.top)

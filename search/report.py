@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 from search.figures import FIGURES, KINDS, Kind
@@ -35,7 +36,8 @@ def parser() -> Parser:
     own.add_argument(
         "--all",
         action="store_true",
-        help="report every study in the database, with a table of them and links: runs/index.html",
+        help="report every study in the database that can be read, with a table of them and links: "
+        "runs/index.html",
     )
     own.add_registry("figures, if a study has what they show", FIGURES)
     return own
@@ -49,18 +51,31 @@ def main(argv: list[str] | None = None) -> int:
     from search.analysis.comparison import evaluate_journal
     from search.analysis.wording import printable
     from search.pages.report import make_report, write_index, write_report
+    from search.store import StorageError
+    from search.store.database import is_transient
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
     from search.store.studies import require_study
-    from search.store.views import all_studies, view_study
+    from search.store.views import all_study_names, view_study
 
     db = open_database(args.storage, must_exist=True)
-    runs, studies = runs_folder(args.storage, args.runs_dir), [require_study(db, args.study)]
+    runs = runs_folder(args.storage, args.runs_dir)
+    found = []
+    for name in all_study_names(db) if args.all else [args.study]:
+        try:
+            study = require_study(db, name)
+            found.append((study, view_study(study)))
+        except StorageError as error:
+            if not args.all or is_transient(error.__cause__):
+                raise
+            print(f"Skipped: {printable(str(error))}", file=sys.stderr)
+    if not found:
+        raise StorageError(f"no studies to report in {db.url}; run python -m search.study first")
     log("Drawing the figures ...")
     kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
     written = []
-    for study in all_studies(db) if args.all else studies:
-        view, folder = view_study(study), study_folder(study, runs)
+    for study, view in found:
+        folder = study_folder(study, runs)
         files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
         for evaluation in evaluate_journal(view):
             print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.augmentations import AUGMENTATIONS
-from data.datasets import DATASETS, FORMS
+from data.datasets import DATASETS, FORMS, canonical_name
 from models import FAMILIES
 from search.figures import FIGURES
 from search.sampling.registry import PRUNERS, SAMPLERS
@@ -168,11 +168,12 @@ def parser() -> Parser:
     own.add("data-dir", "runs-dir", "checkpoints")
     instead = own.add_mutually_exclusive_group()
     instead.add_argument(
-        "--status", action="store_true", help="print the study's progress, and exit"
+        "--status",
+        action="store_true",
+        help="print a study's progress, and exit: of the one that --study, --config, --dataset and "
+        "--limit name, or else of the one worked on last",
     )
-    instead.add_argument(
-        "--list", action="store_true", help="list the ready-made studies, and exit"
-    )
+    instead.add_argument("--list", action="store_true", help="list ready-made studies, and exit")
     instead.add_argument(
         "--dry-run",
         action="store_true",
@@ -205,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         print(listing())
         return 0
     if args.status:
-        print(how_it_stands(args.storage, args.study))
+        print(how_it_stands(args.storage, named_study(args, extensions)))
         return 0
     log(LOADING)
     from search.running.request import read_request
@@ -224,17 +225,15 @@ def main(argv: list[str] | None = None) -> int:
         notices.append(fallback_notice(substitute))
         print(notices[0], file=sys.stderr)
 
+    done = ""
     with StopOnSignal() as stopping:
         view = search_study(request, stop=stopping.event, timeout=args.timeout, on_substitute=tell)
+        done = f": {view.finished} of {view.spec.trials} trials finished"
     if stopping.signal is None:
         print(status_text(view), *notices, sep="\n")
     else:
         again = same_command(argv or sys.argv[1:])
-        print(
-            f"Interrupted, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
-            f"Resume with: {again}",
-            file=sys.stderr,
-        )
+        print(f"Interrupted, nothing is lost{done}. Resume with: {again}", file=sys.stderr)
     return stopping.exit_code
 
 
@@ -247,6 +246,17 @@ def listing() -> str:
         spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
         rows.append((file.stem, f"{spec.title}: {size_in_words(spec)}, {spec.dataset}"))
     return "\n".join(in_columns(rows))
+
+
+def named_study(args: argparse.Namespace, extensions: Sequence[Extension]) -> str | None:
+    """The study that the same options would start or resume; None if they name none."""
+    name: str | None = args.study
+    if name or not (args.config or args.dataset or args.limit):
+        return name
+    from search.running.request import read_request
+
+    request = read_request(args.config, vars(args), extensions=extensions)
+    return request.study_name(canonical_name(request.dataset or "fashion_mnist"))
 
 
 def how_it_stands(storage: str, name: str | None) -> str:
@@ -270,6 +280,7 @@ def rehearse(request: Request) -> str:
     from search.running.pool import threads_for
     from search.running.run import make_plan
     from search.running.study import choose_devices
+    from search.store.views import view_study
     from search.terminal.forecast import forecast
     from search.terminal.summary import fallback_notice
     from search.training.device import prepare_process
@@ -277,7 +288,7 @@ def rehearse(request: Request) -> str:
     devices = choose_devices(request)
     prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
     plan = make_plan(request, devices[0])
-    begun = 0 if plan.existing is None else len(plan.existing.study.get_trials(deepcopy=False))
+    begun = None if plan.existing is None else view_study(plan.existing)
     text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     notes = "".join(f"{printable(note)}\n" for note in plan.notes)

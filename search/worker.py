@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.terminal.commands import LOADING, Parser, log, positive_int, positive_number, run
+from search.terminal.commands import LOADING, Parser, log, positive_int, run, seconds
 
 EXAMPLES = """
 python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
@@ -24,11 +24,11 @@ def parser() -> Parser:
     own.add("trials-per-device", "data-dir", "runs-dir", "checkpoints")
     own.add_argument(
         "--max-seconds",
-        type=positive_number,
+        type=seconds,
         metavar="S",
         help="stop after S seconds, and release the trials; for batch systems, see "
         "docs/clusters.md. Exit code: 0 if the study is finished, 75 if this worker should be "
-        "started again, 2 after a user error",
+        "started again, also because the database is unavailable, 2 after a user error",
     )
     own.add_argument("--quiet", action="store_true", help="show errors only")
     return own

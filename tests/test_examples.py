@@ -1,8 +1,10 @@
 """The examples, as a reader runs them."""
 
 import os
+import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,21 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from models import FAMILIES
 from search import worker
 from search.running.results import load_study
+from search.spec.space import check_space
+from tests.search.spec.reading import read
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOK = EXAMPLES / "notebook.ipynb"
+MYNET = """\
+from torch import nn
+
+def build(image_shape, classes, *, depth=3):
+    layers = [nn.LazyLinear(16) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), *layers, nn.LazyLinear(classes))
+"""
 
 
 def html(cell: Any) -> str:
@@ -50,6 +62,23 @@ def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     assert "trials.csv, epochs.csv, results.csv in tables" in export.outputs[-1].data["text/plain"]
     assert (tmp_path / "tables" / "epochs.csv").exists()
     assert (tmp_path / "curves.html").exists()
+
+
+@pytest.fixture
+def mynet(tmp_path: Path) -> Iterator[Path]:
+    """The user's network, in a file that the README's study file names."""
+    file = tmp_path / "mynet.py"
+    file.write_text(MYNET)
+    yield file
+    FAMILIES.pop("mynet.py:build", None)
+
+
+def test_the_readmes_study_files_can_be_used(mynet: Path) -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    written = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    assert written
+    for text in written:
+        check_space(read(mynet.with_name("mine.toml"), text), (1, 28, 28), 10)
 
 
 @pytest.mark.parametrize(("code", "again"), [("0", False), ("75", True), ("TERM", True)])

@@ -36,9 +36,10 @@ def loaded(words: list[str], folder: Path, code: int) -> set[str]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """A folder whose studies.db holds a study."""
+    """A folder whose studies.db holds two studies."""
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    create_study(db, "s", StudySpec(dataset="digits"), INFO, validation_count=287)
+    for name in ("s", "digits"):
+        create_study(db, name, StudySpec(dataset="digits"), INFO, validation_count=287)
     db.close()
     return tmp_path
 
@@ -48,6 +49,8 @@ def study(tmp_path: Path) -> Path:
     [
         ("--status --study s", 0),
         ("--status --study t", 2),
+        ("--status --dataset digits", 0),
+        ("--status --config a4_dropout", 2),
         ("--status --storage sqlite:///none.db", 2),
         ("--list", 0),
         ("--trials many", 2),

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
@@ -24,8 +24,10 @@ VERSION = 3  # raise it if pictures become other pixels, or the format of the ca
 WORTH = 10_000_000  # bytes of picture files from which to cache, about a second's decoding
 
 
-def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[], Part]) -> Part:
-    """What `make` returns, or returned when the files and folders in `depends` were the same.
+def cached(
+    name: str, depends: Callable[[], Iterable[Path]], data_dir: Path, make: Callable[[], Part]
+) -> Part:
+    """What `make` returns, or returned when the files and folders of `depends()` were the same.
 
     `name` identifies this way of reading them; a changed result replaces the one before. Raises
     what `make` raises. Without write permission or disk space, nothing is cached.
@@ -46,14 +48,14 @@ def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[]
     return part
 
 
-def _state(depends: Sequence[Path]) -> tuple[str, int]:
+def _state(depends: Callable[[], Iterable[Path]]) -> tuple[str, int]:
     """A digest of names, sizes and times, and the bytes of all files; 0 if one is unreadable.
 
     The times include that of the last status change, which no program can set back.
     """
     digest, total = hashlib.sha256(f"{VERSION} {PIL.__version__}".encode()), 0
     try:
-        for entry in (entry for path in depends if path.exists() for entry in _files(path)):
+        for entry in (entry for path in depends() if path.exists() for entry in _files(path)):
             facts = entry.stat()
             times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"
             digest.update(os.fsencode(f"{os.fspath(entry)}\0{facts.st_size} {times}\n"))

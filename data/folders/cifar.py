@@ -59,7 +59,7 @@ def stand_in(source: str, data_dir: Path) -> bool:
 def load(source: str, kind: str, train: bool, data_dir: Path) -> Part:
     """Raises DataError if the pictures are not those of CIFAR. `kind`: as in the archive."""
     folder = data_dir / source.lower() / ("train" if train else "test")
-    part = cached(f"{source} {folder}", [folder], data_dir, lambda: _decode(source, folder))
+    part = cached(f"{source} {folder}", lambda: [folder], data_dir, lambda: _decode(source, folder))
     pixels_NCHW = np.ascontiguousarray(part.images.transpose(0, 3, 1, 2))
     found = hashlib.sha256(pixels_NCHW.data).hexdigest()
     if found != SHA256.get((source, folder.name), found):

@@ -126,15 +126,9 @@ def read_alike(
     `composition`, as for natural images, it is only resized. Raises DataError.
     """
     channels, height, width = image_shape
-    with pictures.HUSHED(), pictures.opened(path) as image:
-        given, notes = image.size, list[str]()
-        if pictures.is_deep_colour(image):
-            notes.append(pictures.UPPER_BITS)
-        elif pictures.is_deep(image):
-            notes.append(words(pictures.levels_of(image, preparation)))
+    [picture_HWC] = pictures.read_pictures([path], image_shape, preparation)
+    given, notes = _examine(path, preparation)
     keeps_shape = given[0] * height == given[1] * width
-    is_sharp = preparation == Preparation()  # the training images were not shrunk files
-    [picture_HWC] = pictures.read_pictures([path], image_shape, preparation, is_sharp=is_sharp)
     if composition is not None and channels == 1:
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
         if figure is None:
@@ -153,6 +147,17 @@ def read_alike(
         if preparation.fit == "pad" and not keeps_shape:
             notes.append("padded at its sides")
     return torch.from_numpy(picture_HWC).permute(2, 0, 1), notes or [AS_IT_IS]
+
+
+def _examine(path: Path, preparation: Preparation) -> tuple[tuple[int, int], list[str]]:
+    """The picture's size in its file, and what is done to more than 8 bits, in words."""
+    with pictures.HUSHED(), pictures.opened(path) as image:
+        size, notes = image.size, list[str]()
+        if pictures.is_deep_colour(image):
+            notes.append(pictures.UPPER_BITS)
+        elif pictures.is_deep(image):
+            notes.append(words(pictures.levels_of(pictures.samples(image), preparation)))
+        return size, notes
 
 
 def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:

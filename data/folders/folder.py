@@ -43,7 +43,8 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
         )
 
     name = f"{root} {train} {reading.image_size} {reading.version}"
-    return cached(name, [root, record_path(root, data_dir)], data_dir, make)
+    record = record_path(root, data_dir)
+    return cached(name, lambda: [*_folders(root), record], data_dir, make)
 
 
 def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Path) -> bool:
@@ -135,14 +136,19 @@ def _holds_folders_alone(folder: Path) -> bool:
     return any(path.is_dir() for path in inside) and not any(map(is_picture, inside))
 
 
+def _folders(place: Path) -> list[Path]:
+    """The folders there for classes or splits, sorted: no system's, no study's own beside them."""
+    found = [path for path in sorted(place.iterdir()) if not is_system_folder(path.name)]
+    return [it for it in found if it.is_dir() and not [*it.glob(f"*/{STUDY_MARK}")]]
+
+
 def _scan(
     root: Path, split: str, skipped: list[Path], known: Sequence[str] | None = None
 ) -> list[str]:
     """The pictures as "split/<class>/<file>", sorted; split may be "". known: possible classes."""
     above = sorted((root / split).iterdir())
     links = [path for path in above if not is_system_folder(path.name)]
-    # A study of these pictures may have its own folder beside them.
-    classes = [it for it in links if it.is_dir() and not [*it.glob(f"*/{STUDY_MARK}")]]
+    classes = _folders(root / split)
     refuse_names(classes)
     below = [path for folder in classes for path in sorted(folder.iterdir())]
     links += [path for path in below if is_picture(path)]

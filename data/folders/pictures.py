@@ -93,15 +93,13 @@ def read_pictures(
     paths: Sequence[Path],
     image_shape: tuple[int, int, int],
     preparation: Preparation = _AS_IT_IS,
-    *,
-    is_sharp: bool = False,
 ) -> NDArray[np.uint8]:
     """The image files as uint8 NHWC of `image_shape` (C, H, W), in the given order.
 
     Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8, then
-    resized (antialiased) as `preparation` says. If `is_sharp`, a pixel of a shrunk picture is the
-    mean over its area, so that an enlarged image becomes the original again. Colour profiles are
-    not applied. Raises one DataError for all faults, which names the first 20.
+    resized (antialiased) as `preparation` says. If that is of arrays, a pixel of a shrunk picture
+    is the mean over its area, so that an enlarged training image becomes the original again. Colour
+    profiles are not applied. Raises one DataError for all faults, which names the first 20.
     """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
@@ -109,7 +107,7 @@ def read_pictures(
     def read_into(index: int, path: Path) -> None:
         with decoded(path, (width, height), preparation.fit) as image:
             flat = flattened(image, preparation, "L" if channels == 1 else "RGB")
-            small = _fitted(flat, (width, height), preparation.fit, is_sharp)
+            small = _fitted(flat, (width, height), preparation)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
     errors = [error for error in each(read_into, paths) if error is not None]
@@ -175,11 +173,21 @@ def samples(image: Image.Image) -> NDArray[np.generic]:
     return values.view(np.uint32) if is_unsigned and image.mode == "I" else values
 
 
-def levels_of(image: Image.Image, preparation: Preparation) -> Range:
-    """The levels for a deep picture: the common ones, or its own if there are none."""
-    if preparation.levels is not None:
-        return preparation.levels  # without decoding the picture
-    return common_range([extent(samples(image))], integers=image.mode != "F") or (0, 1)
+def levels_of(values: NDArray[np.generic], preparation: Preparation) -> Range:
+    """The levels for a deep picture of these samples: the common ones if they fit, or its own.
+
+    Those of training pictures fit all pictures. Those of training arrays may be in another unit, so
+    they fit only a picture within them, and fractions (floats from 0 to 1) only if they are, too.
+    """
+    common, is_whole = preparation.levels, values.dtype.kind != "f"
+    if common is not None and not preparation.of_arrays:
+        return common
+    low, high = own = extent(values)
+    if common is not None:
+        (black, white), in_fractions = common, not is_whole and 0 <= low <= high <= 1
+        if black <= low and high <= white and (white <= 1 or not in_fractions):
+            return common
+    return common_range([own], integers=is_whole) or (0, 1)
 
 
 def flattened(
@@ -187,7 +195,8 @@ def flattened(
 ) -> Image.Image:
     """The decoded picture in that mode, white where it is transparent."""
     if is_deep(image):
-        image = Image.fromarray(scale(samples(image), levels_of(image, preparation)))
+        values = samples(image)
+        image = Image.fromarray(scale(values, levels_of(values, preparation)))
     elif image.has_transparency_data:
         below = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
@@ -216,10 +225,10 @@ def inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool) -> Image.Image:
+def _fitted(picture: Image.Image, box: tuple[int, int], preparation: Preparation) -> Image.Image:
     """`picture`, in mode L or RGB, fitted to the size of `box`."""
-    size = box if fit == "stretch" else inside(picture.size, box)
-    by_mean = is_sharp and picture.width >= size[0] and picture.height >= size[1]
+    size = box if preparation.fit == "stretch" else inside(picture.size, box)
+    by_mean = preparation.of_arrays and picture.width >= size[0] and picture.height >= size[1]
     small = picture.resize(size, Image.Resampling.BOX if by_mean else Image.Resampling.BILINEAR)
     if size == box:
         return small

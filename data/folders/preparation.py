@@ -28,12 +28,14 @@ class Preparation:
 
     fit: "pad" scales the whole picture into the image and fills the rest with the colour of its
     border, because what tells classes apart may be at an edge, which cropping would lose; "stretch"
-    changes its proportions. levels: shown as black and white in pictures of more than 8 bits; None
-    if training had no such pictures.
+    changes its proportions. levels: shown as black and white in pictures of more than 8 bits, see
+    `pictures.levels_of`; None if training had 8 bits. is_first: it is FIRST, whose levels training
+    arrays of 16 bits have, too.
     """
 
     fit: Fit = "stretch"
     levels: Range | None = None
+    is_first: bool = False
 
     def __post_init__(self) -> None:
         if self.fit not in get_args(Fit):
@@ -41,17 +43,24 @@ class Preparation:
         if self.levels is not None and not -math.inf < self.levels[0] < self.levels[1] < math.inf:
             raise ValueError(f"expected two rising levels, but got {self.levels!r}")
 
+    @property
+    def of_arrays(self) -> bool:
+        """Whether the training images came as arrays of their size, not as picture files."""
+        return self.fit == "stretch" and not self.is_first
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preparation:
         """From `asdict`'s result; raises ValueError, TypeError or KeyError for anything else."""
         # Earlier versions stored levels of integers and of floats separately.
         found = [stored[name] for name in ("levels", "integers", "reals") if stored.get(name)]
         black, white = map(float, found[0]) if found else (0, 0)
-        return cls(fit=stored["fit"], levels=(black, white) if found else None)
+        fit, levels = stored["fit"], (black, white) if found else None
+        is_first = stored.get("is_first", (fit, levels) == (FIRST.fit, FIRST.levels))
+        return cls(fit=fit, levels=levels, is_first=bool(is_first))
 
 
 # How every picture was prepared before there was a choice; networks from then still expect it.
-FIRST = Preparation(fit="stretch", levels=(0, 65535))
+FIRST = Preparation(fit="stretch", levels=(0, 65535), is_first=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,10 +13,11 @@ from optuna.trial import FixedTrial
 from models import ArchitectureError
 from models.family import compact
 from models.summary import anatomy
+from search.spec.config import StudySpec
 from search.spec.domains import Domain, Range, SpecError
 from search.spec.parameters import read_parameter
 from search.spec.recipe import RECIPE, idle
-from search.spec.space import limits, searched, share_of_limits, suggest
+from search.spec.space import limits, matters, searched, share_of_limits, suggest
 from search.store.views import StudyView, TrialView
 
 FEWEST = 10  # finished trials
@@ -64,7 +65,7 @@ def _sentence(
         edge in (parameter.least, parameter.most)
         or (domain.integer and domain.high - domain.low < 2 * domain.step)
         or (limits(view.spec) and end == "low" and name not in RECIPE)
-        or not all(_is_near(domain, one, name, end) for one in winners)
+        or not all(_is_near(view.spec, one, name, domain, end) for one in winners)
     ):
         return None
     wider = next(_wider(view, winners[0], name, domain, end), None)
@@ -84,11 +85,15 @@ def _contains(domain: Domain, value: Any) -> bool:
     return not isinstance(domain, Range) or domain.contains(value)
 
 
-def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:
+def _is_near(spec: StudySpec, trial: TrialView, name: str, domain: Range, end: str) -> bool:
+    """Whether the trial lies near that end, and its training depends on the parameter."""
     assert trial.config is not None
     position = domain.position(trial.params[name])
-    near = (position if end == "low" else 1 - position) <= NEAR
-    return near and name not in idle(trial.config.recipe)
+    if (position if end == "low" else 1 - position) > NEAR or name in idle(trial.config.recipe):
+        return False
+    stored = FixedTrial(dict(trial.params))
+    values = {key: one.suggest(stored, key) for key, one in searched(spec).items()}
+    return matters(name, values, spec)
 
 
 def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:

@@ -88,6 +88,7 @@ class FinalResult:
     temperature: float = 1.0  # fitted on the trial's validation images; 1: none
     why: str = ""  # how the trial was chosen, if it is not simply the study's best
     candidates: tuple[Candidate, ...] = ()  # that it was chosen among, with fresh seeds
+    requested_epochs: int | None = None  # `epochs` as given to finalize; None: not given
     evaluation: int = 1  # number of this test evaluation in the study, from 1
     fingerprint: str | None = None  # of the data set's content
     features: FeatureMaps | None = None
@@ -224,6 +225,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "temperature": final.temperature,
         "parameters": final.parameters,
         "epochs": final.epochs,
+        "requested_epochs": final.requested_epochs,
         "kernels": None,  # earlier versions described them here
         "seconds": [run.seconds for run in final.runs],
         "opened_at": final.opened_at.isoformat(timespec="seconds"),

@@ -67,7 +67,7 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
     many trials pause at rung 0, it is the partial-epoch validation, as epoch 0. Losses above that
     of guessing count as guessing. No trials if there are too few of them or too few parameters.
     """
-    space, guessing = distributions(view.spec), guessing_value(view)
+    space, guessing = search_axes(view.spec), guessing_value(view)
     of_space = [  # not the baseline
         trial
         for trial in view.trials

@@ -43,6 +43,13 @@ class Figure(Generic[Source]):
     in_dashboard: bool = True  # for figures of at most about 50 kB that are cheap to draw
     dashboard_id: str = ""  # if the dashboard has it under another name
 
+    def shows(self, source: Source) -> bool:
+        """Whether it applies; True if that raises an error."""
+        try:
+            return self.applies(source)
+        except Exception:  # of any kind, as in `draw`
+            return True
+
     def draw(self, source: Source) -> go.Figure:
         """The figure in our style. An error in `make` is shown in its place."""
         import plotly.graph_objects as go
@@ -52,6 +59,9 @@ class Figure(Generic[Source]):
         nothing = "Nothing to show yet"
         try:
             figure = self.make(source)
+            if not isinstance(figure, go.Figure):
+                raise TypeError(f"expected a plotly figure, but got {type(figure).__name__}")
+            figure.to_json()  # as pages and the dashboard will
         except Exception as error:  # of any kind: one broken figure must not cost the others
             why = f"{type(error).__name__}: {first_line(error)}"
             figure, nothing = go.Figure(), f"It cannot be drawn: {why}"
@@ -71,10 +81,15 @@ def _lazily(place: str) -> Callable[[Any], go.Figure]:
     return lambda source: getattr(import_module(f"search.figures.{module}"), name)(source)
 
 
-def _searches(view: StudyView) -> bool:
-    from search.analysis.importances import search_axes
+def _searches(fewest: int) -> Callable[[StudyView], bool]:
+    """Whether a study is a search of at least so many parameters."""
 
-    return bool(search_axes(view.spec)) and _is_search(view)
+    def applies(view: StudyView) -> bool:
+        from search.analysis.importances import search_axes
+
+        return _is_search(view) and len(search_axes(view.spec)) >= fewest
+
+    return applies
 
 
 def _is_search(view: StudyView) -> bool:
@@ -102,15 +117,15 @@ FIGURES: dict[str, Figure[StudyView]] = {
     ),
     "importances": Figure(
         "What mattered", "Share of the values' variance that each searched parameter explains",
-        _lazily("parameters:importances_bars"), _searches, "parameters", in_dashboard=False,
+        _lazily("parameters:importances_bars"), _searches(2), "parameters", in_dashboard=False,
     ),
     "slices": Figure(
         "Value by parameter", "Lowest value by each searched parameter's value",
-        _lazily("parameters:slices"), _searches, "parameters",
+        _lazily("parameters:slices"), _searches(1), "parameters",
     ),
     "contour": Figure(
         "Two parameters together", "Lowest value by the two parameters that matter most",
-        _lazily("parameters:contour"), _searches, "parameters", in_dashboard=False,
+        _lazily("parameters:contour"), _searches(2), "parameters", in_dashboard=False,
     ),
 }  # fmt: skip
 FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
@@ -132,7 +147,7 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 
 def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:
     """The figures that have something to show for a study or final network, in page order."""
-    return {name: one.draw(source) for name, one in registry.items() if one.applies(source)}
+    return {name: one.draw(source) for name, one in registry.items() if one.shows(source)}
 
 
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:

@@ -1,7 +1,8 @@
 """Plotly figures redrawn by matplotlib as files: PNG, and SVG whose text stays text.
 
-Plotly cannot write files itself without a browser. Only trace types that our figures use are
-supported: lines, markers, error bars, horizontal bars, contours and heat maps, in panels.
+Plotly cannot write files itself without a browser. Little more than what our figures use is
+supported: lines, markers, error bars, one set of bars, contours and heat maps, in panels. For any
+other figure the file says why it cannot be drawn.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from data.reading import write_atomically
+from models.checks import first_line
 from search.analysis.wording import fitted
 from search.figures import HEIGHT, KINDS, Kind
 
@@ -51,7 +53,15 @@ _SETTINGS: dict[Any, Any] = {
 
 def rendered(picture: go.Figure | Draw, kind: Kind, dpi: int = DPI) -> bytes:
     """The plotly figure, or what the function draws, as a file's content."""
-    draw = partial(drawn, picture) if isinstance(picture, go.Figure) else picture
+    if not isinstance(picture, go.Figure):
+        return _saved(picture, kind, dpi)
+    try:
+        return _saved(partial(drawn, picture), kind, dpi)
+    except Exception as error:  # of any kind: one broken figure must not cost the others
+        return _saved(partial(_undrawn, picture, error), kind, dpi)
+
+
+def _saved(draw: Draw, kind: Kind, dpi: int) -> bytes:
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     content = BytesIO()
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
@@ -72,9 +82,18 @@ def write_pictures(
 
 
 def drawn(plot: go.Figure) -> Figure:
-    """The plotly figure on a white background."""
-    figure = plot.to_dict()
-    layout = figure["layout"]
+    """The plotly figure on a white background. Raises any kind of error if it cannot be drawn."""
+    kinds: dict[str, Callable[[Axes, Any], None]] = {
+        "scatter": _draw_lines,
+        "scattergl": _draw_lines,
+        "bar": _draw_bars,
+        "contour": _draw_contour,
+        "heatmap": _draw_heatmap,
+    }
+    # The figure's own `to_dict` encodes arrays.
+    layout, traces = plot.layout.to_plotly_json(), [one.to_plotly_json() for one in plot.data]
+    if unknown := {trace["type"] for trace in traces} - kinds.keys():
+        raise ValueError(f"files can show {', '.join(kinds)}, but not {min(unknown)}")
     names = sorted((key for key in layout if key.startswith("xaxis")), key=lambda x: (len(x), x))
     given = [(layout[name], layout[name.replace("x", "y", 1)]) for name in names]
     rows = len({y.get("domain", (0, 1))[0] for _, y in given})
@@ -86,10 +105,8 @@ def drawn(plot: go.Figure) -> Figure:
     panels = {name.replace("axis", ""): axes for name, axes in zip(names, grid, strict=False)}
     for axes in grid[len(names) :]:
         axes.set_axis_off()
-    kinds = {"bar": _draw_bars, "contour": _draw_contour, "heatmap": _draw_heatmap}
-    for trace in figure["data"]:
-        draw = kinds.get(trace["type"], _draw_lines)
-        draw(panels[trace.get("xaxis", "x")], trace)
+    for trace in traces:
+        kinds[trace["type"]](panels[trace.get("xaxis", "x")], trace)
     for axes, (x, y) in zip(panels.values(), given, strict=True):
         axes.set_axisbelow(True)
         _furnish(axes, "x", x, MOST_LETTERS // columns)
@@ -99,12 +116,27 @@ def drawn(plot: go.Figure) -> Figure:
         place = axes.transAxes if note.get("xref") == "paper" else axes.transData
         text, centred = plain(note["text"]), {"ha": "center", "va": "center"}
         axes.text(note["x"], note["y"], text, transform=place, fontsize=8, **centred)
-    title = f"{layout['title']['text']}<br>{layout['title']['subtitle']['text']}"
-    text = "\n".join(fitted(line, MOST_TITLE) for line in plain(title).split("\n"))
-    picture.suptitle(text, fontsize=9, x=0.01, ha="left")
+    _add_title(picture, plot)
     if sum(len(axes.get_legend_handles_labels()[1]) for axes in panels.values()) > 1:
         picture.legend(loc="outside right upper", fontsize=SMALL)
     return picture
+
+
+def _undrawn(plot: go.Figure, error: Exception) -> Figure:
+    """What stands in the place of a figure that cannot be drawn."""
+    picture = Figure(figsize=(WIDTH_INCHES, HEIGHT / PX_PER_INCH))
+    why = fitted(f"{type(error).__name__}: {first_line(error)}", MOST_TITLE)
+    text = f"This figure cannot be drawn as a file:\n{why}"
+    picture.text(0.5, 0.5, text, ha="center", va="center", fontsize=8)
+    _add_title(picture, plot)
+    return picture
+
+
+def _add_title(picture: Figure, plot: go.Figure) -> None:
+    title = plot.layout.title
+    lines = plain(f"{title.text}<br>{title.subtitle.text}").split("\n")
+    text = "\n".join(fitted(line, MOST_TITLE) for line in lines)
+    picture.suptitle(text, fontsize=9, x=0.01, ha="left")
 
 
 def plain(text: str) -> str:
@@ -115,6 +147,20 @@ def plain(text: str) -> str:
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     """As floats; None, which interrupts a line, becomes NaN."""
     return np.array(values, dtype=float)
+
+
+def _values(values: Sequence[Any]) -> Any:
+    """As `_numbers` if they are; else dates, and text, which matplotlib puts at 0, 1, 2."""
+    if np.asarray(values).dtype.kind == "M":
+        return values
+    try:
+        return _numbers(values)
+    except (TypeError, ValueError):
+        return [plain(value) if isinstance(value, str) else value for value in values]
+
+
+def _spread(trace: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{axis}err": trace.get(f"error_{axis}", {}).get("array") for axis in "xy"}
 
 
 def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
@@ -134,18 +180,22 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     if "name" in trace and trace.get("showlegend", True):
         # Matplotlib leaves out labels that begin with an underscore.
         look["label"] = re.sub(r"\A(?=_)", " ", plain(trace["name"]))
-    spread = trace.get("error_x", {}).get("array")
+    y = _values(trace["y"])
+    x = _values(trace.get("x", range(len(y))))
     if not isinstance(look["color"], str | None):  # a colour for each point
         look = {"marker": look["marker"], "s": look["markersize"] ** 2, "label": look.get("label")}
-        axes.scatter(_numbers(trace["x"]), _numbers(trace["y"]), c=marker["color"], **look)
+        axes.scatter(x, y, c=marker["color"], **look)
         return
-    axes.errorbar(_numbers(trace["x"]), _numbers(trace["y"]), xerr=spread, capsize=3, **look)
+    axes.errorbar(x, y, **_spread(trace), capsize=3, **look)
 
 
 def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
-    names = [plain(name) for name in trace["y"]]
-    spread, color = trace.get("error_x", {}).get("array"), trace["marker"]["color"]
-    axes.barh(names, _numbers(trace["x"]), color=color, xerr=spread)
+    if axes.patches:
+        raise ValueError("files can show one set of bars in a panel, not several")
+    across = trace.get("orientation") == "h"
+    draw: Callable[..., Any] = axes.barh if across else axes.bar
+    places, lengths = (_values(trace[axis]) for axis in ("yx" if across else "xy"))
+    draw(places, lengths, color=trace.get("marker", {}).get("color"), **_spread(trace))
 
 
 def _draw_contour(axes: Axes, trace: Mapping[str, Any]) -> None:

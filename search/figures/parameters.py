@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -53,8 +54,12 @@ def importances_bars(view: StudyView) -> go.Figure:
 def contour(view: StudyView) -> go.Figure:
     """Lowest value by the two parameters that matter most, all trials after the same epoch."""
     epoch, trials = fanova.comparable_trials(view)
-    names = list(fanova.shares_of(trials))[:2]
-    figure = go.Figure()
+    varied = (
+        name
+        for name in fanova.shares_of(trials)
+        if len({trial.params[name] for trial in trials}) > 1
+    )
+    names, figure = list(islice(varied, 2)), go.Figure()
     if len(names) == 2:
         with optuna_warnings_only():
             study = optuna.create_study()

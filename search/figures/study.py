@@ -45,7 +45,7 @@ def _trial_curves(view: StudyView) -> go.Figure:
     """Value by epoch: the ten best trials past half their epochs in colour, with their best epochs
     marked; the rest in grey.
 
-    The value axis is logarithmic and ends at the value of guessing.
+    The value axis ends at the value of guessing.
     """
     figure = go.Figure()
     top = [trial for trial in view.trained_far if not trial.is_baseline][:TOP]
@@ -137,7 +137,7 @@ def best_so_far(view: StudyView) -> go.Figure:
         hover = f"lowest so far: {word} %{{y}} after %{{x}} epochs"
         xs, ys = list(map(style.short, x)), list(map(style.short, y))
         style.add(figure, xs, ys, "lowest so far", hover, line=line)
-    if view.baseline and (low := style.lowest(view.baseline)):
+    if view.baseline and (low := style.lowest(view.baseline)) is not None:
         line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
         ends = [0.0, style.short(spent)]
         style.add(figure, ends, [low] * 2, "baseline", line=line, showlegend=False)
@@ -185,7 +185,9 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
 
     A mean ends where its first seed stopped.
     """
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.09)
+    scale = style.value_scale(view)
+    shared = scale["type"] == "log"  # by two losses
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=shared, horizontal_spacing=0.12)
     best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))
     names = {runs.arm.name for runs in (arms[0], *best[: MOST_ARMS - 1])}
     shown = [runs for runs in arms if runs.arm.name in names]
@@ -197,9 +199,8 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     remark = "thin: one seed, thick: their mean" + (f"; {rest} arms not drawn" if rest else "")
     style.apply_style(figure, style.subtitle(view, remark), "Learning curves of the arms")
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
-    figure.update_yaxes(type="log")
-    figure.update_yaxes(title_text="training loss (nats)", col=1)
-    figure.update_yaxes(title_text=style.axis(view), col=2)
+    figure.update_yaxes(title_text="training loss (nats)", type="log", col=1)
+    figure.update_yaxes(title_text=style.axis(view), **scale, col=2)
     return figure
 
 

@@ -148,14 +148,25 @@ def axis(view: StudyView) -> str:
     return f"{value.label} ({value.unit})" if value.unit else value.label
 
 
+def value_scale(view: StudyView) -> dict[str, Any]:
+    """A logarithmic axis; a linear one for an error and if any value is 0, which would vanish."""
+    found = (value for trial in view.trials for _, value in points(trial))
+    if view.spec.value.unit and all(value > 0 for value in found):
+        return {"type": "log"}
+    return {"type": "linear", "rangemode": "tozero"}
+
+
 def value_axis(view: StudyView) -> dict[str, Any]:
-    """A logarithmic axis from the lowest value to the highest, or to that of guessing if lower,
-    because a diverging trial would squeeze all others into a line."""
-    found = [value for trial in view.trials for _, value in points(trial) if value > 0]
-    guessing = guessing_value(view)
+    """A logarithmic axis from the lowest value, or a linear one from 0, to the highest, or to that
+    of guessing if lower, because a diverging trial would squeeze all others into a line."""
+    found = [value for trial in view.trials for _, value in points(trial)]
+    guessing, scale = guessing_value(view), value_scale(view)
     low, high = min(found, default=guessing / 10), max(found, default=guessing)
-    decades = [math.log10(low * 0.95), math.log10(max(min(high, guessing), low) * 1.05)]
-    return {"title_text": axis(view), "type": "log", "range": decades}
+    top = 1.05 * (max(min(high, guessing), low) or guessing)
+    ends = [-0.02 * top, top]  # a marker at 0 is drawn whole
+    if scale["type"] == "log":
+        ends = [math.log10(0.95 * low), math.log10(top)]
+    return {"title_text": axis(view), **scale, "range": ends}
 
 
 def at_epoch(row: EpochRow) -> float:

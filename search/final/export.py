@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.reading import write_atomically
+from models.checks import first_line
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
 
@@ -54,6 +55,14 @@ def require_onnx() -> None:
         )
 
 
+def cannot_write(folder: Path, error: OSError) -> BundleError:
+    """The error to raise if a finished network's file cannot be written there."""
+    return BundleError(
+        f"cannot write {folder} ({error.strerror}); free some space or fix its permissions, then "
+        "run the same command again: nothing is evaluated twice"
+    )
+
+
 class _Deployed(nn.Module):
     """From image bytes to (logits, probabilities)."""
 
@@ -74,13 +83,45 @@ class _Deployed(nn.Module):
 def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Exported:
     """Write `model.onnx` into `folder`, after comparing it with torch on the given uint8 images.
 
-    Raises BundleError if packages are missing, or the two differ by more than `TOLERANCE`.
+    Raises BundleError if packages are missing, the network cannot be converted, the two differ by
+    more than `TOLERANCE`, or the file cannot be written.
     """
     require_onnx()
-    import onnx
-
     images_NCHW = images_NCHW[:CHECKED].cpu()
     model = _Deployed(bundle).to(memory_format=torch.contiguous_format).eval()
+    try:
+        payload = _converted(model, bundle, images_NCHW[:2])
+        with torch.inference_mode():
+            wanted_NK = model(images_NCHW)[0].numpy()
+        difference = max(  # any number of images at a time
+            float(np.abs(_computed(payload, images_NCHW[:n].numpy()) - wanted_NK[:n]).max())
+            for n in (1, CHECKED)
+        )
+    except Exception as error:  # the exporter, onnx and onnxruntime each raise errors of their own
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the exporter's own words are general advice
+            cause = cause.__cause__
+        raise BundleError(
+            f"the network of study {bundle.study!r} cannot be converted to ONNX "
+            f"({type(cause).__name__}: {first_line(cause)}); leave out --export, or change the "
+            "network"
+        ) from error
+    if not difference <= TOLERANCE:
+        raise BundleError(
+            f"the ONNX model differs from torch by {difference:.2g} in a logit (at most "
+            f"{TOLERANCE:g} is rounding) and was not written; try other versions of onnxscript"
+        )
+    try:
+        write_atomically(folder / ONNX, payload)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return Exported(difference, len(images_NCHW))
+
+
+def _converted(model: _Deployed, bundle: Bundle, images_NCHW: torch.Tensor) -> bytes:
+    """The content of the file. Raises whatever the exporter raises."""
+    import onnx
+
     # The exporter chatters on standard output and warns about its own internals.
     for name in ("onnxscript", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -88,7 +129,7 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
-            (images_NCHW[:2],),
+            (images_NCHW,),
             dynamo=True,
             input_names=["images"],
             output_names=["logits", "probabilities"],
@@ -102,20 +143,8 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
     for key, value in about.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto)
-    payload = proto.SerializeToString()
-    with torch.inference_mode():
-        wanted_NK = model(images_NCHW)[0].numpy()
-    difference = max(  # any number of images at a time
-        float(np.abs(_computed(payload, images_NCHW[:count].numpy()) - wanted_NK[:count]).max())
-        for count in (1, CHECKED)
-    )
-    if not difference <= TOLERANCE:
-        raise BundleError(
-            f"the ONNX model differs from torch by {difference:.2g} in a logit (at most "
-            f"{TOLERANCE:g} is rounding) and was not written; try other versions of onnxscript"
-        )
-    write_atomically(folder / ONNX, payload)
-    return Exported(difference, len(images_NCHW))
+    payload: bytes = proto.SerializeToString()
+    return payload
 
 
 def _computed(payload: bytes, images_NCHW: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ from search.final.scoring import begin_evaluation, test
 from search.pages.words import in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
-from search.store import DEFAULT_STORAGE
+from search.store import default_storage
 from search.store.data import check_data, find_place, keep_data
 from search.store.database import optuna_warnings_only
 from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
@@ -62,7 +62,7 @@ from search.training.task import Task, load_study_task, stage_maps
 def finalise(
     study: str | None = None,
     *,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
     dataset: str | None = None,
     seeds: int = 3,
     trial: int | None = None,
@@ -94,7 +94,7 @@ def finalise(
 
     Args:
         study: its name; None for the most recently active one.
-        storage: URL of the database.
+        storage: URL of the database; None: $SEARCH_STORAGE, or studies.db in the current folder.
         dataset: `folder:PATH` of the study's pictures if they were moved.
         seeds: number of training runs, from 1 up; the metrics are means over them.
         trial: number of the trial to finalise instead of the best.
@@ -146,6 +146,7 @@ def finalise(
             "device; give --device cpu, or, if this host has a GPU too, --gpus-per-worker above 0",
         )
     prepare_process(THREADS if on.type == "cpu" else None)
+    storage = storage or default_storage()
     images = default_data_dir() if data_dir is None else Path(data_dir)
     stop = stop or threading.Event()
     with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
@@ -207,6 +208,7 @@ def finalise(
             bundle = replace(bundle, temperature=recorded)
             if not decided and (decided := recorded_candidates(row.figures)):
                 chosen = replace(chosen, why=row.figures["chosen"])
+                epochs = row.figures.get("requested_epochs", epochs)
             if progress:
                 note(
                     f"these networks were tested on {in_utc(row.opened_at)} already; the recorded "
@@ -224,13 +226,14 @@ def finalise(
             temperature=bundle.temperature,
             why=chosen.why,
             candidates=decided,
+            requested_epochs=epochs,
             evaluation=len(earlier) + 1,
             fingerprint=None if task.content is None else task.content.digest,
             **inside,
             **test(finals[0], task, runs, bundle, row.figures),
         )
         written = metrics(result)
-        kept = {name: written[name] for name in ("confusion", "candidates")}
+        kept = {name: written[name] for name in ("confusion", "candidates", "requested_epochs")}
         complete_result(db, row.result_id, {**written["test"], **kept})
         compared = None if export is None else task.training.images_NCHW
         final = write_all(folder, result, bundle, compared)
@@ -266,15 +269,17 @@ def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) 
 def look_inside(bundle: Bundle, task: Task) -> dict[str, Any]:
     """`kernels` and `features` of `FinalResult`, as far as the network has them.
 
-    The features are those of the first training image of class 0.
+    The features are those of the first training image of the first class that has any.
     """
-    index = int((task.training.labels_N == 0).nonzero()[0])
+    index = int(task.training.labels_N.argmin())
     image_CHW = task.training.images_NCHW[index].cpu()
-    what = f"training image {index}: {printable(task.info.class_names[0])}"
+    name = task.info.class_names[int(task.training.labels_N[index])]
+    what = f"training image {index}: {printable(name)}"
     stages = stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C)
     if not stages:
         return {"kernels": None}
     features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
     weight = bundle.weights.get(f"{next(iter(stages))}.weight")
-    # A user's own network may begin with a block, which has no weight of its own.
-    return {"kernels": None if weight is None else weight.float().numpy(), "features": features}
+    # A user's own network may begin with a block, which has no kernels of its own.
+    kernels = None if weight is None or weight.ndim != 4 else weight.float().numpy()
+    return {"kernels": kernels, "features": features}

@@ -21,12 +21,11 @@ from rich.text import Text
 from data.reading import write_atomically
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.final import save_pictures
-from search.final.export import Exported, export_onnx
+from search.final.export import Exported, cannot_write, export_onnx
 from search.pages.final_page import final_page, final_text
 from search.store.folders import FINAL
 from search.terminal.progress import to_html
 from search.training.bundle import Bundle, write_bundle
-from search.training.epoch import BundleError
 
 METRICS = "metrics.json"  # last but for the ONNX model: a folder that has it is complete
 
@@ -64,14 +63,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"room")
     except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> BundleError:
-    return BundleError(
-        f"cannot write {folder} ({error.strerror}); free some space or fix its permissions, then "
-        "run the same command again: nothing is evaluated twice"
-    )
+        raise cannot_write(folder, error) from error
 
 
 def write_all(
@@ -80,7 +72,7 @@ def write_all(
     """Write an evaluation's files, each atomically, to its own folder below the study's.
 
     `onnx_NCHW`: uint8 images on which `model.onnx` is compared; None writes no such file. Raises
-    BundleError if a file cannot be written, or the ONNX model differs.
+    BundleError if a file cannot be written, or `export_onnx` raises it.
     """
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
     text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
@@ -93,7 +85,7 @@ def write_all(
         if onnx_NCHW is not None:
             exported = export_onnx(bundle, target, onnx_NCHW)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     return Final(
         folder=target,
         metrics=json.loads(text),  # lists, as in the file

@@ -87,30 +87,35 @@ def train_on_ray(
             saved = path.read_bytes() if path.exists() else None
             return there.remote(jobs[index], files, images, saved, "cuda" if gpus else "cpu")
 
-        waiting = {index: start(index) for index in range(len(jobs))}
-        while waiting and not stop.is_set():
-            ready, _ = ray.wait(list(waiting.values()), timeout=WATCH_SECONDS)
-            for index in [index for index, stream in waiting.items() if stream in ready]:
-                seed = jobs[index].seed
-                try:
-                    epoch, checkpoint = ray.get(next(waiting[index]))
-                except StopIteration:
-                    del waiting[index]
-                except ray.exceptions.RayError as error:
-                    cause = cause_of(error)
-                    if isinstance(cause, RepeatError):
-                        raise RepeatError(str(cause)) from error
-                    deaths[index] += 1
-                    if deaths[index] >= MAX_DEATHS:
-                        raise RepeatError(
-                            f"{MAX_DEATHS} tasks that trained seed {seed} died, the last with "
-                            f"{type(cause).__name__}: {first_line(cause)}; the same command resumes"
-                        ) from error
-                    log(f"the task that trained seed {seed} was lost; another one resumes it")
-                    waiting[index] = start(index)
-                else:
-                    write_atomically(jobs[index].checkpoint, checkpoint)
-                    if epoch is not None:
-                        on_epoch(index, epoch)
-        for stream in waiting.values():
-            ray.cancel(stream, force=True)
+        waiting = dict[int, Any]()
+        try:
+            for index in range(len(jobs)):
+                waiting[index] = start(index)
+            while waiting and not stop.is_set():
+                ready, _ = ray.wait(list(waiting.values()), timeout=WATCH_SECONDS)
+                for index in [index for index, stream in waiting.items() if stream in ready]:
+                    seed = jobs[index].seed
+                    try:
+                        epoch, checkpoint = ray.get(next(waiting[index]))
+                    except StopIteration:
+                        del waiting[index]
+                    except ray.exceptions.RayError as error:
+                        cause = cause_of(error)
+                        if isinstance(cause, RepeatError):
+                            raise RepeatError(str(cause)) from error
+                        deaths[index] += 1
+                        if deaths[index] >= MAX_DEATHS:
+                            raise RepeatError(
+                                f"{MAX_DEATHS} tasks that trained seed {seed} died, the last with "
+                                f"{type(cause).__name__}: {first_line(cause)}; the same command "
+                                "resumes"
+                            ) from error
+                        log(f"the task that trained seed {seed} was lost; another one resumes it")
+                        waiting[index] = start(index)
+                    else:
+                        write_atomically(jobs[index].checkpoint, checkpoint)
+                        if epoch is not None:
+                            on_epoch(index, epoch)
+        finally:  # in a Ray that this process keeps, they would go on
+            for stream in waiting.values():
+                ray.cancel(stream, force=True)

@@ -17,7 +17,7 @@ from search.figures.images import contact_sheet
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import default_storage
-from search.store.folders import FINAL, folder_name, runs_folder
+from search.store.folders import FINAL, folders_named, runs_folder
 from search.training.bundle import CONFIG, Bundle, Prediction, Skipped, read_bundle
 from search.training.device import kept_threads, prepare_process
 from search.training.epoch import BundleError
@@ -88,15 +88,17 @@ def predict(
             plain ground, a picture is inverted, scaled and centred like them. Folders are sorted;
             links to folders are not followed, and damaged files or non-pictures are skipped.
         bundle: the folder that `finalise` wrote, or the network itself (`final.bundle`).
-        study: instead of `bundle`, the study whose network to use (its folder in `runs_dir`). With
-            neither, the one finished last there.
+        study: instead of `bundle`, the study whose network to use (its folder in `runs_dir`); of
+            several with this name, that of the database that $SEARCH_STORAGE names. With neither,
+            the network finished last there.
         runs_dir: None: $SEARCH_RUNS_DIR, or runs/ beside the database that $SEARCH_STORAGE names,
             or ./runs.
         sheet: path of a contact sheet to write, a PNG file.
 
     Raises:
         SpecError: an invalid study name, or both a bundle and a study.
-        BundleError: there is no network, or the sheet cannot be written.
+        BundleError: there is no network, or there are several of studies with that name, or the
+            sheet cannot be written.
         DataError: a path does not exist, a named file is not a picture, or there are no pictures.
     """
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
@@ -125,24 +127,36 @@ def bundle_folder(
     bundle: str | Path | None = None,
     study: str | None = None,
     runs_dir: str | Path | None = None,
+    storage: str | None = None,
 ) -> Path:
     """The network's folder: by its path or its study, else the latest.
 
+    Args:
+        storage: URL of the study's database, which need not exist; None: $SEARCH_STORAGE, or the
+            default.
+
     Raises:
         SpecError: an invalid study name.
-        BundleError: neither was given, and there is no finished network.
+        BundleError: there is no finished network, or several studies of that name have one.
     """
     if bundle is not None:
         return Path(bundle)
-    runs = runs_folder(default_storage(), runs_dir)
-    if study is not None:
-        return runs / folder_name(check_study_name(study)) / FINAL
-    configs = list(runs.glob(f"*/{FINAL}/{CONFIG}"))
+    storage = storage or default_storage()
+    runs = runs_folder(storage, runs_dir)
+    if study is None:
+        of, configs = "", list(runs.glob(f"*/{FINAL}/{CONFIG}"))
+    else:
+        of = f" of study {study!r}"
+        folders = folders_named(runs, check_study_name(study), storage)
+        configs = [path for folder in folders for path in folder.glob(f"{FINAL}/{CONFIG}")]
     if not configs:
         raise BundleError(
-            f"no finished network under {runs.absolute()}; run python -m search.finalize first, "
-            "or give --bundle FOLDER"
+            f"no finished network{of} under {runs.absolute()}; run python -m search.finalize "
+            "first, or give --bundle FOLDER"
         )
+    if study is not None and len(configs) > 1:
+        found = ", ".join(str(path.parent) for path in configs)
+        raise BundleError(f"several networks{of}: {found}; give one of them as --bundle FOLDER")
     return max(configs, key=lambda path: path.stat().st_mtime_ns).parent
 
 

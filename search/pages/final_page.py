@@ -112,12 +112,11 @@ def _confused(final: FinalResult) -> list[tuple[str, str, str]]:
 def _options(final: FinalResult) -> list[str]:
     """The command's flags beyond study and database."""
     options = ["--seeds", str(len(final.runs))]
-    own = next(it for it in final.view.trials if it.number == final.trial.number)
     if final.candidates:
         options += ["--candidates", str(len(final.candidates))]
         options += ["--candidate-seeds", str(len(final.candidates[0].values))]
     elif final.why:
         options += ["--trial", str(final.trial.number)]
-    if own.config != final.trial.config or (own.best and own.best.epoch != final.epochs):
-        options += ["--epochs", str(final.epochs)]
+    if final.requested_epochs is not None:
+        options += ["--epochs", str(final.requested_epochs)]
     return options

@@ -143,9 +143,10 @@ def plot_values(
             "name": Markup(name),  # of a file
             "section": registry[name].section,
             "description": registry[name].description,
-            "caption": (figure.layout.meta or {}).get("caption"),
+            "caption": meta.get("caption") if isinstance(meta, Mapping) else None,
         }
         for name, figure in figures.items()
+        for meta in [figure.layout.meta]
     ]
     return {"figures": plots, "sections": {plot["section"] for plot in plots}}
 

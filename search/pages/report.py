@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,12 +94,25 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
         shown, there = escape(str(words)), quote(os.path.relpath(target, runs))
         return Markup(f"[{shown}]({there})") if target.exists() else shown
 
+    def data(view: StudyView) -> str:
+        facts = view.dataset
+        return f"{facts.title} ({facts.name})" if titles[facts.title] > 1 else facts.title
+
+    titles = Counter({view.dataset.name: view.dataset.title for view, _ in studies}.values())
     leaders: dict[str, StudyView] = {}
     for view in sorted((view for view, _ in studies if view.best), key=_best_error):
-        leaders.setdefault(view.dataset.title, view)
+        leaders.setdefault(view.dataset.name, view)
     storage = studies[0][0].storage
     rows = [(view, folder / PAGE, folder / FINAL / PAGE) for view, folder in studies]
-    text = markdown("index.md", storage=storage, studies=rows, leaders=leaders, now=now, link=link)
+    text = markdown(
+        "index.md",
+        storage=storage,
+        studies=rows,
+        leaders=leaders.values(),
+        now=now,
+        link=link,
+        data=data,
+    )
     write_atomically(runs / "index.html", page(f"Studies of {storage}", text, {}).encode())
     return runs / "index.html"
 

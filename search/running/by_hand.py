@@ -106,7 +106,7 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
 
 
 def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> list[str]:
-    """Queue configurations that were not requested before; returns a line for each one given.
+    """Queue configurations that were not requested before, or failed; returns a line for each.
 
     Raises:
         SpecError: the study's total has no room for them; nothing was written.
@@ -180,7 +180,9 @@ def _trials_of(study: StudyHandle) -> list[FrozenTrial]:
 
 
 def _is_of(trial: FrozenTrial, values: Values) -> bool:
-    return trial.user_attrs.get(ENQUEUED) == plain_values(values)
+    """Whether the trial trains what the user asks for, or has; not so if it failed."""
+    wanted = trial.user_attrs.get(ENQUEUED) == plain_values(values)
+    return wanted and trial.state != TrialState.FAIL
 
 
 def _missing(

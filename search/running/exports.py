@@ -19,7 +19,6 @@ from search.analysis.wording import counted
 from search.dashboard.guard import without_formulas
 from search.running.results import EPOCH, Study, load_study
 from search.spec.domains import SpecError
-from search.store import DEFAULT_STORAGE
 from search.store.views import StudyView, TrialView
 
 FILES = ("trials", "epochs", "results")
@@ -33,7 +32,7 @@ def export_study(
     *,
     to: str | Path,
     format: str = "csv",
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
 ) -> str:
     """Write a study's trials, epochs and test evaluations for other tools.
 
@@ -48,7 +47,7 @@ def export_study(
         to: a folder, created if it is missing; for MLflow also a tracking URI, such as
             `http://HOST:PORT`.
         format: csv, json, parquet, tensorboard or mlflow.
-        storage: URL of the database.
+        storage: URL of the database; None: $SEARCH_STORAGE, or studies.db in the current folder.
 
     Returns:
         A phrase that says what was written, and where.

@@ -13,14 +13,16 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 from models.checks import first_line
+from models.family import number
 from search.running.pool import LEAVE_SECONDS, MAX_DEFAULT_WORKERS, WorkerPool
 from search.running.request import Request
 from search.running.run import Run
 from search.running.worker import work_for_study
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, check_count, check_fields
 from search.spec.extensions import contents, handed_over
 from search.store import StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
@@ -46,9 +48,15 @@ def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
 
     It is one object in Ray's store, so that no log and no dashboard shows its content: arguments of
     `join_study`, among them the database's URL and the study's images; and the user's own Python
-    files, by the study's names for them.
+    files, by the study's names for them. Paths are absolute, because tasks run in Ray's folder.
     """
-    here = {"task": run.task, "runs_dir": run.folder.parent.absolute()}
+    here: dict[str, Any] = {"task": run.task, "runs_dir": run.folder.parent.absolute()}
+    url = run.db.engine.url
+    if is_sqlite(url) and url.database:
+        file = url.set(database=str(Path(url.database).absolute()))
+        here["storage"] = file.render_as_string(hide_password=False)
+    if isinstance(run.elsewhere, Path):
+        here["checkpoints"] = str(run.elsewhere.parent.absolute())
     return {**arguments, **here}, contents(run.spec.extensions)
 
 
@@ -94,6 +102,17 @@ def cause_of(error: BaseException) -> BaseException:
     return getattr(error, "cause", None) or error
 
 
+def _check_shares(request: Request) -> None:
+    """Raises SpecError for a worker's share of a node that Ray cannot give it."""
+    cpus, gpus = request.cpus_per_worker, request.gpus_per_worker
+    given = {"cpus_per_worker": cpus, "gpus_per_worker": gpus}
+    check_fields(given, dict.fromkeys(given, number(1.0, "share")))
+    if cpus == 0:
+        raise SpecError("cpus_per_worker", f"cpus_per_worker must be above 0, but got {cpus}")
+    if gpus > 1 and gpus % 1:
+        raise SpecError("gpus_per_worker", f"gpus_per_worker above 1 must be whole, but got {gpus}")
+
+
 class RayTask:
     """A worker that Ray runs somewhere, with the methods of `ChildProcess` that a pool uses."""
 
@@ -135,6 +154,8 @@ class RayPool(WorkerPool):
     def __init__(self, request: Request, arguments: Mapping[str, Any]) -> None:
         if request.device != "auto":
             raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
+        check_count("workers", request.workers)
+        _check_shares(request)
         threads = max(1, int(request.cpus_per_worker))
         super().__init__([], {**arguments, "threads": threads})
         self._request = request

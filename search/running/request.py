@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.datasets import canonical_name, default_data_dir
+from data.errors import DataError
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
 from search.spec.extensions import Extension, register_families
@@ -19,7 +21,7 @@ from search.spec.study_file import (
     read_configurations,
     read_study_file,
 )
-from search.store import DEFAULT_STORAGE
+from search.store import default_storage
 
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
@@ -50,7 +52,7 @@ class Request:
     file: Path
     names_file: bool
     study: str | None = None
-    storage: str = DEFAULT_STORAGE
+    storage: str = field(default_factory=default_storage)
     data_dir: Path = field(default_factory=default_data_dir)
     runs_dir: Path | None = None
     checkpoints: str | None = None
@@ -106,6 +108,8 @@ class Request:
         if existing is None:
             return wanted
         named = {*options, *(self.fields if self.names_file else ())}
+        if wanted.is_comparison and "repeats" in named:
+            named.add("trials")  # which follows from them
         if "trials" not in options and wanted.trials < stored.trials:
             named.discard("trials")  # the file does not lower a total that an option has raised
         return resumed_spec(existing, wanted, named)
@@ -122,7 +126,9 @@ class Request:
     def _is_of(self, dataset: str) -> bool:
         """Whether the file is about this data set."""
         own = self.fields.get("dataset")
-        return own is not None and canonical_name(own) == canonical_name(dataset)
+        return own is not None and (
+            own == dataset or canonical_name(own) == canonical_name(dataset)
+        )
 
     def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The options, if they suit these fields; a comparison's total follows from `repeats`."""
@@ -172,6 +178,7 @@ def read_request(
     Raises:
         SpecError: an invalid study name, or an unknown parameter in `space`.
         DataError: an unknown data set.
+        StorageError: it may be one of an existing study's extensions, which cannot be read.
         StudyFileError: there is no such file, or it is not a study file.
     """
     options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
@@ -180,8 +187,6 @@ def read_request(
     where["warm_start"] = (named,) if isinstance(named, str) else tuple(named)
     if where.get("study") is not None:
         check_study_name(where["study"])
-    if "dataset" in options:
-        canonical_name(options["dataset"])
     where["enqueue"] = list(map(_as_toml, read_configurations(where.get("enqueue", ()))))
     if "seed" in options and where.get("trials_per_device") is None:
         where["trials_per_device"] = 1
@@ -192,12 +197,30 @@ def read_request(
     if space is not None:
         written = {"space": _as_toml(space)}
         register_families(families_in(written))
-        options |= {"space": read_tables(written)["space"], "baseline": None}
+        options |= {"space": read_tables(written, by_user=True)["space"], "baseline": None}
         if config is None:
             options["title"] = ""  # the default file's describes its own space
-    return Request(
+    request = Request(
         fields=fields, options=options, file=file, names_file=config is not None, **where
     )
+    if request.dataset is not None:
+        _check_dataset(request, request.dataset)
+    return request
+
+
+def _check_dataset(request: Request, name: str) -> None:
+    """Raises DataError if the data set is unknown, also to the extensions of an existing study."""
+    try:
+        canonical_name(name)
+    except DataError:
+        from search.store.opening import database_exists, open_database  # takes a while to load
+        from search.store.studies import find_study
+
+        if not database_exists(request.storage):
+            raise
+        with closing(open_database(request.storage)) as db:
+            find_study(db, request.study_name(name))
+        canonical_name(name)
 
 
 def _as_toml(value: Any) -> Any:

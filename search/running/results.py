@@ -20,7 +20,7 @@ from search.analysis.wording import data_in_words, printable, spread
 from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
-from search.store import DEFAULT_STORAGE
+from search.store import default_storage
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView, view_study
@@ -33,10 +33,18 @@ if TYPE_CHECKING:
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
 TESTED = ("images", "accuracy", "error", "loss", "std", "loss_std")
-RESULTS = ("trial", "opened_at", "seeds", *TESTED)
 TOP, LINES = 10, 14  # trials that a notebook shows, below so many lines of status
 WORDS = ("state", "arm", "verdict", "configuration")  # left-aligned columns
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
+WHOSE = ("trial", "state", "arm", "repeat")
+OF_TRAINING = ("best_epoch", "value", "epochs", "learning_rate", "seconds", "started", "finished")
+TRIALS = (*WHOSE, "baseline", *MEASURED, *OF_TRAINING, "reason")
+COLUMNS = {  # of a table without rows; parameters and metrics add theirs
+    "trials": TRIALS,
+    "epochs": (*WHOSE, "value", *EPOCH),
+    "results": ("trial", "opened_at", "seeds", *TESTED),
+    "leaderboard": ("rank", *TRIALS, "configuration"),
+}
 
 
 class Study(StudyView):
@@ -50,7 +58,7 @@ class Study(StudyView):
         return cls(**{field.name: getattr(view, field.name) for field in fields(view)})
 
     def to_pandas(self, table: str = "trials") -> pandas.DataFrame:
-        """One of its tables; missing values are None or NaN.
+        """One of its tables, with columns also if it has no rows; missing values are None or NaN.
 
         Example:
             >>> study.to_pandas("epochs").query("trial == 0").validation_loss
@@ -77,8 +85,8 @@ class Study(StudyView):
             raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")
         import pandas  # half a second
 
-        columns = RESULTS if table == "results" else None  # so that they exist without rows, too
-        return pandas.DataFrame(TABLES[table](self), columns=columns)
+        rows = TABLES[table](self)
+        return pandas.DataFrame(rows, columns=None if rows else COLUMNS[table])
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {self.finished} of {self.spec.trials} trials finished)"
@@ -123,7 +131,7 @@ class Study(StudyView):
         return table
 
 
-def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> Study:
+def load_study(study: str | None = None, *, storage: str | None = None) -> Study:
     """A study as it is now; only reads the database, also while the study runs.
 
     Example:
@@ -133,7 +141,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
 
     Args:
         study: its name; None for the one that was worked on last.
-        storage: URL of the database.
+        storage: URL of the database; None: $SEARCH_STORAGE, or studies.db in the current folder.
 
     Returns:
         Specification, data set, trials with their epochs, and every test evaluation.
@@ -144,7 +152,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
     """
     if study is not None:
         check_study_name(study)
-    with closing(open_database(storage, must_exist=True)) as db:
+    with closing(open_database(storage or default_storage(), must_exist=True)) as db:
         return Study.of(view_study(require_study(db, study)))
 
 

@@ -108,6 +108,7 @@ class Plan:
     """What will be done: everything that the user can get wrong is checked, nothing is written.
 
     Attributes:
+        place: the user's name for the data set, which an existing study may know by another.
         substitute: why the data set is only a substitute, if it is one.
         notes: sentences about the data, the study's limits and its warm start.
         db, existing: the database and the study in it, if they exist already.
@@ -119,6 +120,7 @@ class Plan:
     name: str
     spec: StudySpec
     task: Task
+    place: str
     substitute: str | None
     notes: tuple[str, ...]
     db: Database | None
@@ -127,19 +129,28 @@ class Plan:
     earlier: tuple[Earlier, ...]
 
     def begin(self, stop: threading.Event) -> Run:
-        """Create or resume the study; from here on it is in the database."""
-        request, spec, task = self.request, self.spec, self.task
+        """Create or resume the study; from here on it is in the database.
+
+        Raises SpecError if another start has meanwhile made it, and differently.
+        """
+        request, task = self.request, self.task
         db = self.db or open_database(request.storage)
         db.leaving = stop
         study = self.existing or studies.create_study(
             db,
             self.name,
-            spec,
+            self.spec,
             task.info,
             validation_count=len(task.validation),
             content=task.content,
             earlier=self.earlier,
         )
+        stored = studies.load_spec(study)
+        try:
+            studies.resumed_spec(study, self.spec, studies.FIXED)  # the task was loaded for these
+            spec = request.spec(stored.dataset, study, self.place)
+        except SpecError as error:
+            raise request.with_file(error) from error
         run = begin_run(
             study,
             spec,
@@ -151,7 +162,8 @@ class Plan:
             trials_per_device=request.trials_per_device,
         )
         set_flat(study, request.stop_when_flat, spec.trials)
-        studies.set_total(study, spec.trials, spec.budget)
+        if spec != stored:
+            studies.set_total(study, spec.trials, spec.budget)
         with study.transaction():  # it may have been deleted while images were loaded
             study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
             study.study.set_user_attr(VERSIONS, versions())
@@ -206,7 +218,9 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         runs = folders.runs_folder(request.storage, request.runs_dir)
         folders.usable(next(folders.study_folders(runs, name)))
         undo.pop_all()
-        return Plan(request, name, spec, task, substitute, notes, db, existing, queue, earlier)
+        return Plan(
+            request, name, spec, task, place, substitute, notes, db, existing, queue, earlier
+        )
 
 
 def _check_rules(request: Request, spec: StudySpec) -> None:

@@ -26,7 +26,7 @@ from search.running.run import Run, make_plan
 from search.running.worker import TRIALS_PER_GPU, train_trials
 from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension
-from search.store import DEFAULT_STORAGE, StudyBrokenError
+from search.store import StudyBrokenError, default_checkpoints, default_storage
 from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
 from search.store.views import StudyView, view_study
@@ -64,7 +64,7 @@ def run_study(
     ray: str | None = None,
     cpus_per_worker: float = 1.0,
     gpus_per_worker: float = 0.0,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
     data_dir: str | Path | None = None,
     image_size: int | None = None,
     mirror_changes_class: bool | None = None,
@@ -104,9 +104,10 @@ def run_study(
         ray: train on the nodes of this Ray cluster: `local`, `auto`, `HOST:PORT` or `ray://...`;
             if this process is already connected to a Ray, that one is used.
         cpus_per_worker, gpus_per_worker: a worker's share of a node there; fractions are allowed.
-        storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
+        storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`; None:
+            $SEARCH_STORAGE, or studies.db in the current folder.
         checkpoints: a folder or URL that every machine reaches (`s3://BUCKET/FOLDER`), for the
-            checkpoints of running trials.
+            checkpoints of running trials; None: $SEARCH_CHECKPOINTS, or the study's folder.
         mirror_changes_class: a mirrored picture may belong to another class, so none is flipped;
             None: guessed from the data set.
         extensions: Python files of your own that add data sets, network families and more.
@@ -127,7 +128,12 @@ def run_study(
     Warns:
         UserWarning: Fashion-MNIST is unavailable and no data set was named: digits is used.
     """
-    given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
+    given = {
+        **locals(),
+        "storage": storage or default_storage(),
+        "checkpoints": checkpoints or default_checkpoints(),
+        "data_dir": Path(data_dir or default_data_dir()),
+    }
     check_count("trials_per_device", trials_per_device)
     if stop_when_flat is not None:
         if not (isinstance(stop_when_flat, int | float) and 0 < stop_when_flat < math.inf):

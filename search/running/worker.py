@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,10 +36,10 @@ from search.sampling.priors import prior_for
 from search.sampling.sampler import StudySampler
 from search.spec.domains import check_count
 from search.spec.space import check_space
-from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
+from search.store import CheckpointUnwritableError, OutageError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place
-from search.store.database import optuna_warnings_only
+from search.store.database import optuna_warnings_only, outages_told, with_retry
 from search.store.folders import ARTIFACTS, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
@@ -93,15 +94,14 @@ def join_study(
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
         # A Ray pool restarts lost tasks by itself, so they need not be patient.
-        db = open_database(storage, must_exist=True, patient=quiet and task is None)
-        db.leaving = stopping.event
-        found = require_study(db, study)
-        with found.told_if_gone():
+        db = open_database(storage, must_exist=True, patient=task is None)
+        with outages_told(db), (found := require_study(db, study)).told_if_gone():
             spec = load_spec(found)
             if task is None:
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
             task = task.to(chosen)
+            db.leaving = stopping.event
             # The study's creator checked it; others who can write to the database may not have.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
@@ -142,6 +142,8 @@ def work_for_study(arguments: Mapping[str, Any]) -> int:
         return join_study(**arguments, quiet=True)
     except StudyGoneError:
         return BAD_INPUT  # the process that started this one reports it for all
+    except OutageError as error:  # which ends the study for all: another worker would wait as long
+        raise StorageError(str(error)) from error.__cause__
 
 
 def train_trials(run: Run) -> None:
@@ -153,15 +155,8 @@ def train_trials(run: Run) -> None:
         CheckpointUnwritableError: a finished epoch could not be saved.
         StudyGoneError: the study was deleted, or its database or folder removed.
     """
-    spec, task, contenders = run.spec, run.task, Contenders(run.study, run.spec)
-    run.study.study.sampler = StudySampler(  # Optuna does not store it with the study
-        spec,
-        prior_for(spec.dataset),
-        limits_of(spec, task.image_shape, task.classes),
-        begun=lambda: contenders.begun(run.db.connection),
-    )
     with Heartbeat(run.db) as heartbeat:
-        slots = Slots(run, heartbeat, contenders)
+        slots = Slots(run, heartbeat)
         try:
             while not run.stop.is_set():
                 slots.claim()
@@ -193,17 +188,29 @@ class Slots:
     then trained alone.
     """
 
-    def __init__(self, run: Run, heartbeat: Heartbeat, contenders: Contenders) -> None:
+    def __init__(self, run: Run, heartbeat: Heartbeat) -> None:
         on_gpu = COMPARED_PER_GPU if run.spec.is_comparison else TRIALS_PER_GPU
         usual = on_gpu if run.task.device.type == "cuda" else 1
         self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
-        self._flat = make_flat(contenders)
-        self._chooser = make_chooser(contenders, self._flat)
         self._resting_until = 0.0
         self._alone = False
         self.running, self.crowded_out = deque[Slot](), deque[Slot]()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Claim and sample trials by the specification as it is stored now."""
+        run = self._run = replace(self._run, spec=load_spec(self._run.study))
+        spec, task, contenders = run.spec, run.task, Contenders(run.study, run.spec)
+        run.study.study.sampler = StudySampler(  # Optuna does not store it with the study
+            spec,
+            prior_for(spec.dataset),
+            limits_of(spec, task.image_shape, task.classes),
+            begun=lambda: contenders.begun(run.db.connection),
+        )
+        self._flat = make_flat(contenders)
+        self._chooser = make_chooser(contenders, self._flat)
 
     def claim(self) -> None:
         """Fill the free places; if all are empty on return, there is no work left for good."""
@@ -213,14 +220,15 @@ class Slots:
             self._alone = True
         if self.crowded_out or self._alone:
             return
-        counted = COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED
         while len(running) < self._limit and not run.stop.is_set():
             if time.monotonic() < self._resting_until:
                 return
+            spec = self._run.spec
             match claim(
                 run.study,
-                total=run.spec.trials,
-                counted=counted,
+                total=spec.trials,
+                budget=spec.budget,
+                counted=COUNTED_OF_ARMS if spec.is_comparison else COUNTED,
                 choose=self._chooser,
                 flat=self._flat,
             ):
@@ -228,6 +236,8 @@ class Slots:
                     held = ExitStack()
                     held.enter_context(self._heartbeat.keep(lease))
                     running.append(self._begin(lease, held))
+                case "changed":  # another start has changed the totals
+                    with_retry(run.db, self._follow)
                 case "wait" if not running:
                     run.stop.wait(WAIT_SECONDS)
                 case "done" if not running:

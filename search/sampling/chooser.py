@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, and_, or_
 
 from search.sampling.forecast import Contender, State, fit, informative
-from search.sampling.priors import prior_for
+from search.sampling.priors import as_recorded, prior_for, recorded_parameters
 from search.sampling.promotion import Front
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
-from search.spec.space import lies_in_space, runs_to_end
+from search.spec.domains import SpecError, choice_label
+from search.spec.space import base_values, lies_in_space, overrides_of, runs_to_end, searched
 from search.store.claims import Choice, is_paused, running_trials
 from search.store.database import read
 from search.store.leases import Lease
@@ -33,13 +36,32 @@ STATES: Mapping[TrialState, State] = {  # of started trials
 }
 
 
-def contender_of(trial: FrozenTrial, spec: StudySpec) -> Contender:
-    """A trial in one of STATES; Optuna cannot tell whether a running one is paused."""
+def values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
+    """A trial's parameters as Optuna stores them, also those with which it leaves the space.
+
+    Trials with equal ones train the same configuration.
+    """
+    found = dict(trial.params)
+    with suppress(SpecError):  # malformed: it makes no configuration
+        if overrides := overrides_of(trial.user_attrs, spec):
+            open_ones, usual = searched(spec), base_values(spec)
+            kept = {n: it for n, it in overrides.items() if n in open_ones or it != usual[n]}
+            found |= {name: choice_label(value) for name, value in kept.items()}
+    return found
+
+
+def contender_of(trial: FrozenTrial, spec: StudySpec, usual: Mapping[str, Any]) -> Contender:
+    """A trial in one of STATES; Optuna cannot tell whether a running one is paused.
+
+    `usual`: from `recorded_parameters`.
+    """
     size = trial.user_attrs.get(spec.minimize_also or "")
+    params = values_of(trial, spec)
     return Contender(
         number=trial.number,
         state=STATES[trial.state],
-        params=trial.params,
+        params=params,
+        recorded=as_recorded(params, usual),
         curve=trial.intermediate_values,
         size=math.log(size) if type(size) is int and size > 0 else 0.0,
         in_space=lies_in_space(trial, spec),
@@ -124,10 +146,14 @@ class Contenders:
 
     study: StudyHandle
     spec: StudySpec
+    _usual: Mapping[str, Any] = field(init=False)
     _ended: dict[int, Contender] = field(default_factory=dict)  # by number, like the next two
     _paused: dict[int, tuple[int, Contender]] = field(default_factory=dict)  # with lease's token
     _unended: set[int] = field(default_factory=set)  # seen at the last read
     _latest: int = -1
+
+    def __post_init__(self) -> None:
+        self._usual = recorded_parameters(self.spec)
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
         """The informative ones: as `begun`, without failed trials."""
@@ -148,7 +174,7 @@ class Contenders:
             self._paused.pop(trial.number, None)
             if trial.state not in STATES:
                 continue
-            one = contender_of(trial, self.spec)
+            one = contender_of(trial, self.spec, self._usual)
             if one.state != "running":
                 self._ended[one.number] = one
             elif one.number in tokens:

@@ -8,15 +8,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.chooser import contender_of
+from search.sampling.chooser import contender_of, values_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
-from search.sampling.priors import prior_for
+from search.sampling.priors import prior_for, recorded_parameters
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, ParameterValue, Range, SpecError, choice_label
 from search.spec.earlier import Earlier
 from search.spec.parameters import FAMILY
-from search.spec.space import base_values, overrides_of, searched
+from search.spec.space import base_values, overrides_of, queued_baseline, searched
 from search.store import without_password
 from search.store.database import Database
 from search.store.opening import open_database
@@ -30,7 +30,7 @@ Params = Mapping[str, Any]  # as Optuna stores them
 def read_earlier(
     named: Sequence[str], spec: StudySpec, storage: str, db: Database | None, limits: Limits | None
 ) -> tuple[Earlier, ...]:
-    """What a new study takes over from each earlier one.
+    """What a new study takes over from each earlier one; no configuration twice.
 
     Args:
         named: `STUDY` of the study's own database, `URL#STUDY`, or `URL` for the latest there.
@@ -44,7 +44,8 @@ def read_earlier(
     if named and spec.is_comparison:
         what = "--warm-start is for a search, but this study compares arms; leave it out"
         raise SpecError("warm_start", what)
-    found = []
+    found = list[Earlier]()
+    baseline = [] if spec.baseline is None else [values_of(queued_baseline(spec), spec)]
     for name in dict.fromkeys(named):
         url, _, study = name.rpartition("#") if "://" in name else (storage, "", name)
         if "://" in name and not url:
@@ -53,31 +54,41 @@ def read_earlier(
         try:
             earlier = require_study(other, study or None)
             source = study if url == storage else f"{without_password(url)}#{earlier.name}"
-            found.append(_taken_over(earlier, source, spec, limits))
+            taken = [*baseline, *(it for one in found for it in one.configurations)]
+            found.append(_taken_over(earlier, source, spec, limits, taken))
         finally:
             if other is not db:
                 other.close()
     return tuple(found)
 
 
-def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits | None) -> Earlier:
+def _taken_over(
+    study: StudyHandle,
+    source: str,
+    spec: StudySpec,
+    limits: Limits | None,
+    taken: Sequence[Params],
+) -> Earlier:
     old = load_spec(study)
     if old.is_comparison:
         problem = f"study {study.name!r} compares arms; a warm start needs one that searched"
         raise SpecError("warm_start", problem)
     trials = study.study.get_trials(deepcopy=False, states=TELLING)
-    contenders = [contender_of(trial, old) for trial in trials]
+    usual = recorded_parameters(old)
+    contenders = [contender_of(trial, old, usual) for trial in trials]
     forecast = fit(contenders, old.epochs, prior_for(old.dataset))
     ends = [forecast.estimate_final(one) if one.in_space else None for one in contenders]
     # Ranked by mean plus standard deviation: a young trial may end higher than forecast.
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
-    first, left_out, clipped = list[Params](), 0, 0
+    first, left_out, clipped, repeated = list[Params](), 0, 0, 0
     for _, place in by_end:
         if (values := _values_of(trials[place], old)) is None:
             continue
         moved = adapted(values, spec)
         if moved is None or (limits is not None and not limits.fit(moved[0])):
             left_out += 1
+        elif moved[0] in taken:
+            repeated += 1
         elif moved[0] not in first:
             first.append(moved[0])
             clipped += moved[1]
@@ -87,7 +98,8 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
         raise SpecError(
             "warm_start",
             f"study {study.name!r} has no trial that this study could start with: {left_out} do "
-            f"not fit its space or limits; leave --warm-start {source} out",
+            f"not fit its space or limits, {repeated} are among its first trials already; leave "
+            f"--warm-start {source} out",
         )
     levels = [one.level() for one in contenders if one.state == "complete"]
     return Earlier(

@@ -27,6 +27,7 @@ import numpy as np
 
 from search.sampling import halving
 from search.sampling.priors import Array, features, read_prior
+from search.sampling.regression import Regression
 from search.spec.recipe import PARTIAL_EPOCH
 
 State = Literal["running", "paused", "complete", "pruned", "failed"]
@@ -47,7 +48,9 @@ class Contender:
     """The state of one started trial, as the sampler and the pruner see it.
 
     Attributes:
-        params: as Optuna stores them.
+        params: all that it does not share with the whole study, as Optuna stores them; see
+            `search.sampling.chooser.values_of`.
+        recorded: those that the prior knows, see `search.sampling.priors.as_recorded`.
         curve: its objective by epoch; 0 is the partial-epoch validation. Empty before any report.
         size: logarithm of what its study minimises besides the objective; 0 if nothing.
         in_space: whether its configuration lies in its study's space.
@@ -56,6 +59,7 @@ class Contender:
     number: int
     state: State
     params: Mapping[str, Any]
+    recorded: Mapping[str, Any]
     curve: Mapping[int, float]
     size: float = 0.0
     in_space: bool = True
@@ -67,8 +71,12 @@ class Contender:
         return 0.0 if last is None else last or PARTIAL_EPOCH
 
     def level(self, rung: float = math.inf) -> float:
-        """Logarithm of the lowest objective up to a rung; NaN if there is none."""
-        seen = [it for epoch, it in self.curve.items() if epoch <= rung and math.isfinite(it)]
+        """Logarithm of the lowest objective up to a rung; NaN if there is none.
+
+        As in a trial's value, a partial epoch does not count beside whole ones.
+        """
+        whole = [it for epoch, it in self.curve.items() if 0 < epoch <= rung]
+        seen = [it for it in whole or [self.curve.get(0, math.nan)] if math.isfinite(it)]
         return math.log(max(min(seen), 1e-12)) if seen else math.nan
 
 
@@ -94,9 +102,9 @@ def best_and_latest(
 def _best(reported: Sequence[Contender]) -> Sequence[Contender]:
     """The MOST with the lowest objectives. If sizes count as well, whole Pareto fronts of both: the
     first, the next without it, and so on, until there are MOST."""
-    if not any(one.size for one in reported):
-        return nsmallest(MOST, reported, key=lambda one: min(one.curve.values()))
     leveled = [(one.size, level, one) for one in reported if not math.isnan(level := one.level())]
+    if not any(one.size for one in reported):
+        return [one for *_, one in nsmallest(MOST, leveled, key=lambda each: each[1])]
     left, found = sorted(leveled, key=lambda each: each[:2]), list[Contender]()
     while left and len(found) < MOST:
         beaten, least = list[tuple[float, float, Contender]](), math.inf
@@ -108,54 +116,6 @@ def _best(reported: Sequence[Contender]) -> Sequence[Contender]:
                 beaten.append((size, level, one))
         left = beaten
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Regression:
-    """Linear regression with a normal belief about F coefficients under each of S hypotheses.
-
-    Attributes:
-        means, precisions: of the coefficients, (S, F) and (S, F, F).
-        variances: of the noise, (S,).
-        log_weights: how likely each hypothesis is, (S,), up to a constant.
-    """
-
-    means: Array
-    precisions: Array
-    variances: Array
-    log_weights: Array
-
-    @classmethod
-    def believed(cls, means: Array, sds: Array, variances: Array, weights: Array) -> Regression:
-        """Before the first observation: (S, F) twice, (S,) twice; weights need not sum to 1."""
-        precisions = np.stack([np.diag(sd_F**-2.0) for sd_F in sds])
-        return cls(means, precisions, variances, np.log(weights))
-
-    def updated(self, x_NF: Array, y_N: Array, sd_N: Array) -> Regression:
-        """After N more observations, uncertain by `sd_N` in addition to the noise.
-
-        Bishop 2006, "Pattern recognition", sections 3.3 and 3.5.
-        """
-        variance_SN = self.variances[:, None] + sd_N**2
-        weighted_SFN = x_NF.T / variance_SN[:, None]
-        precisions = self.precisions + weighted_SFN @ x_NF
-        pull = (self.precisions @ self.means[..., None])[..., 0]
-        pulled = pull + weighted_SFN @ y_N
-        means = np.linalg.solve(precisions, pulled[..., None])[..., 0]
-        left = np.sum(self.means * pull - means * pulled, 1) + np.sum(y_N**2 / variance_SN, 1)
-        narrowed = np.linalg.slogdet(precisions)[1] - np.linalg.slogdet(self.precisions)[1]
-        evidence = -(np.sum(np.log(variance_SN), 1) + narrowed + left) / 2
-        return Regression(means, precisions, self.variances, self.log_weights + evidence)
-
-    def predict(self, x_NF: Array) -> tuple[Array, Array]:
-        """Mean and variance of each observation, (N,) both."""
-        weights_S = np.exp(self.log_weights - self.log_weights.max())
-        weights_S = weights_S / np.sum(weights_S)
-        means_SN = self.means @ x_NF.T
-        mean_N = weights_S @ means_SN
-        uncertain_SN = np.sum((x_NF @ np.linalg.inv(self.precisions)) * x_NF, 2)
-        variance_SN = self.variances[:, None] + uncertain_SN + (means_SN - mean_N) ** 2
-        return mean_N, weights_S @ variance_SN
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,20 +157,21 @@ class Forecast:
 
     def untried(
         self,
-        params: Sequence[Mapping[str, Any]],
+        recorded: Sequence[Mapping[str, Any]],
         known: Mapping[int, tuple[float, float]],
         trials: Iterable[Contender],
     ) -> Array:
         """Mean logarithms of the final objectives of N untrained configurations, (N,).
 
         Args:
+            recorded: what the prior knows of each, see `search.sampling.priors.as_recorded`.
             known: `estimates` of these trials.
         """
         there = [one for one in trials if one.number in known]
         end_N, sd_N = np.array([known[one.number] for one in there]).T
         x_NF, new_NF = (
             np.array([[1.0, *features(it)] for it in many])
-            for many in ([one.params for one in there], params)
+            for many in ([one.recorded for one in there], recorded)
         )
         model = self.ends.updated(x_NF, end_N - end_N.mean(), sd_N)
         return np.asarray(end_N.mean() + model.predict(new_NF)[0])
@@ -219,7 +180,7 @@ class Forecast:
         """Inputs of the rung's regression, (N, F), and the trials' levels there, (N,)."""
         level_N = np.array([one.level(rung) for one in trials])
         columns = np.ones(len(trials)), level_N - self.center[rung]
-        features_NF = np.array([features(one.params) for one in trials])
+        features_NF = np.array([features(one.recorded) for one in trials])
         return np.column_stack([*columns, features_NF]), level_N
 
 
@@ -267,7 +228,7 @@ def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float
     starts_F, count = read_prior(prior).starts, len(there)
     if count < 4:
         return 0.0
-    expected_N = np.array([features(one.params) for one in there]) @ starts_F
+    expected_N = np.array([features(one.recorded) for one in there]) @ starts_F
     level_N = np.array([one.level(rung) for one in there])
     expected_N, level_N = expected_N - expected_N.mean(), level_N - level_N.mean()
     width = math.sqrt(expected_N @ expected_N)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
+from optuna.trial import FixedTrial, FrozenTrial
 
 from models import ArchitectureError
+from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import Range, SpecError
 from search.spec.recipe import RECIPE
 from search.spec.space import (
+    OVERRIDES,
     distributions,
     limits,
     searched,
@@ -33,11 +36,22 @@ NEAR_OF = 16  # networks that fit; the one nearest to a proposal is taken
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one study, on images of this shape (channels, height, width) and classes."""
+    """The limits of one study, on images of this shape (channels, height, width) and classes.
+
+    Attributes:
+        held: parameters that a configuration has in any case, as Optuna stores them.
+        overrides: in place of others, see `search.spec.space.OVERRIDES`.
+    """
 
     spec: StudySpec
     image_shape: tuple[int, int, int]
     classes: int
+    held: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def beside(self, trial: FrozenTrial) -> Limits:
+        """For what is sampled in addition to what a queued trial holds already."""
+        return replace(self, held=trial.params, overrides=trial.user_attrs.get(OVERRIDES, {}))
 
     def fit(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameters, as Optuna stores them, give a network within the limits."""
@@ -51,9 +65,11 @@ class Limits:
         """
         space = distributions(self.spec)
         for _ in range(MOST_DRAWS):
-            if self.fit(params := random.ask(space).params):
+            if self.fit(params := {**random.ask(space).params, **self.held}):
                 return params
-        named = " and ".join(limits(self.spec))
+        named, queued = " and ".join(limits(self.spec)), {**self.held, **self.overrides}
+        if queued:
+            named += f" with {', '.join(f'{name} = {shown(it)}' for name, it in queued.items())}"
         raise SpecError("space", f"none of {MOST_DRAWS} random draws from [space] fits {named}")
 
     def nearest(self, params: Mapping[str, Any], random: optuna.Study) -> dict[str, Any]:
@@ -61,20 +77,22 @@ class Limits:
 
         The training parameters stay, because what a sampler has learned about them still holds.
         """
-        if self.fit(params):
-            return dict(params)
-        network = {name: one for name, one in searched(self.spec).items() if name not in RECIPE}
+        wanted = {**params, **self.held}
+        if self.fit(wanted):
+            return wanted
+        free = {n: one for n, one in searched(self.spec).items() if n not in self.overrides}
+        network = {name: one for name, one in free.items() if name not in RECIPE}
 
         def distance(other: Mapping[str, Any]) -> float:
             return sum(
-                (one.position(params[name]) - one.position(other[name])) ** 2
+                (one.position(wanted[name]) - one.position(other[name])) ** 2
                 if isinstance(one, Range)
-                else params[name] != other[name]
+                else wanted[name] != other[name]
                 for name, one in network.items()
             )
 
         near = min((self.draw(random) for _ in range(NEAR_OF)), key=distance)
-        return {name: near[name] if name in network else it for name, it in params.items()}
+        return {name: near[name] if name in network else it for name, it in wanted.items()}
 
     @optuna_warnings_only()
     def check(self) -> str:
@@ -104,7 +122,9 @@ class Limits:
     def _share(self, params: Mapping[str, Any]) -> tuple[float, str]:
         """See `share_of_limits`; infinite if no network can be built."""
         try:
-            network = suggest(optuna.trial.FixedTrial(dict(params)), self.spec).architecture
+            trial = FixedTrial({**params, **self.held})
+            trial.set_user_attr(OVERRIDES, dict(self.overrides))
+            network = suggest(trial, self.spec).architecture
             return share_of_limits(network, self.spec, self.image_shape, self.classes)
         except (SpecError, ArchitectureError) as error:
             return math.inf, f"cannot be built ({error})"

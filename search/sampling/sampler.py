@@ -15,21 +15,24 @@ Gaussian process and 0.02 s with TPE: if trials take a second, choose TPE.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.chooser import STATES, contender_of
+from search.sampling.chooser import STATES, contender_of, values_of
 from search.sampling.forecast import Contender, best_and_latest, fit, support
 from search.sampling.halving import rungs
 from search.sampling.limits import Limits
-from search.sampling.priors import PARAMETERS, promise
+from search.sampling.priors import as_recorded, promise, recorded_parameters
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions
@@ -37,7 +40,9 @@ from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 PROMISED_OF = 8  # half of the first trials: the most promising of this many random ones
-RETRIES = 20  # random draws to replace a configuration that the study has; small spaces run out
+# To replace a configuration that the study has: one of those left in a space of up to LISTED, else
+# one of so many random draws.
+LISTED, RETRIES = 10_000, 20
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are does not matter
 
 
@@ -67,7 +72,7 @@ class StudySampler(BaseSampler):
     ) -> None:
         self._spec, self._prior, self._limits, self._begun = spec, prior, limits, begun
         self._entry = find_sampler(spec.sampler)
-        self._space = distributions(spec)
+        self._space, self._usual = distributions(spec), recorded_parameters(spec)
         self._current: tuple[int, BaseSampler] | None = None
 
     def _others(self, study: optuna.Study, number: int) -> list[Contender]:
@@ -75,7 +80,8 @@ class StudySampler(BaseSampler):
         if self._begun is not None:
             return [one for one in self._begun() if one.number != number]
         trials = study.get_trials(deepcopy=False, states=tuple(STATES))
-        return [contender_of(it, self._spec) for it in trials if it.number != number]
+        begun = [it for it in trials if it.number != number]
+        return [contender_of(it, self._spec, self._usual) for it in begun]
 
     def _known(
         self, others: Sequence[Contender], untried: Sequence[Mapping[str, Any]]
@@ -102,7 +108,8 @@ class StudySampler(BaseSampler):
             if one.number in logs or one.state == "running"  # not stopped before its first report
         ]
         if finite and untried:
-            expected = forecast.untried(untried, estimates, told).tolist()
+            recorded = [as_recorded(params, self._usual) for params in untried]
+            expected = forecast.untried(recorded, estimates, told).tolist()
             rows += [(params, loss, 0.0) for params, loss in zip(untried, expected, strict=True)]
         known = []
         for params, loss, size in rows:
@@ -129,70 +136,97 @@ class StudySampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if self._entry.on_estimates or self._limits is not None:
-            return self._space
-        return self._sampler(trial.number).infer_relative_search_space(study, trial)
+        if self._spec.is_comparison:  # repeats the same configurations
+            return self._sampler(trial.number).infer_relative_search_space(study, trial)
+        return self._space
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         number = trial.number
-        if not self._entry.on_estimates and self._limits is None:
+        if self._spec.is_comparison:
             return self._sampler(number).sample_relative(study, trial, search_space)
         from threadpoolctl import threadpool_limits
 
-        others = self._others(study, number)
-        taken = [other.params for other in others]
+        others, held = self._others(study, number), values_of(trial, self._spec)
+        limits = None if self._limits is None else self._limits.beside(trial)
         # With more threads a draw took ten times as long: the matrices are tiny.
         with optuna_warnings_only(), threadpool_limits(1):
             chance = optuna.samplers.RandomSampler(seed=self._seed(number))
             random = optuna.create_study(sampler=chance)
-            if not self._entry.on_estimates:
-                params = self._draw_in(study, trial)
-            else:
-                params = self._propose(number, others, random)
-            if self._limits is not None:
-                params = self._limits.nearest(params, random)
-            for _ in range(RETRIES):
-                if params not in taken:
-                    break
-                params = self._draw(random)
-            return params
 
-    def _draw(self, random: optuna.Study) -> dict[str, Any]:
-        """A random configuration within the limits."""
-        limits = self._limits
-        return random.ask(self._space).params if limits is None else limits.draw(random)
+            def draw() -> dict[str, Any]:
+                """At random, within the limits."""
+                drawn = random.ask(self._space).params if limits is None else limits.draw(random)
+                return {**drawn, **held}
+
+            if self._entry.on_estimates:
+                params = self._propose(number, others, random, draw)
+            else:
+                params = self._draw_in(study, trial)
+            if limits is not None:
+                params = limits.nearest(params, random)
+            params = {**params, **held}
+            taken = [other.params for other in others]
+            if params in taken:
+                left = self._left(held, taken)
+                if left is None:
+                    draws = (draw() for _ in range(RETRIES))
+                    params = next((it for it in draws if it not in taken), params)
+                else:
+                    np.random.default_rng(self._seed(number)).shuffle(left)
+                    fitting = (it for it in left if limits is None or limits.fit(it))
+                    params = next(fitting, params)
+            return {name: params[name] for name in self._space}
+
+    def _left(
+        self, held: Mapping[str, Any], taken: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]] | None:
+        """The configurations with these values that are not taken; None if there are too many to
+        list them."""
+        values = [[held[name]] if name in held else _values(it) for name, it in self._space.items()]
+        listed = [it for it in values if it is not None]
+        if len(listed) < len(values) or math.prod(map(len, listed)) > LISTED:
+            return None
+        known = {frozenset(it.items()) for it in taken}
+        every = ({**dict(zip(self._space, it, strict=True)), **held} for it in product(*listed))
+        return [it for it in every if frozenset(it.items()) not in known]
 
     def _propose(
-        self, number: int, others: Sequence[Contender], random: optuna.Study
+        self,
+        number: int,
+        others: Sequence[Contender],
+        random: optuna.Study,
+        draw: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
         """A configuration based on what is known about the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
             is_refuted = support(others, rungs(self._spec.epochs)[0], self._prior) < 0
-            few = (self._draw(random) for _ in range(1 if is_refuted else PROMISED_OF))
-            return min(few, key=lambda it: promise(it, self._prior))
+            few = (draw() for _ in range(1 if is_refuted else PROMISED_OF))
+            return min(few, key=lambda it: promise(as_recorded(it, self._usual), self._prior))
         lowered = 2 if self._spec.minimize_also else 1
         directions = [optuna.study.StudyDirection.MINIMIZE] * lowered
         memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
         # For a parameter that it does not know, or for size, the prior would say: no difference.
-        is_told = lowered == 1 and self._space.keys() <= PARAMETERS and number >= STARTUP_TRIALS
-        count = self._entry.untried if is_told else 0
+        is_told = lowered == 1 and self._space.keys() <= self._usual.keys()
+        count = self._entry.untried if is_told and number >= STARTUP_TRIALS else 0
         untried = [random.ask(self._space).params for _ in range(count)]
         memory.add_trials(self._known(others, untried))
         return memory.ask(self._space).params
 
     def _draw_in(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """The whole configuration from a sampler that works on the study itself."""
-        sampler = self._sampler(trial.number)
+        """The whole configuration from a sampler that works on the study itself, asked as `suggest`
+        would ask it."""
+        sampler, seen = self._sampler(trial.number), copy(trial)
         space = sampler.infer_relative_search_space(study, trial)
-        params = sampler.sample_relative(study, trial, space)
-        return {
-            name: params[name]
-            if name in params
-            else sampler.sample_independent(study, trial, name, one)
-            for name, one in self._space.items()
-        }
+        drawn = sampler.sample_relative(study, trial, space)
+        for name in self._spec.parameters:
+            if name not in self._space or name in seen.params:
+                continue
+            if name not in drawn:
+                drawn[name] = sampler.sample_independent(study, seen, name, self._space[name])
+            seen.params = {**seen.params, name: drawn[name]}
+        return seen.params
 
     def sample_independent(
         self,
@@ -204,6 +238,16 @@ class StudySampler(BaseSampler):
         return self._sampler(trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
+
+
+def _values(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """All that may be sampled; None for real numbers."""
+    match distribution:
+        case CategoricalDistribution():
+            return distribution.choices
+        case IntDistribution():
+            return range(distribution.low, distribution.high + 1, distribution.step)
+    return None
 
 
 class ArmSampler(BaseSampler):

@@ -114,7 +114,7 @@ class StudySpec:
     max_multiply_adds: Annotated[int | None, _LIMIT] = None
     seed: Annotated[int, count(0, "seed", least=0, most=MOST_SEED)] = 0
     sampler: Annotated[str, TEXT] = "gp"
-    pruner: Annotated[str, TEXT] = "halving"
+    pruner: Annotated[str, TEXT] = "promotion"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()
@@ -240,6 +240,7 @@ class StudySpec:
         plain.setdefault("reading_version", 1)
         plain.setdefault("objective", RAW_LOSS)
         plain.setdefault("budget", 1.0)
+        plain.setdefault("pruner", "halving")
         require(plain["extensions"], families_in(plain), str(plain["dataset"]))
         return cls(**{**plain, **read_tables(plain)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from data.extensions import is_reference
@@ -30,13 +31,14 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
     """The parameters that a study of these families can name.
 
     If one of them is from the user's own file, the parameters of just these families; otherwise of
-    all registered ones, so that a study may fix what only another family would use.
+    all registered ones, so that a study may fix what only another family would use. If several
+    families have a parameter of that name, it is the first one's: the study's come first.
     """
-    names = [name for name in FAMILIES if not is_reference(name)]
-    if any(map(is_reference, families)):
-        names = [name for name in families if name in FAMILIES]
+    names = [name for name in families if name in FAMILIES]
+    if not any(map(is_reference, families)):
+        names += [name for name in FAMILIES if not is_reference(name)]
     known = {FAMILY: choice(FAMILIES, DEFAULT_FAMILY, "kind of network")}
-    for name in names:
+    for name in dict.fromkeys(names):
         own = FAMILIES[name].parameters
         if clash := own.keys() & {FAMILY, *RECIPE}:
             message = f"{name}: {min(clash)} is a setting of the training; give it another name"
@@ -45,11 +47,21 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
     return {**known, **RECIPE}
 
 
-def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | None = None) -> Domain:
+def read_parameter(
+    name: str,
+    written: Any,
+    known: Mapping[str, Parameter] | None = None,
+    *,
+    by_user: bool = False,
+) -> Domain:
     """A parameter's domain as written in a study file, checked by type.
 
-    `known` is from `known_parameters`, or None for all registered families. Raises
-    SpecError for an unknown name or a value of the wrong type.
+    Args:
+        known: from `known_parameters`; None: for all registered families.
+        by_user: whole ends of a range are real numbers if the parameter's values are, and no step
+            is given. Stored ranges stay what they were when their study was made.
+
+    Raises SpecError for an unknown name or a value of the wrong type.
     """
     known = known_parameters() if known is None else known
     check_keys([name], known, "parameter")
@@ -61,14 +73,15 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
         if (expected := parameter.fault(value)) is not None:
             described = f"{name} ({parameter.description})"
             raise SpecError(name, f"{described} must be {expected}, but got {shown(value)}")
+    if isinstance(domain, Range) and by_user and not (int in parameter.kinds or "step" in written):
+        return replace(domain, low=float(domain.low), high=float(domain.high))
     return domain
 
 
 def families_in(spec: Mapping[str, Any]) -> list[str]:
-    """The families that a specification in JSON form names, as written there."""
-    arms = [arm["values"] for arm in spec.get("arms", ())]
-    tables = (spec["space"], spec.get("baseline") or {}, *arms)
-    found = (table.get(FAMILY, ()) for table in tables)
+    """The families of a specification in JSON form, as written there; see `StudySpec.families`."""
+    others = [spec.get("baseline") or {}, *(arm["values"] for arm in spec.get("arms", ()))]
+    found = [spec["space"].get(FAMILY, DEFAULT_FAMILY), *(it.get(FAMILY, ()) for it in others)]
     names = [name for one in found for name in (one if isinstance(one, list) else [one])]
     return [name for name in names if isinstance(name, str)]
 
@@ -89,10 +102,11 @@ def read_values(
     return found
 
 
-def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
+def read_tables(tables: Mapping[str, Any], *, by_user: bool = False) -> dict[str, Any]:
     """The fields of `StudySpec` that are tables, from their JSON form.
 
-    Raises SpecError for unknown parameters and invalid values; for arms it says which one.
+    `by_user`: see `read_parameter`. Raises SpecError for unknown parameters and invalid values; for
+    arms it says which one.
     """
     known = known_parameters(families_in(tables))
     space, baseline = tables["space"], tables.get("baseline")
@@ -108,7 +122,9 @@ def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
         return tuple(found)
 
     return {
-        "space": {name: read_parameter(name, it, known) for name, it in space.items()},
+        "space": {
+            name: read_parameter(name, it, known, by_user=by_user) for name, it in space.items()
+        },
         "baseline": None if baseline is None else read_values(baseline, known),
         "arms": each("arms", lambda it: Arm(**{**it, "values": read_values(it["values"], known)})),
         "journal": each("journal", JournalEntry.from_dict),

@@ -24,7 +24,7 @@ from search.spec.domains import (
     plain_values,
 )
 from search.spec.objectives import SIZES
-from search.spec.parameters import DEFAULT_FAMILY, FAMILY, read_values
+from search.spec.parameters import DEFAULT_FAMILY, FAMILY, known_parameters, read_values
 from search.spec.recipe import OPTIONAL, RECIPE, Recipe, idle
 
 if TYPE_CHECKING:
@@ -101,11 +101,21 @@ def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
 
 
 def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
-    """What the baseline, if any, trains with for parameters that the study does not fix."""
+    """What the baseline, if any, trains with for parameters that the study does not fix.
+
+    Those left out have its family's default, or the space's first value if the default is none
+    that a study can name: None, as of a required argument, or a nested list.
+    """
     if spec.baseline is None:
         return {}
-    known = spec.parameters
-    return {**{name: known[name].default for name in searched(spec)}, **spec.baseline}
+    open_ones, known = searched(spec), spec.parameters
+    family = DEFAULT_FAMILY if FAMILY in open_ones else spec.space.get(FAMILY, DEFAULT_FAMILY)
+    own = known_parameters([str(spec.baseline.get(FAMILY, family)), *spec.families])
+    usual = {name: own[name].default for name in open_ones}
+    for name, domain in open_ones.items():
+        if known[name].fault(usual[name]) is not None:
+            usual[name] = corners(domain)[0]
+    return {**usual, **spec.baseline}
 
 
 def share_of_baseline(
@@ -193,12 +203,12 @@ def queued_baseline(spec: StudySpec) -> FrozenTrial:
     values, open_ones = baseline_values(spec), searched(spec)
     told = {n: it for n, it in values.items() if n in open_ones and open_ones[n].can_store(it)}
     seen = base_values(spec) | told  # what the record suggests: stored values, else the space's
-    false = [n for n in told if _matters(n, seen, spec) and not _matters(n, values, spec)]
+    false = [n for n in told if matters(n, seen, spec) and not matters(n, values, spec)]
     stored = {name: it for name, it in told.items() if name not in false}
     return queued_trial(spec, stored, {OVERRIDES: plain_values(values)})
 
 
-def _matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -> bool:
+def matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -> bool:
     """Whether training depends on it: not so for the depth of another family's network."""
     others = [{**values, name: it} for it in corners(spec.space[name]) if it != values[name]]
     with suppress(SpecError):

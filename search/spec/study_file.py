@@ -143,7 +143,8 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     register_families(families_in(plain), folder)
     if is_reference(fields.get("dataset", "")):
         fields["dataset"] = str(folder / fields["dataset"])
-    fields |= {key: it for key, it in read_tables(plain).items() if it not in (None, ())}
+    read = read_tables(plain, by_user=True)
+    fields |= {key: it for key, it in read.items() if it not in (None, ())}
     if "arm" in content:
         fields["arms"] = _in_order(fields, study)
     elif "base" in study:

@@ -31,6 +31,10 @@ class StorageError(ValueError):
     """The database cannot be used: one line with its URL (password masked) and the remedy."""
 
 
+class OutageError(StorageError):
+    """The database became unavailable, and a worker has waited too long; another may resume."""
+
+
 class StudyGoneError(StorageError):
     """The study, or something it needs, was removed; nothing was written after that."""
 
@@ -50,6 +54,11 @@ class CheckpointUnwritableError(ValueError):
 def default_storage() -> str:
     """The database's URL if the user gives none."""
     return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+
+
+def default_checkpoints() -> str | None:
+    """Where checkpoints are kept if the user does not say; None: in the study's folder."""
+    return os.environ.get(CHECKPOINTS_VARIABLE) or None
 
 
 def read_url(url: str) -> URL | None:

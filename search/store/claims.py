@@ -16,26 +16,27 @@ passes for the worker, and a dead worker is noticed only when its lease runs out
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache, partial
+from typing import Any, Literal
 
 import psutil
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
 from data.reading import this_host
+from search.spec.config import StudySpec
 from search.store.database import read
 from search.store.leases import Lease, tell
-from search.store.schema import STOPPED, DatabaseClock, leases, trials
-
-if TYPE_CHECKING:
-    from search.store.studies import StudyHandle
+from search.store.schema import SPEC, STOPPED, DatabaseClock, leases, trials
+from search.store.schema import study_user_attributes as attributes
+from search.store.studies import StudyHandle, damage_in_a_line
 
 LEASE_SECONDS = 60.0
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards a study's total; failed ones are not
@@ -43,8 +44,12 @@ COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm tha
 # What a free worker trains next: a paused trial, by number; a new one; None if nothing is worth it.
 Choice = int | Literal["new"] | None
 # There is no trial to train: others train the last ones, and one of these may yet fail or be
-# abandoned ("wait"); or the study has reached its total ("done").
-Nothing = Literal["wait", "done"]
+# abandoned ("wait"); the study has reached its total ("done"); or the caller's total or budget is
+# no longer the study's ("changed").
+Nothing = Literal["wait", "done", "changed"]
+_stored_spec = select(attributes.c.value_json).where(
+    attributes.c.study_id == bindparam("of_study"), attributes.c.key == SPEC
+)
 
 
 def this_worker() -> str:
@@ -78,6 +83,7 @@ def claim(
     study: StudyHandle,
     *,
     total: int,
+    budget: float | None = None,
     counted: Sequence[TrialState] = COUNTED,
     choose: Callable[[Connection], Choice] | None = None,
     flat: Callable[[Connection], str | None] | None = None,
@@ -94,6 +100,7 @@ def claim(
 
     Args:
         total: how many trials in the `counted` states the study should have.
+        budget: see `StudySpec`; if given, the stored specification must have this total and budget.
         choose: asked before the study is locked, and again under the lock only if its answer is
             outdated by then. None: paused trials are resumed like abandoned ones.
         flat: says why the study should end before it reaches its total; None if it should continue.
@@ -102,6 +109,7 @@ def claim(
 
     Raises:
         StudyGoneError: the study was deleted.
+        StorageError: its stored specification is damaged.
     """
     claimant = _Claimant(study, worker or this_worker(), lease_seconds, uuid.uuid4().hex)
 
@@ -110,8 +118,21 @@ def claim(
         return choose(connection) if choose and not why else None, why
 
     foreseen = read(study.db, foresee) if choose or flat else (None, None)
-    give = partial(claimant.claim, total=total, counted=counted, choose=choose, foreseen=foreseen)
+    give = partial(
+        claimant.claim,
+        total=total,
+        budget=budget,
+        counted=counted,
+        choose=choose,
+        foreseen=foreseen,
+    )
     return study.write(give, durable=False)
+
+
+@lru_cache(maxsize=8)  # not parsed and checked for every claim
+def _totals(stored_spec: str) -> tuple[int, float]:
+    spec = StudySpec.from_dict(json.loads(stored_spec))
+    return spec.trials, spec.budget
 
 
 def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
@@ -157,6 +178,7 @@ class _Claimant:
         connection: Connection,
         *,
         total: int,
+        budget: float | None,
         counted: Sequence[TrialState],
         choose: Callable[[Connection], Choice] | None,
         foreseen: tuple[Choice, str | None],
@@ -175,6 +197,11 @@ class _Claimant:
                     self._insert_lease(row.trial_id, token=0, worker="unknown", claim="")
                 elif row.expires_at < row.now:
                     self._update_lease(row, extended=1)
+        if budget is not None:
+            stored = connection.scalar(_stored_spec, {"of_study": self.study.study_id})
+            with damage_in_a_line(self.study):
+                if _totals(stored) != (total, budget):
+                    return "changed"
         # Counted after the running ones were read, so that a trial that something ignoring our lock
         # ends in between counts twice rather than not at all.
         of_study = trials.c.study_id == self.study.study_id

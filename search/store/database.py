@@ -20,7 +20,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, exc
 
-from search.store import StorageError
+from search.store import OutageError, StorageError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -110,6 +110,19 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
         # Jitter: workers that failed together must not come back together.
         time.sleep(delay * random.uniform(0.5, 1.0))
         delay = min(2 * delay, 1.0)
+
+
+@contextmanager
+def outages_told(db: Database) -> Iterator[None]:
+    """Turn errors in the block that say that the database is unavailable into `OutageError`."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        if not is_transient(cause):
+            raise
+        why = f"{explain(cause)}. What was reported is stored; resume with the same command"
+        raise OutageError(f"{db.url} does not answer: {why}") from cause
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from optuna.trial import TrialState
@@ -23,7 +24,14 @@ from sqlalchemy import or_, select
 from data.reading import STUDY_MARK as OWNER
 from data.reading import parse_json, read_regular, write_atomically
 from models.checks import first_line
-from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
+from search.store import (
+    RUNS_VARIABLE,
+    StorageError,
+    StudyGoneError,
+    is_sqlite,
+    mask_password,
+    read_url,
+)
 from search.store.database import read
 from search.store.records import results_of
 from search.store.schema import leases, trials
@@ -163,14 +171,49 @@ def check_folder(study: StudyHandle, folder: Path) -> None:
 
 def owner_of(folder: Path) -> str | None:
     """The identity of the study whose folder it is; None if it has none."""
+    if (mark := _mark_of(folder)) is None:
+        return None
+    found = mark.get("identity")
+    return found if isinstance(found, str) else UNREADABLE
+
+
+def folders_named(runs: Path, study_name: str, storage: str) -> list[Path]:
+    """The folders of studies of that name: only those of the database `storage` if there are any.
+
+    An SQLite file that `study.json` names by a relative path is looked for beside `runs`. A folder
+    of an earlier version, which has no `study.json`, is known by its own name.
+    """
+    usual = next(study_folders(runs, study_name))
+    databases = {usual: ""} if _mark_of(usual) is None else {}
+    for path in sorted(runs.glob(f"*/{OWNER}")):
+        mark = _mark_of(path.parent) or {}
+        if mark.get("study") == study_name:
+            databases[path.parent] = _place(str(mark.get("database")), runs.absolute().parent)
+    own = [folder for folder, one in databases.items() if one == _place(storage, Path.cwd())]
+    return own or list(databases)
+
+
+def _mark_of(folder: Path) -> dict[str, Any] | None:
+    """The content of its `study.json`; empty if that is unreadable, None if there is none."""
     path = folder / OWNER
     try:
-        found = parse_json(read_regular(path, MOST_OWNER_BYTES))["identity"]
+        found = parse_json(read_regular(path, MOST_OWNER_BYTES))
     except FileNotFoundError:
-        return UNREADABLE if os.path.lexists(path) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return UNREADABLE
-    return found if isinstance(found, str) else UNREADABLE
+        return {} if os.path.lexists(path) else None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _place(url: str, folder: Path) -> str:
+    """A database's SQLite file, whose path may be relative to `folder`; else the masked URL."""
+    parts = read_url(url)
+    if parts is None or not is_sqlite(parts) or not parts.database:
+        return mask_password(url)
+    try:
+        return os.path.realpath(folder / parts.database)
+    except ValueError:  # a NUL in the name
+        return url
 
 
 def _is_free(study: StudyHandle, folder: Path) -> bool:

@@ -6,6 +6,7 @@ systems cannot be trusted. PostgreSQL serves any number.
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
 import time
@@ -31,9 +32,12 @@ from search.store import (
 from search.store.database import PATIENCE_SECONDS, Database, explain, is_transient
 from search.store.schema import SchemaError, is_current, migrate
 
+_log = logging.getLogger(__name__)
+
 # SQLite waits for its lock inside C, where no signal is handled: wait briefly, repeatedly.
 _SQLITE = {"timeout": 1.0}
 _LOCK_SECONDS = 30.0  # in total; after that, Optuna's own calls give up and ours are retried
+SILENT_SECONDS = 1.0  # of waiting for the database, before the user is told
 _UNSYNCED_SECONDS = 1.0  # how long a commit that is not durable may stay off the disk
 _POSTGRESQL = {
     "connect_timeout": 5,
@@ -68,7 +72,7 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
     address = _address(url, name)
     if is_sqlite(address):
         _check_file(address, name, must_exist=must_exist)
-    started = time.monotonic()
+    started, is_told = time.monotonic(), False
     while True:
         try:
             return _open(address, name, must_exist=must_exist)
@@ -83,8 +87,12 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
             passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
             passing |= (patient or is_sqlite(address)) and is_transient(error)
-            if not passing or time.monotonic() - started > PATIENCE_SECONDS:
-                raise StorageError(f"cannot open {name}: {explain(error)}") from error
+            problem, waited = f"cannot open {name}: {explain(error)}", time.monotonic() - started
+            if not passing or waited > PATIENCE_SECONDS:
+                raise StorageError(problem) from error
+            if waited > SILENT_SECONDS and not is_told:
+                _log.warning("%s; trying again for %.0f s", problem, PATIENCE_SECONDS)
+                is_told = True
         time.sleep(random.uniform(0.02, 0.2))
 
 

@@ -70,7 +70,8 @@ class ResultRow:
 
 
 _distribution = lru_cache(maxsize=1000)(json_to_distribution)
-_earlier = select(func.max(epochs.c.epoch), func.min(epochs.c.best_validation_loss)).where(
+_whole = sa.case((epochs.c.epoch > 0, epochs.c.best_validation_loss))  # see `best_epoch`
+_earlier = select(func.max(epochs.c.epoch), func.min(_whole)).where(
     epochs.c.trial_id == sa.bindparam("of_trial"), epochs.c.epoch <= sa.bindparam("to")
 )
 

@@ -55,10 +55,10 @@ trials = sa.Table(
     sa.Column("number", sa.Integer),
     sa.Column("study_id", sa.Integer),
     sa.Column("state", sa.Enum(TrialState)),
-    sa.Column("datetime_start", sa.DateTime),  # UTC
+    sa.Column("datetime_start", sa.DateTime),  # the worker's local time, like the next one
     sa.Column("datetime_complete", sa.DateTime),
 )
-study_user_attributes = _columns("study_user_attributes", "study_id", "key")
+study_user_attributes = _columns("study_user_attributes", "study_id", "key", "value_json")
 trial_user_attributes = _columns("trial_user_attributes", "trial_id", "key", "value_json")
 trial_values = _columns("trial_values", "trial_id", "value")
 trial_intermediate_values = _columns(  # values that are not finite are NULL

@@ -11,11 +11,11 @@ import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
-from sqlalchemy import Connection, bindparam, exc, func, insert, select
+from sqlalchemy import Connection, bindparam, exc, insert, select
 
 from data.errors import did_you_mean, reason
 from models.checks import shown
@@ -26,17 +26,9 @@ from search.spec.extensions import ExtensionError
 from search.spec.space import has_baseline, queued_baseline, queued_trial
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
+from search.store.latest import latest_study
 from search.store.leases import revive
-from search.store.schema import (
-    DATASET,
-    FINGERPRINT,
-    SPEC,
-    DatasetFacts,
-    identities,
-    studies,
-    trials,
-)
-from search.store.schema import study_user_attributes as attributes
+from search.store.schema import DATASET, FINGERPRINT, SPEC, DatasetFacts, identities, studies
 
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
@@ -45,6 +37,7 @@ if TYPE_CHECKING:
 
 # In a stored specification: totals, and what older studies do not record about their report.
 MAY_CHANGE = ("trials", "repeats", "budget", "published")
+FIXED = tuple(one.name for one in fields(StudySpec) if one.name not in MAY_CHANGE)
 T = TypeVar("T")
 
 
@@ -177,8 +170,8 @@ def find_study(db: Database, name: str) -> StudyHandle | None:
 
 
 def require_study(db: Database, name: str | None) -> StudyHandle:
-    """The study of that name, or the one started last; a `StorageError` lists the known ones."""
-    wanted = name or read(db, lambda connection: connection.scalar(_LATEST))
+    """The study of that name, or the one worked on last; a `StorageError` lists the known ones."""
+    wanted = name or read(db, latest_study)
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
     study = find_study(db, wanted)
@@ -187,19 +180,6 @@ def require_study(db: Database, name: str | None) -> StudyHandle:
         there = f"{did_you_mean(wanted, names)} (known: {', '.join(names) or 'none yet'})"
         raise StorageError(f"no study {wanted!r} in {db.url}{there}")
     return study
-
-
-_begun = func.min(trials.c.datetime_start)
-_LATEST = (
-    select(studies.c.study_name)
-    .join(trials, trials.c.study_id == studies.c.study_id)
-    .join(attributes, attributes.c.study_id == studies.c.study_id)
-    .where(attributes.c.key == SPEC)
-    .group_by(studies.c.study_id, studies.c.study_name)
-    .having(_begun.is_not(None))
-    .order_by(_begun.desc(), studies.c.study_id.desc())
-    .limit(1)
-)
 
 
 def create_study(

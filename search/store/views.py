@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, and_, or_, select
 
@@ -18,7 +16,6 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.objectives import SIZES
 from search.spec.space import CONTINUED, is_baseline, suggest, true_params
-from search.store import StorageError
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import Database, read
 from search.store.records import (
@@ -32,17 +29,19 @@ from search.store.records import (
 from search.store.schema import (
     HARDWARE,
     REASON,
+    SPEC,
     STOPPED,
     VERSIONS,
     DatasetFacts,
     leases,
     stored_flat,
+    studies,
+    study_user_attributes,
     trials,
 )
 from search.store.studies import (
     StudyHandle,
     damage_in_a_line,
-    find_study,
     load_facts,
     load_spec,
 )
@@ -203,14 +202,12 @@ def view_study(study: StudyHandle) -> StudyView:
     return view
 
 
-def all_studies(db: Database) -> list[StudyHandle]:
-    """All studies of this project, by name."""
-    found = []
-    for name in sorted(optuna.get_all_study_names(db.optuna)):
-        with suppress(StorageError):  # made by something else
-            if study := find_study(db, name):
-                found.append(study)
-    return found
+def all_study_names(db: Database) -> list[str]:
+    """The names of all studies that this project made, whether or not they can be read; sorted."""
+    of_study = study_user_attributes.c.study_id == studies.c.study_id
+    ours = select(studies.c.study_name).join(study_user_attributes, of_study)
+    ours = ours.where(study_user_attributes.c.key == SPEC)
+    return sorted(read(db, lambda connection: connection.scalars(ours).all()))
 
 
 def load_earlier(study: StudyHandle, attributes: Mapping[str, Any]) -> tuple[Earlier, ...]:

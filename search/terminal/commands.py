@@ -24,6 +24,8 @@ from search.store import (
     DEFAULT_STORAGE,
     RUNS_VARIABLE,
     STORAGE_VARIABLE,
+    OutageError,
+    default_checkpoints,
     default_storage,
 )
 from search.terminal.command_line import (
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 LOADING = "Loading PyTorch ..."  # first line of the commands that need it: it takes seconds
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128 + SIGPIPE
-START_AGAIN = 75  # of a worker whose time is up, like EX_TEMPFAIL
+START_AGAIN = 75  # of a worker whose time is up or whose database is away, like EX_TEMPFAIL
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 
@@ -49,7 +51,8 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a command's `main` on the process's arguments and exit.
 
     The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
-    line, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
+    line, 75 after an OutageError, printed likewise, and 130 after Ctrl-C. Other exceptions are bugs
+    and keep their traceback.
     """
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
     wipe_passwords()
@@ -68,7 +71,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
         print(f"error: {one_line(as_called(str(error)))}", file=sys.stderr)
-        code = BAD_INPUT
+        code = START_AGAIN if isinstance(error, OutageError) else BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of its output is gone, as after `| head`
@@ -132,6 +135,12 @@ def positive_number(text: str) -> float:
         if 0 < (number := float(text)) < math.inf:
             return number
     raise argparse.ArgumentTypeError(f"must be a number above 0, but got {text!r}")
+
+
+def seconds(text: str) -> float:
+    if (number := positive_number(text)) > LONGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {LONGEST} (a year), but got {text!r}")
+    return number
 
 
 def trials_per_device(text: str) -> int | None:
@@ -203,7 +212,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
         f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
     },
     "checkpoints": {
-        "default": lambda: os.environ.get(CHECKPOINTS_VARIABLE) or None,
+        "default": default_checkpoints,
         "metavar": "URL",
         "help": "a folder or URL that every machine can reach, file:///shared/folder or "
         "s3://BUCKET/FOLDER, for the checkpoints of running trials; without it, trials start over "

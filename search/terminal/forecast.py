@@ -1,4 +1,5 @@
-"""What a study would train and how long it may take, estimated from a few training steps."""
+"""What a study would train and how long it may take, estimated from a few training steps, or from
+the trials that it has."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from data.errors import grouped
 from models import ArchitectureError
 from models.summary import count_parameters
 from search.analysis.describe import describe_config
-from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
+from search.analysis.time_left import GUESS_VARIATION, TimeLeft, expected_epochs, spread, time_left
 from search.analysis.wording import (
     counted,
     data_in_words,
@@ -66,10 +67,13 @@ def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> 
     return of_one * max(1, len(task.training) // config.recipe.batch_size)
 
 
-def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers: int = 1) -> str:
-    """The study in words: what it would train, and for how long, judging by a few steps run now.
+def forecast(
+    name: str, spec: StudySpec, task: Task, *, begun: StudyView | None = None, workers: int = 1
+) -> str:
+    """The study in words: what it would train, and for how long.
 
-    begun: trials that the study has already. workers: how many trials are trained at a time.
+    begun: the study so far; without reports in it, a few steps run now are what the time is judged
+    by. workers: how many trials are trained at a time.
     """
     facts = DatasetFacts.of(task.info, len(task.validation))
     hardware = describe_hardware(task.device)
@@ -81,7 +85,13 @@ def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers:
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     if (budget := epoch_budget(spec)) is not None:
         total = f", with a budget of {grouped(round(budget))} epochs for all of them"
-    already = f", {grouped(begun)} of them begun already" if begun else ""
+    finished = 0 if begun is None else begun.finished
+    already = f", {grouped(finished)} of them finished already" if finished else ""
+    left = None if begun is None else time_left(replace(begun, spec=spec), workers)
+    if left is None:
+        time_needed = _estimate(spec, configs, task, max(0, spec.trials - finished), workers)
+    else:
+        time_needed = f"{_in_words(left, workers)}. An estimate from the trials so far."
     for_instance = "Base" if spec.is_comparison else "For instance"
     paragraphs = [
         f"Study {name}: {printable(spec.title)}".removesuffix(": "),
@@ -91,7 +101,7 @@ def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers:
         *_contents(spec, sizes),
         f"{for_instance}: {describe_config(configs[0])}",
         "",
-        _estimate(spec, configs, task, max(0, spec.trials - begun), workers),
+        time_needed,
     ]
     return "\n".join(line for text in paragraphs for line in wrap(text, "", "  ") or [""])
 
@@ -121,10 +131,7 @@ def _estimate(
     likely = sorted(costs)[len(costs) // 2 :] if prefers else costs
     trial_seconds = fmean(likely) * expected_epochs(spec)
     seconds = max(trials / workers, min(trials, 1)) * trial_seconds  # a trial has one worker
-    parts = [
-        f"About {duration(seconds)} with {counted(workers, 'worker')}",
-        f"give or take {percent(spread(GUESS_VARIATION, trials), 0)}",
-    ]
+    parts = [_in_words(TimeLeft(seconds, spread(GUESS_VARIATION, trials)), workers)]
     if spec.pruner != "none" and epoch_budget(spec) is None:
         parts.append("if trials are stopped as early as they usually are")
     if spec.patience is not None:
@@ -135,6 +142,11 @@ def _estimate(
         "epoch, trained just now alongside whatever else this machine is doing"
         f"{'; the slower half counts, since most of the budget goes to large networks' * prefers}."
     )
+
+
+def _in_words(time: TimeLeft, workers: int) -> str:
+    about = f"About {duration(time.seconds)} with {counted(workers, 'worker')}"
+    return f"{about}, give or take {percent(time.spread, 0)}"
 
 
 def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:

@@ -31,6 +31,7 @@ from search.spec.config import StudySpec
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store import is_sqlite, mask_password, read_url
+from search.store.latest import latest_study
 from search.terminal.command_line import command
 
 if TYPE_CHECKING:
@@ -41,12 +42,6 @@ if TYPE_CHECKING:
 WIDTH = 80
 MOST_FAILURES = 10  # listed one by one
 PATIENCE = 5  # seconds, for a database that is locked or silent
-LATEST = """
-    SELECT s.study_id, s.study_name FROM studies s JOIN trials t ON t.study_id = s.study_id
-    JOIN study_user_attributes a ON a.study_id = s.study_id AND a.key = 'spec'
-    GROUP BY s.study_id, s.study_name HAVING min(t.datetime_start) IS NOT NULL
-    ORDER BY min(t.datetime_start) DESC, s.study_id DESC LIMIT 1
-"""
 TRIALS = """
     WITH spent AS (
         SELECT trial_id, epoch, seconds,
@@ -78,8 +73,8 @@ BEST = """
 
 
 def quick_status(url: str, name: str | None = None) -> str | None:
-    """The text, of the study begun last if none is named; None if the database or the study has to
-    be opened to find out what is wrong."""
+    """The text, of the study worked on last if none is named; None if the database or the study
+    has to be opened to find out what is wrong."""
     address = read_url(url)
     if address is None or (is_sqlite(address) and not Path(address.database or "").is_file()):
         return None
@@ -105,7 +100,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         return list(connection.execute(text(query), values).all())
 
     by_name = "SELECT study_id, study_name FROM studies WHERE study_name = :name"
-    ((study, name),) = ask(LATEST) if name is None else ask(by_name, name=name)
+    ((study, name),) = ask(by_name, name=name or latest_study(connection))
     attributes = "SELECT key, value_json FROM study_user_attributes WHERE study_id = :study"
     stored = {key: json.loads(value) for key, value in ask(attributes, study=study)}
     spec, facts = StudySpec.from_dict(stored["spec"]), stored["dataset"]

@@ -54,17 +54,30 @@ def interrupts_set(event: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt from error
 
 
+class _WatchedEvent(threading.Event):
+    """Knows whether anyone has asked yet if it is set."""
+
+    is_watched = False
+
+    def is_set(self) -> bool:
+        self.is_watched = True
+        return super().is_set()
+
+
 class StopOnSignal:
-    """Context manager for the main thread.
+    """Context manager for the main thread: the first SIGINT or SIGTERM asks its block to stop.
+
+    Until the block asks for the first time whether the event is set, it would not notice: it may be
+    downloading images. The signal then raises KeyboardInterrupt, too, which ends the block quietly.
 
     Attributes:
-        event: set by the first SIGINT or SIGTERM.
+        event: set by the first signal, also if a destructor swallows the KeyboardInterrupt.
         signal: which one that was; None before it.
         on_signal: called then, inside the signal handler.
     """
 
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self.event = _WatchedEvent()
         self.signal: signal.Signals | None = None
         self.on_signal: Callable[[], None] = lambda: None
 
@@ -74,14 +87,17 @@ class StopOnSignal:
         self.signal = signal.Signals(number)
         self.event.set()
         self.on_signal()
+        if not self.event.is_watched:
+            raise KeyboardInterrupt
 
     def __enter__(self) -> StopOnSignal:
         self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        return kind is KeyboardInterrupt and self.signal is not None
 
     @property
     def exit_code(self) -> int:

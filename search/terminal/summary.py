@@ -59,22 +59,26 @@ def score_at_epoch(trial: TrialView, view: StudyView) -> str:
     return f"{score_in_words(trial, view)}{where}"
 
 
-def gain_in_words(view: StudyView) -> str | None:
-    """What the best trial gained over the baseline; None if there is nothing to compare."""
-    best, baseline = view.best, view.baseline
+def gain_in_words(view: StudyView, trial: TrialView | None = None) -> str | None:
+    """How a trial, by default the best, differs from the baseline; None if neither can be compared.
+
+    For the baseline as the best trial: "no trial beat the baseline".
+    """
+    best, baseline = trial or view.best, view.baseline
     if best is None or baseline is None or best.best is None or baseline.best is None:
         return None
     if baseline.state != "complete":
         return None
     if best.number == baseline.number:
-        return "no trial beat the baseline"
-    measure = MEASURES[view.spec.objective]
-    gained = measure.shown(baseline.best.value - best.best.value)
+        return "no trial beat the baseline" if trial is None else None
+    gained = baseline.best.value - best.best.value
+    size = MEASURES[view.spec.objective].shown(abs(gained))
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
-    link, trend = ("and", "higher") if points >= 0 else ("but", "lower")
+    link = "and" if (gained >= 0) == (points >= 0) else "but"
+    trend = "higher" if points >= 0 else "lower"
     sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
     noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
-    head = f"{view.spec.value.word} {gained} lower"
+    head = f"{view.spec.value.word} {size} {'lower' if gained >= 0 else 'higher'}"
     return f"{head} {link} accuracy {abs(points):.2f} points {trend}{noise}"
 
 

@@ -13,12 +13,14 @@ import contextlib
 import functools
 import gc
 import logging
+import random
+import warnings
 import weakref
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from models.checks import first_line
@@ -28,10 +30,9 @@ WARM_UP_CALLS = 3
 # Number of calls in one long graph: they share the cost of one launch, and of writing the random
 # offsets before it.
 UNROLLED = 8
-Pool = Any  # a handle: torch does not export its type
+Handle = Any  # of a pool of memory: torch does not export its type
 
 _log = logging.getLogger(__name__)
-_idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 
 
 class OwnRandomness:
@@ -78,7 +79,7 @@ class OwnRandomness:
         return torch.cuda.default_generators[current]
 
     def recorded_generators(self) -> list[torch.Generator]:
-        """The generators that a training step draws from on the device: graphs register them."""
+        """The generators that a training step draws from on the device."""
         return [self.augmentation] + ([] if self._own_cuda is None else [self._own_cuda])
 
     def renew(self) -> None:
@@ -119,6 +120,20 @@ class OwnRandomness:
         self.augmentation.set_state(state["augmentation"])
 
 
+class Pool:
+    """Memory that the graphs of one training share; they never run at the same time.
+
+    torch refuses its handle once the last of them is freed, so each recording asks for it anew.
+    """
+
+    def __init__(self) -> None:
+        self.graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+
+    def handle(self) -> Handle:
+        graph = next(iter(self.graphs), None)
+        return torch.cuda.graph_pool_handle() if graph is None else graph.pool()
+
+
 class Replayed:
     """Calls one function many times: as recorded graphs on CUDA, directly elsewhere.
 
@@ -127,7 +142,7 @@ class Replayed:
     recorded it is called directly, with one warning per process.
 
     Args:
-        pool: the memory of the graphs, from `graph_pool`.
+        pool: the memory of the graphs.
         unrolled: calls in a long graph; 1: no long graphs.
         recording: a context entered while recording.
     """
@@ -155,7 +170,10 @@ class Replayed:
         while times > 0:
             if not self._records or self._calls_ahead > 0:
                 self._calls_ahead -= 1
-                function()
+                if self._records and self._calls_ahead == 0:
+                    self._records = _call_without_waiting(function)
+                else:
+                    function()
                 times -= 1
                 continue
             calls = self._unrolled if times >= self._unrolled else 1
@@ -180,38 +198,59 @@ def can_record(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def graph_pool(device: torch.device) -> Pool:
-    """Memory that the graphs of one training share; they never run at the same time."""
-    return torch.cuda.graph_pool_handle() if can_record(device) else None
+def _call_without_waiting(function: Callable[[], None]) -> bool:
+    """Call it; False, with a warning, if it waited for the device: then it cannot be recorded.
+
+    Recording would fail, too, but torch 2.13 and older give back no memory after such a failure
+    (pytorch/pytorch#180395).
+    """
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            function()
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+    waits = [it for it in caught if "called a synchronizing" in str(it.message)]
+    if waits:
+        _warn_once(f"{waits[0].filename}, line {waits[0].lineno}, waits for the device")
+    return not waits
 
 
 def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
     """A graph of `calls` calls, none of which runs now; RuntimeError if recording fails."""
+    graph = None
     with contextlib.suppress(torch.OutOfMemoryError):
-        return _record(function, calls, randomness, pool)
-    # The graph needs its own memory, besides what the warm-up calls left unused.
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    return _record(function, calls, randomness, pool)
+        graph = _record(function, calls, randomness, pool.handle())
+    if graph is None:
+        # The graph needs its own memory, besides what the warm-up calls left unused.
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        graph = _record(function, calls, randomness, pool.handle())
+    pool.graphs.add(graph)
+    return graph
 
 
 def _record(
-    function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
+    function: Callable[[], None], calls: int, randomness: OwnRandomness, handle: Handle
 ) -> torch.cuda.CUDAGraph:
     # Not `with torch.cuda.graph(...)`: that waits for the whole device and empties torch's memory
     # cache, so every trial that starts would hold up all others on the GPU.
     graph = torch.cuda.CUDAGraph()
-    for generator in randomness.recorded_generators():
-        graph.register_generator_state(generator)
+    # Compared as versions, not as text: later graphs find the generators by themselves.
+    if torch.__version__ < "2.14":
+        for generator in randomness.recorded_generators():
+            graph.register_generator_state(generator)
     collecting = gc.isenabled()
     gc.disable()  # another training's graph must not be freed while one is recorded
     try:
-        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        graph.capture_begin(pool=handle, capture_error_mode="thread_local")
         try:
-            for _ in range(calls):
-                function()
+            with _no_draws_on_the_cpu():
+                for _ in range(calls):
+                    function()
         except BaseException:
             with contextlib.suppress(RuntimeError):  # why recording failed matters more
                 graph.capture_end()  # so that the stream is usable again
@@ -223,31 +262,25 @@ def _record(
     return graph
 
 
+@contextlib.contextmanager
+def _no_draws_on_the_cpu() -> Iterator[None]:
+    """Restores the CPU's random states; RuntimeError if they moved: replays would repeat them."""
+    torchs, pythons, numpys = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        moved = not (
+            torch.equal(torch.get_rng_state(), torchs)
+            and random.getstate() == pythons
+            and all(map(np.array_equal, np.random.get_state(), numpys))
+        )
+        torch.set_rng_state(torchs)
+        random.setstate(pythons)
+        np.random.set_state(numpys)
+    if moved:
+        raise RuntimeError("the network, or the augmentation, draws random numbers on the CPU")
+
+
 @functools.cache
 def _warn_once(reason: str) -> None:
     _log.warning("cannot record CUDA graphs, so training is several times slower: %s", reason)
-
-
-def own_stream(owner: object, device: torch.device) -> AbstractContextManager[object]:
-    """A context in which work goes to a CUDA stream lent to `owner` for its lifetime.
-
-    It can be entered any number of times, but not nested. Streams are reused, because torch keeps
-    memory and workspaces for each of them. On a CPU the context does nothing.
-    """
-    if device.type != "cuda":
-        return nullcontext()
-    idle = _idle_streams[device]
-    stream = idle.pop() if idle else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    weakref.finalize(owner, idle.append, stream)
-    stream.wait_stream(torch.cuda.current_stream(device))  # the data must have arrived
-    return torch.cuda.stream(stream)
-
-
-def mark(device: torch.device) -> Callable[[], None]:
-    """A function that waits until the current stream has done all work enqueued so far."""
-    if device.type != "cuda":
-        return lambda: None
-    # Blocking: it sleeps instead of spinning, because other processes may need the core.
-    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-    event.record()
-    return event.synchronize

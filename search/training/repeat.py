@@ -102,7 +102,7 @@ class TrainedRun:
     Attributes:
         curve: its epochs; their validation metrics are NaN if no image was held out.
         training: score on all of its training images, in evaluation mode.
-        weights: in main memory.
+        weights: in main memory, each with storage of its own.
     """
 
     seed: int
@@ -174,5 +174,9 @@ def train_slices(
             "another trial with --trial N"
         )
     state = training.model.state_dict()
-    weights = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    # Copies, because a module under two names shares its tensors, which safetensors refuses.
+    weights = {
+        name: tensor.cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
     return TrainedRun(seed=job.seed, curve=tuple(curve), training=score, weights=weights)

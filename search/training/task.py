@@ -205,7 +205,8 @@ def stage_maps(
     """Each stage's feature maps, (C, H, W), for one uint8 image on the model's device.
 
     A stage is a convolution, or a block with a shortcut around it, plus what follows it; it is
-    named after its first module. Stages come in execution order; an MLP has none.
+    named after its first module. Stages come in execution order; those that give anything but
+    maps, such as attention, are left out. An MLP has none.
     """
     lasts: dict[str, nn.Module] = {}  # last module of each stage
     for name, module in model.named_children():
@@ -215,7 +216,7 @@ def stage_maps(
             break
         elif lasts:
             lasts[next(reversed(lasts))] = module
-    outputs: dict[str, torch.Tensor] = {}
+    outputs: dict[str, object] = {}  # a stage of a user's own network may give a tuple
     handles = [
         module.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
         for name, module in lasts.items()
@@ -226,5 +227,5 @@ def stage_maps(
     return {
         name: maps_1CHW[0].float().cpu().numpy()
         for name, maps_1CHW in outputs.items()
-        if maps_1CHW.ndim == 4
+        if isinstance(maps_1CHW, torch.Tensor) and maps_1CHW.ndim == 4
     }

@@ -8,9 +8,10 @@ import dataclasses
 import math
 import threading
 import time
-from collections import deque
+import weakref
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from models import Architecture, build
 from search.spec.objectives import CALIBRATED_LOSS, OBJECTIVES, RAW_LOSS, TEMPERATURE
 from search.spec.recipe import PARTIAL_EPOCH, Recipe
 from search.training.epoch import Epoch, StoppedError
-from search.training.graphs import OwnRandomness, Replayed, graph_pool, mark, own_stream
+from search.training.graphs import OwnRandomness, Pool, Replayed
 from search.training.metrics import METRICS, fit_temperature, loss_at
 from search.training.step import Step, load_optimizer
 from search.training.task import Task, confusion, logits, loss_and_error
@@ -30,6 +31,8 @@ from search.training.weights import fitting_weights
 # On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
 SLICE_STEPS = {"cpu": 1, "cuda": 32}
 SLICES_AHEAD = 2  # enqueued at most: one running while the next one is prepared
+
+_idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 
 
 class Training(Iterator[Epoch]):
@@ -81,7 +84,7 @@ class Training(Iterator[Epoch]):
                 initial = fitting_weights(network, architecture, recipe.initial_weights)
                 network.load_state_dict(initial, strict=False)
             self.learning = network.to(task.device).to(memory_format=torch.channels_last)
-            pool = graph_pool(task.device)
+            pool = Pool()
             self._step = Step(self.learning, recipe, task, self._randomness, pool)
             mean = self._step.mean
             self.model = self.learning if mean is None else mean.model
@@ -225,6 +228,31 @@ class Training(Iterator[Epoch]):
                 self.model.load_state_dict(state["mean"])
             load_optimizer(self._step.optimizer, state["optimizer"])
         self._randomness.load(state["randomness"])
+
+
+def own_stream(owner: object, device: torch.device) -> AbstractContextManager[object]:
+    """A context in which work goes to a CUDA stream lent to `owner` for its lifetime.
+
+    It can be entered any number of times, but not nested. Streams are reused, because torch keeps
+    memory and workspaces for each of them. On a CPU the context does nothing.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    idle = _idle_streams[device]
+    stream = idle.pop() if idle else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    weakref.finalize(owner, idle.append, stream)
+    stream.wait_stream(torch.cuda.current_stream(device))  # the data must have arrived
+    return torch.cuda.stream(stream)
+
+
+def mark(device: torch.device) -> Callable[[], None]:
+    """A function that waits until the current stream has done all work enqueued so far."""
+    if device.type != "cuda":
+        return lambda: None
+    # Blocking: it sleeps instead of spinning, because other processes may need the core.
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event.synchronize
 
 
 train = Training  # as it reads where it is called

@@ -29,7 +29,7 @@ PRESENT, TRIALS = 30, 3
 @pytest.fixture
 def ours(tmp_path: Path) -> Path:
     path = tmp_path / "ours.db"
-    fill_ours(path, make_up_trials(make_spec(PRESENT), PRESENT))
+    fill_ours(path, make_up_trials(make_spec(PRESENT), PRESENT), TRIALS)
     return path
 
 
@@ -72,7 +72,7 @@ def check(path: Path, ends: Ends, steps: range) -> None:
 
 
 def test_ours(ours: Path) -> None:
-    check(ours, run_ours(ours, TRIALS, PRESENT), range(EPOCHS + 1))
+    check(ours, run_ours(ours, TRIALS), range(EPOCHS + 1))
 
 
 @pytest.mark.parametrize("name", list(PRUNERS))

@@ -1,6 +1,9 @@
 """Data sets that come as arrays: .npz archives, and functions in the user's own file."""
 
+import re
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from data.datasets import find_dataset, load_test, load_training
+from data.datasets import DATASETS, find_dataset, from_arrays, load_test, load_training
 from data.errors import DataError
+from data.extensions import load_function
 from data.fingerprint import fingerprint
 
 RANDOM = np.random.default_rng(0)
@@ -64,6 +68,24 @@ def test_an_archive_of_medmnist_has_its_own_validation_images(path: Path) -> Non
     together = np.concatenate([arrays["train_images"], arrays["val_images"]])
     assert np.array_equal(training.images_NCHW.permute(0, 2, 3, 1), together)
     assert len(load_test(f"npz:{path}", path.parent)) == 9
+
+
+def test_classes_without_training_images_are_named(path: Path) -> None:
+    def warnings() -> list[str]:
+        info, _ = load_training(f"npz:{path}", path.parent)
+        return [note for note in info.notes if "warning" in note]
+
+    np.savez(path, **plain(y_train=labels(30) + 1))
+    assert warnings() == ["warning: no training images of class '0'"]
+    np.savez(path, **plain(class_names=np.arange(26)))
+    [said] = warnings()
+    assert re.search("class '3', '4', .*, '22' and 3 more$", said)
+    few = np.zeros((30, 1), int)
+    few[:15] = 2
+    np.savez(path, **medmnist(train_labels=few))  # the archive's validation images show 1
+    assert warnings() == ["warning: no training images of class '1'"]
+    np.savez(path, **plain())
+    assert warnings() == []
 
 
 def test_training_reads_no_test_array_but_notices_changes_to_it(path: Path) -> None:
@@ -139,12 +161,23 @@ def test_an_unfit_archive_is_refused_in_one_line(
         load_training(f"npz:{path}", path.parent)
 
 
-@pytest.mark.parametrize("part", ["x_train", "x_test"])
-def test_floats_in_only_one_part_are_refused(path: Path, part: str) -> None:
-    arrays = plain()
-    np.savez(path, **{**arrays, part: arrays[part] / 255})
-    with pytest.raises(DataError, match="both as integers or both as floats"):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x_train": images(30) / 255}, "both as integers or both as floats"),
+        ({"x_test": images(9) / 255}, "both as integers or both as floats"),
+        ({"x_test": images(9, 5, 6)}, r"channels \(6, 5, 1\) and test images \(5, 6, 1\); give"),
+        ({"x_test": images(9, 6, 5, 3)}, r"\(6, 5, 1\) and test images \(6, 5, 3\); give both"),
+    ],
+)
+def test_test_images_unlike_those_for_training_are_refused(
+    path: Path, changes: dict[str, Any], said: str
+) -> None:
+    np.savez(path, **plain(**changes))
+    with pytest.raises(DataError, match=said):
         load_test(f"npz:{path}", path.parent)
+    np.savez(path, **plain(x_test=images(9, 6, 5, 1)))
+    assert len(load_test(f"npz:{path}", path.parent)) == 9
 
 
 def test_an_archive_that_would_not_fit_in_memory_is_refused_unread(
@@ -173,6 +206,16 @@ broken = lambda train: 1 / 0
 nothing = lambda train: None
 four = lambda train: (*load(train), "more")
 learned = lambda train: (torch.zeros(20, 4, 4, requires_grad=True), *load(train)[1:])
+
+def entry(train, data_dir):
+    return leaves(train)
+
+def fewer(train, *_):
+    names = ("a", "b", "c") if train else ("a", "c")
+    return np.zeros((20, 4, 4)), np.arange(20) % 2, names
+
+turned = lambda train, *_: (*fewer(True)[:2], "abc" if train else "acb")
+same = lambda train, *_: (*fewer(True)[:2], "abc" if train else list("abc"))
 """
 
 
@@ -195,3 +238,48 @@ def test_a_custom_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             load_training(f"mine.py:{name}", tmp_path)
     with pytest.raises(DataError, match="line 7: FileNotFoundError: no test images yet"):
         load_test("mine.py:load", tmp_path)
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """The names of a function in mine.py as a data set: by its file, and as an extension's."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+
+    def names(function: str) -> list[str]:
+        _, load = load_function(f"mine.py:{function}")
+        monkeypatch.setitem(DATASETS, "mine", from_arrays(load, title="Mine"))
+        return [f"mine.py:{function}", "mine"]
+
+    return names
+
+
+def test_other_class_names_for_the_test_are_refused(
+    tmp_path: Path, named: Callable[[str], list[str]]
+) -> None:
+    for function, others in (("fewer", "a, c"), ("turned", "a, c, b")):
+        said = f"training has classes a, b, c and test has {others}; return the same names, in"
+        for name in named(function):
+            with pytest.raises(DataError, match=said):
+                load_test(name, tmp_path)
+    assert [len(load_test(name, tmp_path)) for name in named("same")] == [20, 20]
+
+
+def test_errors_in_an_extension_s_data_set_are_reported_in_one_line(
+    tmp_path: Path, named: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, mine = named("entry")
+    with pytest.raises(DataError, match=f"{tmp_path}/mine.py, line 11: SystemExit: 3; correct"):
+        load_training(mine, tmp_path)
+    *_, mine = named("broken")  # takes no data_dir
+    with pytest.raises(DataError, match=r"mine.py: TypeError: .* takes 1 positional .*; correct"):
+        load_training(mine, tmp_path)
+    refusal = DataError("no licence; buy one")
+
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setitem(DATASETS, "mine", from_arrays(partial(refuse), title="Mine"))
+    with pytest.raises(DataError) as caught:
+        load_training(mine, tmp_path)
+    assert caught.value is refusal

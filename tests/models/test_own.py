@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG001, ARG005
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +48,20 @@ def test_keyword_arguments_are_parameters(register: Any) -> None:
     config = family.configured({"width": 8, "rate": 0.25, "batch_size": 3})
     assert to_dict(config) == {"family": "mynet.py:build", "width": 8, "widths": [], "rate": 0.25}
     assert from_dict(to_dict(config)) == config
+
+
+@pytest.mark.parametrize("stages", [((4, 1), (2, 3)), [[4, 1], [2, 3]]])
+def test_a_default_may_be_a_list_of_lists(register: Any, stages: Any) -> None:
+    def staged(image_shape: Any, classes: int, *, stages: Any = stages) -> nn.Module:
+        widths = [width for width, times in stages for _ in range(times)]
+        return nn.Sequential(nn.Flatten(), *map(nn.LazyLinear, [*widths, classes]))
+
+    register(staged)
+    config = FAMILIES["mynet.py:build"].configured({})
+    assert config.values() == {"stages": ((4, 1), (2, 3))}
+    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert again == config
+    assert count_parameters(again, GREY, 10) == 65 * 4 + 5 * 2 + 3 * 2 + 3 * 2 + 3 * 10
 
 
 def test_layers_are_seen_through_hooks_and_lazy_ones_are_initialised(register: Any) -> None:
@@ -112,6 +127,10 @@ def test_a_function_that_makes_no_family_is_refused() -> None:
     for function, says in (
         (lambda: None, "build"),
         (lambda image_shape, classes, kind=nn.ReLU: None, "its argument kind"),
+        (
+            lambda image_shape, classes, kinds=(1, (nn.ReLU,)): None,
+            r"its argument kinds = \[1, \[<",
+        ),
         (3, "build"),
     ):
         with pytest.raises(ArchitectureError, match=says):

@@ -152,6 +152,11 @@ def test_other_commands_refuse_without_a_study(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_worker_that_would_run_for_longer_than_a_timer_can(refused: Refused) -> None:
+    said = refused(worker.main, ["--max-seconds", "1e10"])
+    assert "must be at most 31622400 (a year), but got '1e10'" in said
+
+
 def test_an_unknown_study_and_a_folder_without_write_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas
@@ -15,7 +17,12 @@ from rich.console import Console
 from search import leaderboard
 from search.running.exports import encoded
 from search.running.results import Study, load_study
+from search.spec.arms import Arm
+from search.spec.config import StudySpec
+from search.store.opening import open_database
+from search.store.studies import create_study
 from search.store.views import StudyView
+from tests.search.long_studies import INFO
 from tests.search.made_up_views import comparison_view
 
 ARMS = {"none": [0.30, 0.31, 0.30], "drop|[b]": [0.20, 0.22, 0.21], "bad": [None, None, None]}
@@ -75,6 +82,19 @@ def test_a_comparison_ranks_its_arms() -> None:
     printed = " ".join(" ".join(text(view, 120)).split())
     assert "1 drop|[b] 3 0 0.2100 ± 0.0100 7.00 ± 0.33" in printed
     assert "against “none”: paired t test, corrected after Holm" in printed
+
+
+def test_arms_without_trials_are_not_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    arms = (Arm(name="none"), Arm(name="some", values={"dropout": 0.1}))
+    with closing(open_database(url)) as db:
+        spec = StudySpec(dataset="digits", arms=arms, repeats=2)
+        create_study(db, "compared", spec, INFO, validation_count=287)
+    assert leaderboard.main(["--study", "compared", "--storage", url, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(row["arm"], row["seeds"]) for row in told] == [("none", 0), ("some", 0)]
 
 
 def test_a_notebook_shows_it(small_study: StudyView, hostile_names: Any) -> None:

@@ -7,14 +7,17 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 
 from data.datasets import load_test, load_training
 from data.folders.composition import measure
+from data.folders.preparation import Preparation
 from models import ConvNetConfig
 from search.final.predict import predict as classify
 from search.spec.recipe import Recipe
@@ -88,16 +91,24 @@ def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[s
         assert min(image.size) > 500
 
 
-def test_an_enlarged_test_image_gets_the_same_label(place: Path) -> None:
+@pytest.mark.parametrize("levels", [None, (0, 1)])
+def test_an_enlarged_test_image_gets_the_same_label(
+    place: Path, levels: tuple[float, float] | None
+) -> None:
+    """Also as a file of 16 bits, of a network that was trained on arrays of floats."""
     images_NCHW = load_test("digits", place).images_NCHW[:40]
-    own_N = read_bundle(place / "runs/digits/final").probabilities(images_NCHW).argmax(1)
+    bundle = read_bundle(place / "runs/digits/final")
+    own_N = bundle.probabilities(images_NCHW).argmax(1)
+    write_bundle(replace(bundle, preparation=Preparation(levels=levels)), place / "arrays")
     (place / "large").mkdir()
     for size, filter, fewest in ((128, Image.Resampling.NEAREST, 40), (300, None, 39)):
         for number, image_CHW in enumerate(images_NCHW):
             large = Image.fromarray(image_CHW[0].numpy()).resize((size, size), filter)
             turned = ImageOps.invert(large) if number % 2 else large  # on paper
+            if levels is not None:
+                turned = Image.fromarray(np.asarray(turned, np.uint16) * np.uint16(257))
             turned.save(place / "large" / f"{number:02}.png")
-        found = classify("large", study="digits").pictures
+        found = classify("large", bundle="arrays").pictures
         same = [one.label == own for one, own in zip(found, own_N.tolist(), strict=True)]
         assert sum(same) >= fewest, size
 

@@ -1,12 +1,19 @@
 """The command on real, small studies: what it writes, and what it says."""
 
+import html
 import re
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from search import report, study
+from search.pages.report import write_index
+from search.store.views import StudyView
 from tests.search.conftest import Refused
 
 COMPARISON = """
@@ -94,6 +101,46 @@ def test_all_studies_have_a_report_and_an_index_page_links_them(
     links = re.findall(r'href="([^"]+)"', page)
     assert links == ["digits/report.html", "dropout/report.html"]
     assert all((place / "runs" / link).is_file() for link in links)
+
+
+def test_studies_that_cannot_be_read_are_named_and_left_out(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also if the latest study is one of them; studies of other programs are not mentioned."""
+    monkeypatch.chdir(shutil.copytree(place, tmp_path / "copy"))
+    stored = {"storage": "sqlite:///studies.db"}
+    optuna.create_study(study_name="theirs", **stored).ask()
+    latest = optuna.load_study(study_name="digits", **stored)
+    absent = {"name": "lost.py", "sha256": "0" * 64, "path": "/nowhere/lost.py"}
+    latest.set_user_attr("spec", {**latest.user_attrs["spec"], "extensions": [absent]})
+    assert report.main(["--all", "--formats", "svg"]) == 0
+    out, err = capsys.readouterr()
+    (skipped,) = [line for line in err.splitlines() if "Skipped" in line]
+    assert skipped.startswith("Skipped: study 'digits': the study needs lost.py, which is not at ")
+    assert "theirs" not in out + err
+    links = re.findall(r'href="([^"]+)"', Path("runs/index.html").read_text())
+    assert links == ["dropout/report.html"]
+
+
+def test_the_index_tells_data_sets_of_one_title_apart(
+    small_study: StudyView, tmp_path: Path
+) -> None:
+    def view(study: str, name: str, title: str) -> StudyView:
+        dataset = replace(small_study.dataset, name=name, title=title)
+        return replace(small_study, name=study, dataset=dataset)
+
+    views = [
+        view("a", "folder:/spring/photos", "photos"),
+        view("b", "folder:/autumn/photos", "photos"),
+        view("c", "folder:/autumn/photos", "photos"),
+        view("d", "digits", "digits"),
+    ]
+    page = write_index([(one, tmp_path / one.name) for one in views], datetime.now(UTC), tmp_path)
+    text = html.unescape(page.read_text())
+    leaders = re.findall(r"([^\s>]+(?: \(\S+\))?): (\w) has the best trial", text)
+    spring, autumn = "photos (folder:/spring/photos)", "photos (folder:/autumn/photos)"
+    assert leaders == [(spring, "a"), (autumn, "b"), ("digits", "d")]
+    assert re.findall(r"<td>(photos.*?|digits)</td>", text) == [spring, autumn, autumn, "digits"]
 
 
 def test_a_browser_draws_every_figure_and_sorts_tables(place: Path, browser: Any) -> None:

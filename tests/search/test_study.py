@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,15 @@ import psutil
 import pytest
 from optuna_dashboard import get_note
 
+from search import study
 from search.running.study import run_study
+from search.spec.config import StudySpec
 from search.store.opening import open_database
+from search.store.studies import create_study
 from search.store.views import StudyView
 from search.study import listing
-from tests.search.conftest import children_of
+from tests.search.conftest import Refused, children_of
+from tests.search.long_studies import INFO
 
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")
 
@@ -47,8 +53,8 @@ def test_a_study_from_scratch_and_its_status(site: Any) -> None:
     assert view.finished == 6
     assert view.baseline is not None
     assert (view.baseline.number, view.baseline.state) == (0, "complete")
-    study = optuna.load_study(study_name="s", storage=site.url)
-    assert "6 of 6 trials finished" in get_note(study)
+    stored = optuna.load_study(study_name="s", storage=site.url)
+    assert "6 of 6 trials finished" in get_note(stored)
     left = {path.name for path in site.folder.iterdir()}
     assert left - {"studies.db-wal", "studies.db-shm"} == {"runs", "small.toml", "studies.db"}
     assert "6 of 6" in site.run("search.study", "--status")[0]
@@ -71,6 +77,53 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     assert after.finished == 16
     assert not after.in_state("running", "interrupted")
     assert goes_on(after, before)
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Answers with a byte a second."""
+
+    asked, over = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.asked.set()
+        with suppress(OSError):  # the client hangs up
+            while not self.over.wait(1.0):
+                self.wfile.write(b"x")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    """The URL of a proxy that takes forever to answer."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        Endless.over.set()
+        server.shutdown()
+
+
+def test_ctrl_c_while_it_downloads(
+    site: Any, endless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", endless)
+    process = site.start(
+        *("search.study", "--workers", "2", "--data-dir", "data"), stderr=subprocess.PIPE
+    )
+    assert Endless.asked.wait(60)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = site.output_of(process, 130, seconds=30)
+    assert time.monotonic() - asked < 5
+    assert out == ""
+    assert "Interrupted, nothing is lost. Resume with: python -m search.study --workers 2" in err
+    assert "Traceback" not in err
+    assert [path.name for path in site.folder.iterdir()] == ["data"]
+    assert processes_in(site.folder) == set()
 
 
 def test_sigterm_interrupts_several_trials_of_a_process(site: Any) -> None:
@@ -99,8 +152,8 @@ def test_a_time_limit_loses_nothing_and_a_worker_joins_with_only_the_url(site: A
     finished = site.view().finished
     assert 0 < finished < 4000
     with closing(open_database(site.url)) as db:
-        study = optuna.load_study(study_name="s", storage=db.optuna)
-        study.set_user_attr("spec", {**study.user_attrs["spec"], "trials": finished + 2})
+        stored = optuna.load_study(study_name="s", storage=db.optuna)
+        stored.set_user_attr("spec", {**stored.user_attrs["spec"], "trials": finished + 2})
     site.run("search.worker", "--storage", site.url, "--study", "s")
     assert site.view().finished == finished + 2
 
@@ -178,6 +231,24 @@ def test_a_dry_run_and_the_list_write_nothing(site: Any) -> None:
     assert 'family = "mlp", hidden = [256, 128], dropout = 0.2' in out
     assert site.run("search.study", "--list") == (f"{listing()}\n", "")
     assert list(site.folder.iterdir()) == []
+
+
+def test_the_status_of_the_study_that_the_options_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("a4_dropout", "mnist-limit70", "other")
+    with closing(open_database("sqlite:///studies.db")) as db:
+        for name in names:
+            create_study(db, name, StudySpec(dataset="digits"), INFO, validation_count=287)
+    options = ("--config a4_dropout", "--dataset mnist --limit 70", "--dataset mnist --study other")
+    for name, words in zip(names, options, strict=True):
+        assert study.main(["--status", *words.split()]) == 0
+        assert capsys.readouterr().out.startswith(f"Study {name}: ")
+    assert "no study 'digits'" in refused(study.main, ["--status", "--dataset", "digits"])
 
 
 EXTENSION = """

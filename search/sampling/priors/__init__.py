@@ -18,6 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models import FAMILIES
+from search.spec.config import StudySpec
+from search.spec.parameters import DEFAULT_FAMILY
+from search.spec.recipe import RECIPE
+from search.spec.space import base_values
+
 Array = NDArray[np.floating[Any]]
 FOLDER = Path(__file__).parent
 POLICIES = (
@@ -35,28 +41,50 @@ FEATURES = (
 )
 
 
-def features(params: Mapping[str, Any]) -> list[float]:
-    """The values of FEATURES, each centred near 0 and about 1 wide; 0 if it is not searched."""
+def recorded_parameters(spec: StudySpec) -> dict[str, Any]:
+    """The study's parameters that the records vary, too: each with the value of trials that do not
+    say otherwise, which is the study's own if it fixes one.
+
+    A parameter of the user's own network is another one, even if it has the same name.
+    """
+    here, usual = spec.parameters, base_values(spec)
+    there = {**FAMILIES[DEFAULT_FAMILY].parameters, **RECIPE}
+    return {name: usual[name] for name in PARAMETERS if here.get(name) is there[name]}
+
+
+def as_recorded(params: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What the prior knows of a configuration; `usual`: from `recorded_parameters`."""
+    return {name: params.get(name, value) for name, value in usual.items()}
+
+
+def features(recorded: Mapping[str, Any]) -> list[float]:
+    """The values of FEATURES, each centred near 0 and about 1 wide; 0 if it is not known.
+
+    `recorded`: see `as_recorded`.
+    """
 
     def part(name: str, value: float) -> float:
-        return value if name in params else 0.0
+        return value if name in recorded else 0.0
 
-    decay = math.log10(max(params.get("weight_decay", 3e-4), 1e-8)) + 3.5
-    rate = math.log10(params.get("learning_rate", 3e-3)) + 2.5
-    policy, strength = params.get("augmentation", ""), params.get("augmentation_strength", 1.0)
+    kind, weight_decay = recorded.get("weight_decay_kind"), recorded.get("weight_decay", 3e-4)
+    if kind == "l2":  # differs only by a factor, see `search.training.step`
+        kind, weight_decay = "coupled", 2 * weight_decay
+    decay = math.log10(max(weight_decay, 1e-8)) + 3.5
+    rate = math.log10(recorded.get("learning_rate", 3e-3)) + 2.5
+    policy, strength = recorded.get("augmentation", ""), recorded.get("augmentation_strength", 1.0)
     kinds = [
-        part("weight_decay_kind", (params.get("weight_decay_kind") == kind) * value)
-        for kind in ("coupled", "decoupled")
+        (kind == known and weight_decay > 0) * value
+        for known in ("coupled", "decoupled")
         for value in (1.0, decay)
     ]
     return [
-        part("depth", (params.get("depth", 3) - 3) / 2),
-        part("width", math.log2(params.get("width", 24) / 24)),
-        part("residual", float(params.get("residual", 0)) - 0.5),
+        part("depth", (recorded.get("depth", 3) - 3) / 2),
+        part("width", math.log2(recorded.get("width", 24) / 24)),
+        part("residual", float(recorded.get("residual", 0)) - 0.5),
         part("learning_rate", rate),
         part("learning_rate", rate * rate),
-        part("dropout", 2 * params.get("dropout", 0.0) - 0.5),
-        part("label_smoothing", 5 * params.get("label_smoothing", 0.0) - 0.5),
+        part("dropout", 2 * recorded.get("dropout", 0.0) - 0.5),
+        part("label_smoothing", 5 * recorded.get("label_smoothing", 0.0) - 0.5),
         *kinds,
         part("augmentation", (strength if policy != "none" else 0.0) - 0.5),
         *((policy == known) * strength for known in POLICIES),
@@ -134,7 +162,7 @@ def read_prior(file: Path | None) -> Prior:
     return Prior(**{name: np.array(value) for name, value in stored.items()})
 
 
-def promise(params: Mapping[str, Any], prior: Path | None) -> float:
+def promise(recorded: Mapping[str, Any], prior: Path | None) -> float:
     """Where such a configuration ended on other data sets, in standard deviations of all that were
     tried there: lower is better. 0 for what the prior does not know."""
-    return float(np.sum(np.array(features(params)) * read_prior(prior).ends))
+    return float(np.sum(np.array(features(recorded)) * read_prior(prior).ends))

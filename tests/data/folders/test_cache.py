@@ -1,6 +1,7 @@
 """A large folder of pictures is decoded once, by one process, and again after it has changed."""
 
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from data.datasets import load_training
 from data.folders import cache, folder
-from tests.data.pets import colour, draw, load, make_pets, save
+from tests.data.pets import colour, draw, fill, load, make_pets, save
 
 
 @pytest.fixture
@@ -92,6 +93,27 @@ def test_after_a_change_pictures_are_decoded_again(
     assert info == fresh[0]
     assert torch.equal(training.images_NCHW, fresh[1].images_NCHW)
     assert torch.equal(test.images_NCHW, fresh[2].images_NCHW)
+
+
+def test_only_the_classes_count_where_a_study_has_its_files_beside_them(
+    tmp_path: Path, decoded: list[int]
+) -> None:
+    (make_pets(tmp_path / "all") / "train").rename(tmp_path / "pets")
+    root = tmp_path / "pets"
+    load(root)
+    (root / "studies.db").write_bytes(b"SQLite")
+    save(root / "runs/pets/figures/curves.png", colour(1))
+    (root / "runs/pets/study.json").write_text("{}")
+    save(root / ".thumbnails/0.png", colour(2))
+    for change, fresh in (
+        (lambda: None, False),
+        (lambda: fill(root / "fox", 3000), True),
+        (lambda: shutil.rmtree(root / "fox"), True),
+    ):
+        change()
+        decoded.clear()
+        load(root)
+        assert bool(decoded) == fresh
 
 
 def test_small_folders_are_not_cached_and_an_unwritable_cache_is_no_error(

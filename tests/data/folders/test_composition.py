@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -97,6 +98,17 @@ def test_training_images_are_left_unchanged(tmp_path: Path) -> None:
         again, said = read_alike(tmp_path / "digit.png", (1, 8, 8), composition, Preparation())
         assert said == [AS_IT_IS]
         assert torch.equal(again, image)
+
+
+@pytest.mark.parametrize("levels", [None, (0, 1), (0, 4095), (0, 65535)])
+def test_an_enlarged_image_of_training_arrays_becomes_the_original_again(
+    tmp_path: Path, levels: tuple[float, float] | None
+) -> None:
+    pixels_HW = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels_HW.repeat(5, 0).repeat(5, 1)).save(tmp_path / "large.png")
+    preparation = Preparation(levels=levels)
+    again, _ = read_alike(tmp_path / "large.png", (1, 8, 8), None, preparation)
+    assert np.array_equal(again[0], pixels_HW)
 
 
 def test_natural_images_are_never_inverted_and_blank_images_are_reported(tmp_path: Path) -> None:

@@ -119,6 +119,35 @@ def test_one_scale_is_found_in_training_used_for_test_and_reported(
     assert Preparation.from_dict(asdict(info.preparation)) == info.preparation
 
 
+@pytest.mark.parametrize(
+    ("levels", "kind", "values", "used"),
+    [
+        ((0, 1), "u2", [0, 30_000, 65_535], (0, 65_535)),
+        ((0, 255), "u2", [0, 900, 4000], (0, 4095)),
+        ((0, 4095), "u2", [0, 100, 900], (0, 4095)),
+        ((0, 65_535), "u2", [0, 100, 900], (0, 65_535)),
+        ((0, 65_535), "f4", [0, 0.5, 1], (0, 1)),
+        ((0, 255), "f4", [0, 0.5, 1], (0, 1)),
+        ((0, 255), "f4", [0, 20, 100], (0, 255)),
+        ((0, 1), "f4", [0, 0.1, 0.3], (0, 1)),
+        ((-3, 4), "f4", [-1, 0.5, 1], (-3, 4)),
+    ],
+)
+def test_levels_of_training_arrays_are_used_for_a_picture_that_they_fit(
+    tmp_path: Path, levels: tuple[float, float], kind: str, values: list[float],
+    used: tuple[float, float],
+) -> None:  # fmt: skip
+    path = tmp_path / ("a.tif" if kind == "f4" else "a.png")
+    Image.fromarray(np.array([values], kind)).save(path)
+    preparation = Preparation(levels=levels)
+    assert Preparation.from_dict(asdict(preparation)) == preparation
+    image, notes = read_alike(path, (1, 1, 3), None, preparation)
+    black, white = used
+    expected = np.rint((np.array(values) - black) * 255 / (white - black))
+    assert image[0, 0].numpy() == pytest.approx(expected, abs=1)
+    assert notes == [f"levels {black:.6g} to {white:.6g} made 0 to 255"]
+
+
 def tiff(path: Path, values: NDArray[Any]) -> None:
     """Uncompressed, unsigned, with the array's bit depth; Pillow cannot write such files."""
     height, width, channels = values.shape
@@ -166,6 +195,9 @@ def test_preparations_of_earlier_versions_and_levels_that_are_nan(tmp_path: Path
     assert read_pictures([tmp_path / "a.tif"], (1, 2, 2)).flatten().tolist() == [0, 0, 255, 128]
     earlier = {"fit": "pad", "integers": [0, 4095], "reals": None}
     assert Preparation.from_dict(earlier) == Preparation(fit="pad", levels=(0, 4095))
+    assert Preparation.from_dict({"fit": "stretch", "levels": [0, 65535]}) == FIRST
+    assert Preparation.from_dict({"fit": "stretch", "levels": [0, 1]}).of_arrays
+    assert Preparation.from_dict(asdict(FIRST)) == FIRST
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,14 @@ def test_a_trial_from_outside_the_space_is_no_winner() -> None:
     first, *others = view.trials
     by_hand = replace(first, params={"learning_rate": 0.0})  # which has no logarithm
     assert edges_in_words(replace(view, trials=(by_hand, *others)))
+
+
+@pytest.mark.parametrize(("family", "said"), [("cnn", 1), ("mlp", 0)])
+def test_a_parameter_that_the_winners_networks_do_not_have_has_no_edge(
+    family: str, said: int
+) -> None:
+    view = study_of({"depth": {"low": 2, "high": 5}}, [5, 5, 5])
+    space = {**view.spec.space, "family": read_parameter("family", ["cnn", "mlp"])}
+    trials = tuple(replace(one, params={**one.params, "family": family}) for one in view.trials)
+    view = replace(view, spec=replace(view.spec, space=space), trials=trials)
+    assert len(edges_in_words(view)) == said

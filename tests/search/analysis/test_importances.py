@@ -38,6 +38,10 @@ def test_the_parameter_that_decides_is_found() -> None:
     assert (found.trials, found.epoch) == (30, 2)
     assert found.spread.keys() == found.shares.keys() == distributions(SPEC).keys()
     assert importances(searched(30)) == found  # the same each time
+    # A parameter with one value is not searched: trials need not have it.
+    view = searched(30)
+    fixed = dataclasses.replace(SPEC, space={**SPEC.space, "optimizer": Choice(values=("adam",))})
+    assert importances(dataclasses.replace(view, spec=fixed)) == found
 
 
 def test_few_trials_give_a_hint_and_fewer_give_nothing() -> None:

@@ -174,6 +174,6 @@ def test_an_unwritable_folder_is_reported_once_and_costs_no_trial(
             pictures.upload(lease, np.eye(10, dtype=np.int64))
             assert complete(study, lease, loss) == []
     assert [record.getMessage() for record in caplog.records if "pictures" in record.message] == [
-        f"cannot write pictures of trials into {tmp_path / 'file'} (File exists); the study goes "
-        "on without"
+        f"cannot write pictures of trials into {tmp_path / 'file'} (File exists); continuing "
+        "without them"
     ]

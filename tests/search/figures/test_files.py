@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import math
+from datetime import date
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from matplotlib.container import ErrorbarContainer
@@ -50,3 +53,50 @@ def test_texts_stay_as_typed() -> None:
     svg = rendered(figure, "svg").decode()
     assert "$y^2$ \\frac" in svg  # not rendered as a formula
     assert "&lt;b&gt;x&lt;/b&gt;" in svg
+
+
+HEIGHTS = [0.3, 0.2]
+DAYS = [date(2026, 3, 1), date(2026, 3, 2)]
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        go.Scatter(x=["8 16", "a &lt; b"], y=HEIGHTS),
+        go.Scatter(x=np.array([8, 16]), y=np.array(HEIGHTS), mode="markers"),
+        go.Scatter(x=DAYS, y=pd.Series(HEIGHTS)),
+        go.Scatter(x=pd.Series(pd.to_datetime(DAYS)), y=HEIGHTS, error_y={"array": HEIGHTS}),
+        go.Scattergl(y=HEIGHTS),
+        go.Bar(x=["a &lt; b", "c"], y=HEIGHTS, error_y={"array": np.array(HEIGHTS)}),
+        go.Bar(x=[8, 16], y=HEIGHTS),
+    ],
+)
+def test_a_users_values_can_be_text_arrays_and_dates(trace: go.Scatter) -> None:
+    figure = go.Figure(trace)
+    apply_style(figure, "below", "Mine")
+    (axes,) = drawn(figure).axes
+    patches: Any = axes.patches
+    bars = [patch.get_height() for patch in patches]
+    assert (bars or np.asarray(axes.lines[0].get_ydata()).tolist()) == HEIGHTS
+    svg = rendered(figure, "svg").decode()
+    assert "cannot be drawn" not in svg
+    assert ("a &lt; b" in svg) == ("a &lt; b" in str(trace.x))
+
+
+@pytest.mark.parametrize(
+    ("traces", "why"),
+    [
+        ([go.Histogram(x=[1, 2, 2])], "but not histogram"),
+        ([go.Pie(values=[1, 2])], "but not pie"),
+        ([go.Bar(x=["a"], y=[1]), go.Bar(x=["a"], y=[2])], "not several"),
+        ([go.Scatter(x=[1], y=[1], marker={"symbol": ["x"]}, mode="markers")], "AttributeError"),
+        ([go.Scatter(x=["a", None], y=[1, 2])], "Error: "),
+    ],
+)
+def test_a_file_says_why_a_figure_cannot_be_drawn(traces: list[go.Scatter], why: str) -> None:
+    figure = go.Figure(traces)
+    apply_style(figure, in_figure("below <it>"), "Mine")
+    svg = rendered(figure, "svg").decode()
+    for text in ("This figure cannot be drawn as a file:", why, "Mine", "below &lt;it&gt;"):
+        assert text in svg
+    assert rendered(figure, "png").startswith(b"\x89PNG")

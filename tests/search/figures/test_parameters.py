@@ -54,3 +54,13 @@ def test_two_parameters_together(searched: StudyView) -> None:
     assert (surface.type, len(points.x)) == ("contour", 10)
     assert {value for row in surface.z for value in row if value} >= {0.2, 1.1}
     assert not contour(dataclasses.replace(study_view(), spec=SPEC)).data
+
+
+def test_a_parameter_with_a_single_value_so_far_is_in_no_contour(searched: StudyView) -> None:
+    trials = tuple(
+        dataclasses.replace(one, params={**one.params, "depth": 3, "hidden": "64"})
+        for one in searched.trials
+    )
+    figure = contour(dataclasses.replace(searched, trials=trials))
+    assert not figure.data
+    assert "10 trials after epoch 2" in figure.layout.title.subtitle.text

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from search.figures import FIGURES, Figure, dashboard_figures, draw_all
 from search.figures.files import rendered
 from search.figures.style import COLOURS, GREY
+from search.spec.domains import Choice, Range
 from search.store.views import StudyView
 from tests.search.made_up_views import big_study, comparison_view, study_view, trial_view
 
@@ -42,7 +46,9 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
         assert made.data or made.layout.annotations  # or it says what is missing
         assert len(text) < MOST or not figure.in_dashboard
         assert not re.search("<b>base|<a href", str(made.to_dict()))
-        assert rendered(made, "svg").startswith(b"<?xml")
+        file = rendered(made, "svg")
+        assert file.startswith(b"<?xml")
+        assert b"cannot be drawn" not in file
     assert applied
 
 
@@ -50,6 +56,13 @@ def test_which_figures_apply(small_study: StudyView) -> None:
     of_all = ["history", "curves", "parameters"]
     of_parameters = ["importances", "slices", "contour"]
     assert list(draw_all(FIGURES, small_study)) == [*of_all, *of_parameters]
+    for space, of_space in (
+        ({"depth": Range(low=2, high=4), "hidden": Choice(values=((64,), (128,)))}, of_parameters),
+        ({"depth": Range(low=2, high=4), "optimizer": Choice(values=("adam",))}, ["slices"]),
+        ({"depth": Range(low=3, high=3)}, []),
+    ):
+        view = replace(small_study, spec=replace(small_study.spec, space=space))
+        assert list(draw_all(FIGURES, view)) == [*of_all, *of_space]
     assert list(draw_all(FIGURES, comparison_view(ARMS))) == ["arms", "curves"]
     assert list(dashboard_figures(small_study)) == [
         *("best-so-far", "learning-curves", "loss-against-parameters", "slices")
@@ -69,12 +82,25 @@ def test_a_custom_figure_gets_title_style_and_data(
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
 
 
-def test_an_error_affects_no_other_figure(small_study: StudyView) -> None:
-    def fail(_: StudyView) -> go.Figure:
-        raise ValueError("<b>no</b> trial")
+def fail(_: StudyView) -> go.Figure:
+    raise ValueError("<b>no</b> trial")
 
-    figure = Figure("Mine", "Something of mine", fail).draw(small_study)
-    assert "ValueError: &lt;b&gt;no&lt;/b&gt; trial" in figure.layout.annotations[0].text
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (fail, "ValueError: &lt;b&gt;no&lt;/b&gt; trial"),
+        (lambda _: None, "TypeError: expected a plotly figure, but got NoneType"),
+        (lambda _: go.Figure(go.Scatter(customdata=[object()])), "not JSON serializable"),
+    ],
+)
+def test_an_error_affects_no_other_figure(
+    make: Callable[[StudyView], Any], why: str, small_study: StudyView
+) -> None:
+    for one in (Figure("Mine", "It", make), Figure("Mine", "It", make, applies=fail)):
+        figure = draw_all({"mine": one}, small_study)["mine"]
+        assert why in figure.layout.annotations[0].text
+        assert figure.to_json()
 
 
 def luminance(colour: str) -> float:

@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 import pytest
 
 from search.analysis.findings import pareto_front
+from search.figures import FIGURES
+from search.figures.files import drawn
 from search.figures.study import (
     MOST_ARMS,
     MOST_CURVES,
@@ -67,6 +69,38 @@ def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing() -> 
     low, high = learning_curves(exploded).layout.yaxis.range
     assert 10**low < 0.3 < 10**high
     assert 10**high == pytest.approx(math.log(5) * 1.05)  # the loss of guessing
+
+
+@pytest.mark.parametrize(
+    ("objective", "lowest", "kind"),
+    [
+        ("validation_error", 0.0, "linear"),
+        ("validation_error", 0.1, "linear"),
+        ("validation_loss", 0.0, "linear"),
+        ("validation_loss", 0.1, "log"),
+    ],
+)
+def test_trials_without_a_mistake_are_drawn(objective: str, lowest: float, kind: str) -> None:
+    def judged(view: StudyView) -> StudyView:
+        return replace(view, spec=replace(view.spec, objective=objective))
+
+    baseline = trial_view(0, [0.2, lowest], is_baseline=True)
+    others = trial_view(1, [0.3, lowest]), trial_view(2, [5.0], state="pruned")
+    search = judged(study_view([baseline, *others]))
+    for name in ("history", "curves", "parameters", "slices"):
+        axis = FIGURES[name].draw(search).layout.yaxis
+        assert axis.type == kind, name
+        low, high = (10**end for end in axis.range) if kind == "log" else axis.range
+        assert low < lowest < 0.3 < high < 2, name
+    star, level = named(best_so_far(search), "baseline")
+    assert (star.y, level.y) == ((lowest,), (lowest, lowest))
+    compared = judged(comparison_view({"base": [0.3, lowest], "other": [0.2, 0.3]}))
+    assert loss_by_arm(compared).layout.xaxis.type == kind
+    curves = learning_curves(compared)
+    assert (curves.layout.yaxis.type, curves.layout.yaxis2.type) == ("log", kind)
+    assert (curves.layout.yaxis2.matches is None) == (kind == "linear")
+    first, second = drawn(curves).axes
+    assert (first.get_yscale(), second.get_yscale()) == ("log", kind)
 
 
 def test_pareto_front_matches_brute_force() -> None:

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from models import Architecture, ConvNetConfig, MLPConfig, build
+from models import (
+    FAMILIES,
+    Architecture,
+    ConvNetConfig,
+    MLPConfig,
+    build,
+    family_from_function,
+)
 from search.final import export
 from search.final.export import ONNX, export_onnx, require_onnx
 from search.training.bundle import Bundle
@@ -61,6 +69,35 @@ def test_a_model_that_differs_is_not_written(
     with pytest.raises(BundleError, match=r"differs from torch by 0\.01"):
         export_onnx(bundle, tmp_path, images(2))
     assert not (tmp_path / ONNX).exists()
+
+
+class Unknown(nn.Linear):
+    """A linear layer, then a function that ONNX does not have."""
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        return super().forward(images_NCHW.flatten(1)).digamma()
+
+
+def test_a_network_that_onnx_cannot_express_is_refused_in_one_line(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    family = family_from_function("unknown", lambda _, classes: Unknown(28 * 28, classes))
+    monkeypatch.setitem(FAMILIES, "unknown", family)
+    weights = Unknown(28 * 28, 4).state_dict()
+    own = dataclasses.replace(bundle, architecture=family.configured({}), weights=weights)
+    with pytest.raises(BundleError, match=r"'blobs' cannot .*digamma.*; leave out --export") as no:
+        export_onnx(own, tmp_path, images(2))
+    assert "\n" not in str(no.value)
+    assert not (tmp_path / ONNX).exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    (tmp_path / ONNX).mkdir()
+    with pytest.raises(BundleError, match=r"cannot write .*; free some space or fix its perm"):
+        export_onnx(bundle, tmp_path, images(2))
 
 
 def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

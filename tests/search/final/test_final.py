@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from PIL import Image
 from search import finalize
 from search.figures.final import reliability_diagram
 from search.final import final, folder, runs
-from search.final.final import finalise
+from search.final.final import finalise, look_inside
 from search.final.predict import predict
 from search.running.results import load_study
 from search.training import repeat
-from search.training.bundle import read_bundle
+from search.training.bundle import Bundle, read_bundle
 from search.training.epoch import StoppedError
+from tests.search.blobs import blob_task
 from tests.search.conftest import copy_untested
 
 # What `finalise` calls once the evaluation is on record, in this order.
@@ -195,6 +197,19 @@ def test_the_recorded_metrics_are_those_that_are_written(
     assert again.metrics["test"] == first.metrics["test"]
     assert again.bundle.temperature == again.metrics["temperature"] == first.metrics["temperature"]
     assert again.result.runs[0].test == first.result.runs[0].test
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_the_image_that_is_looked_at_is_of_the_first_class_that_has_one(
+    first: int, bundle: Bundle
+) -> None:
+    task = blob_task(40, 10, side=28)
+    later = (task.training.labels_N >= first).nonzero().flatten()
+    task = replace(task, training=task.training.select(later))
+    features = look_inside(bundle, task)["features"]
+    index = task.training.labels_N.tolist().index(first)
+    assert features.what == f"training image {index}: {'abcd'[first]}"
+    assert (features.image_CHW == task.training.images_NCHW[index].numpy()).all()
 
 
 CANDIDATES: dict[str, Any] = {"seeds": 1, "candidates": 2, "epochs": 3, "device": "cpu"}

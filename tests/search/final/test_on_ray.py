@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,16 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 EPOCHS = 12
 
 
+def tasks() -> list[psutil.Process]:
+    """The processes that are training."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # just ended
+            if "train_there" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
 def test_a_killed_task_and_an_interrupt_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,10 +51,9 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
     def on_epoch(index: int, epoch: Epoch) -> None:
         told.append((index, epoch.epoch))
         if not killed:
-            everyone = psutil.Process().children(recursive=True)
-            found = [one for one in everyone if "train_there" in " ".join(one.cmdline())]
-            found[0].kill()
-            killed.append(found[0].pid)
+            found = tasks()[0]
+            found.kill()
+            killed.append(found.pid)
         elif len(told) == EPOCHS + 1:
             stop.set()
 
@@ -60,6 +70,26 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
     for ours, theirs in zip(ended, expected, strict=True):
         assert ours.training == theirs.training
         assert all(torch.equal(it, theirs.weights[name]) for name, it in ours.weights.items())
+
+
+def test_an_interrupt_leaves_no_task_behind_in_a_ray_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    jobs = seeds_of(make_job(tmp_path, 10_000), 2)
+    task = jobs[0].load(torch.device("cpu"))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(interrupt))
+    with joined("local"):
+        with pytest.raises(KeyboardInterrupt):
+            train_all(jobs, task, stop=threading.Event(), progress=True, ray="local")
+        deadline = time.monotonic() + 20
+        while tasks():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_an_unreachable_ray_is_reported_in_a_line(tmp_path: Path) -> None:

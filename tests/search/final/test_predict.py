@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +16,8 @@ from PIL import Image
 from data.errors import DataError
 from search.final.predict import bundle_folder, predict
 from search.spec.domains import SpecError
-from search.training.bundle import Bundle, read_bundle, write_bundle
+from search.store.folders import FINAL, OWNER
+from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError
 
 
@@ -146,10 +148,61 @@ def test_without_a_name_the_latest_network_is_taken(folder: Path) -> None:
     assert bundle_folder() == folder
 
 
+def mark(folder: Path, study: str = "blobs", database: str = "sqlite:///studies.db") -> None:
+    """Say whose the folder is, as a study does."""
+    text = json.dumps({"study": study, "identity": folder.name, "database": database})
+    (folder / OWNER).write_text(text)
+
+
+def test_a_studys_network_is_found_by_whose_folder_it_is(folder: Path) -> None:
+    usual, other, moved = folder.parent, Path("runs/blobs-2"), Path("runs/mine")
+    assert bundle_folder(study="blobs") == folder  # an earlier version wrote no mark
+    shutil.copytree(usual, other)
+    mark(other)
+    mark(usual, "other")
+    assert bundle_folder(study="blobs") == other / FINAL
+    assert bundle_folder(study="other") == folder
+    other.rename(moved)
+    assert bundle_folder(study="blobs") == moved / FINAL
+    for damage in (b"{", b"[]", b'{"study": 7}'):
+        (usual / OWNER).write_bytes(damage)
+        assert bundle_folder(study="blobs") == moved / FINAL
+
+
+def test_of_several_networks_that_of_the_default_database_is_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, other = folder.parent, Path("runs/blobs-2")
+    shutil.copytree(usual, other)
+    mark(usual, database="sqlite:///a.db")
+    mark(other, database=f"sqlite:///{tmp_path}/b.db")
+    several = r"several networks of study 'blobs': runs/blobs/final, .*blobs-2/final; .*--bundle"
+    for unknown in ("sqlite:///c.db", "?"):
+        with pytest.raises(BundleError, match=several):
+            bundle_folder(study="blobs", storage=unknown)
+    mark(other, database="sqlite:///\0")
+    with pytest.raises(BundleError, match=several):
+        bundle_folder(study="blobs")
+    mark(other, database=f"sqlite:///{tmp_path}/b.db")
+    for name, found in (("a", usual), ("b", other)):
+        assert bundle_folder(study="blobs", storage=f"sqlite:///{name}.db") == found / FINAL
+        monkeypatch.setenv("SEARCH_STORAGE", f"sqlite:///{tmp_path}/{name}.db")
+        assert bundle_folder(study="blobs") == found / FINAL
+    (other / FINAL / CONFIG).unlink()  # another study's network is no substitute
+    with pytest.raises(BundleError, match="no finished network of study 'blobs' under"):
+        bundle_folder(study="blobs")
+    mark(usual, database=f"sqlite:///{tmp_path}/b.db")  # a deleted study of this database
+    write_bundle(read_bundle(folder), other / FINAL)
+    with pytest.raises(BundleError, match=several):
+        bundle_folder(study="blobs")
+
+
 @pytest.mark.usefixtures("folder")
 def test_bad_arguments() -> None:
     with pytest.raises(BundleError, match="no finished network"):
         predict("drawn", runs_dir="nowhere")
+    with pytest.raises(BundleError, match="no finished network of study 'gone' under"):
+        predict("drawn", study="gone")
     with pytest.raises(BundleError, match=r"name it \.png"):
         predict("drawn", sheet="sheet.jpg")
     with pytest.raises(BundleError):

@@ -41,7 +41,7 @@ def test_page_and_text_give_the_same_numbers() -> None:
         assert "± in a column is the standard deviation over 2 seeds." in told
         assert "93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds)" in told
         assert "T-shirt/top / Trouser 14 10 × T-shirt/top taken for Trouser, 4" in told
-        assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in told
+        assert "Difference: loss 0.1500 lower and accuracy 5.00 points higher" in told
         assert "500 test images × 2 runs" in told
     assert "conv1 8×28×28" in page
     assert page.index("Of 500 test images it classifies 93.50 %") < page.index("Study fashion")
@@ -58,6 +58,16 @@ def test_candidates_are_listed_winner_first_with_their_values_in_the_study() -> 
     page = words(final_page(replace(final_result(), candidates=(lucky, gone, steady))))
     assert "in the study fresh seeds 5 6 0.2000 0.2550 ± 0.0071 3 7 0.1000 0.2700" in page
     assert "0.2700 ± 0.0141 8 4 0.3000 diverged" in page
+
+
+def test_the_command_that_repeats_it_has_the_epochs_that_were_given() -> None:
+    """Not the winner's, which has its own schedule if none were given."""
+    found = tuple(Candidate(trial=n, epochs=3, searched=0.1, values=(n / 9,)) for n in (1, 4))
+    for given, options in ((None, ""), (9, " --epochs 9")):
+        final = replace(final_result(), epochs=3, candidates=found, requested_epochs=given)
+        page = words(final_page(final))
+        assert f"--candidates 2 --candidate-seeds 1{options} The study itself" in page
+        assert metrics(final)["requested_epochs"] == given
 
 
 def test_calibration_is_reported_before_and_after() -> None:
@@ -87,7 +97,11 @@ def test_an_earlier_evaluation_is_noted_and_one_run_has_no_spread(result_row: Re
 
 def test_a_trial_other_than_the_best_and_pictures_of_the_network() -> None:
     why = "Trial 1 was named by hand, <not> the study's best."
-    final = replace(looked_into(final_result()), why=why)
+    trials = [trial_view(n, [loss], is_baseline=n == 0) for n, loss in enumerate((0.4, 0.55, 0.25))]
+    final = final_result(view=study_view(trials))
+    final = replace(looked_into(final), trial=trials[1], why=why)
+    for told in both(final):
+        assert "Difference: loss 0.1500 higher and accuracy 5.00 points lower" in told
     assert why in re.sub(r"\s+", " ", final_text(final))
     page = final_page(final)
     assert "Trial 1 was named by hand, &lt;not&gt; the study" in page

@@ -8,11 +8,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from search.analysis.measures import measure_of
 from search.figures import FIGURES, Figure, draw_all
+from search.pages import report
 from search.pages.note import study_note
 from search.pages.report import make_report, write_report
 from search.spec.arms import Expectation, JournalEntry
@@ -154,7 +156,8 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert (first["val. error (%)"], first["val. acc. (%)"]) == ("8.33", "91.67")
     assert (first["parameters"], first["best epoch"]) == ("300 000", "2 of 3")
     numbers = [row["trial"] for row in everything]
-    assert numbers == ["#0 (baseline)", "#1", "#2 (pruned)", "#3", "#9"]
+    assert numbers == ["#0 (baseline)", "#1", "#2 (pruned)", "#3", "#6 (running)", "#9"]
+    assert "All 6 trials with a finished epoch" in text_of(small_study)
     text = text_of(small_study)
     assert "32·1·3·3 + 32 = 320" in text
     sums = re.search(r"Parameters: (.*?) = ([\d ]+);", text)
@@ -226,12 +229,26 @@ def test_a_custom_figure_is_in_the_report(
         return go.Figure(layout={"meta": {"caption": "What <it> says."}})
 
     monkeypatch.setitem(FIGURES, "my_own", Figure("Mine", "Something of mine", make))
-    report = make_report(small_study, NOW)
-    assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in report.markdown
-    page = report.html()
+    made = make_report(small_study, NOW)
+    assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in made.markdown
+    page = made.html()
     assert "<p>What &lt;it&gt; says.</p>" in page
-    assert page.count('class="figure"') == len(report.figures) == 7
+    assert page.count('class="figure"') == len(made.figures) == 7
     assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
+
+
+def test_a_figure_that_cannot_be_drawn_costs_nothing_else(
+    small_study: StudyView, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def make(_: StudyView) -> go.Figure:
+        return go.Figure(go.Histogram(x=np.arange(5)), layout={"meta": "no caption"})
+
+    mine = Figure("Mine", "Something of mine", make)
+    monkeypatch.setattr(report, "FIGURES", {"mine": mine, "curves": FIGURES["curves"]})
+    files = write_report(make_report(small_study, NOW), tmp_path, ["svg"])
+    assert [file.name for file in files] == ["mine.svg", "curves.svg", "report.html", "report.md"]
+    told = [b"cannot be drawn" in file.read_bytes() for file in files[:2]]
+    assert told == [True, False]
 
 
 def judged_by(view: StudyView, objective: str) -> StudyView:

@@ -16,7 +16,7 @@ from search.running.run import Run
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.opening import open_database
-from search.store.studies import create_study, find_study
+from search.store.studies import create_study, find_study, set_total
 from search.training.task import Task, load_study_task
 from search.training.train import train as real
 
@@ -60,13 +60,14 @@ def make_run(
         **fields: Any,
     ) -> Run:
         read = {key: read_parameter(key, written) for key, written in space.items()}
-        usual = {"dataset": "digits", "trials": 4, "epochs": 3, "space": read}
+        usual = {"dataset": "digits", "trials": 4, "epochs": 3, "pruner": "halving", "space": read}
         spec, count = StudySpec(**{**usual, **fields}), len(task.validation)
         db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
         opened.append(db)
         study = find_study(db, name) or create_study(
             db, name, spec, task.info, validation_count=count
         )
+        set_total(study, spec.trials, spec.budget)
         options: dict[str, Any] = {"trials_at_a_time": at_a_time, "train": train}
         folder, stop = tmp_path / name, threading.Event()
         return Run(study=study, spec=spec, task=task, folder=folder, stop=stop, **options)

@@ -156,6 +156,18 @@ def test_queued_configurations_come_first_and_count(make_run: Make) -> None:
     assert view_study(run.study).count() == 5
 
 
+def test_a_configuration_that_failed_is_queued_again(make_run: Make) -> None:
+    run = small(make_run)
+    queue = [{"depth": 2}]
+    for number in range(2):
+        told = by_hand.enqueue(run.study, run.spec, queue)
+        assert told == [f"trial {number} is queued: depth = 2"]
+        finish(run.study, take(run.study), state=TrialState.FAIL)
+    by_hand.enqueue(run.study, run.spec, queue)
+    (told,) = by_hand.enqueue(run.study, run.spec, queue)
+    assert told == "trial 2 already has this configuration (waiting): depth = 2"
+
+
 def test_a_file_with_several_configurations(tmp_path: Path, make_run: Make) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('[[trial]]\ndepth = 1\n\n[[trial]]\noptimizer = "sgd"\nhidden = [8, 8]\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import replace
@@ -12,8 +13,8 @@ import pandas
 import pytest
 
 from search import export
-from search.running.exports import FORMATS, export_study
-from search.running.results import Study
+from search.running.exports import FORMATS, encoded, export_study
+from search.running.results import TABLES, Study
 from search.store.records import ResultRow
 from search.store.views import StudyView
 
@@ -44,6 +45,21 @@ def test_tables_as_files(view: Study, tmp_path: Path) -> None:
     assert list(read["csv"]["accuracy"]) == [0.9312]
     assert read["parquet"]["opened_at"][0] == view.results[0].opened_at
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_without_rows_has_its_columns(view: Study, name: str) -> None:
+    """That of the epochs, until a new study's first one is finished."""
+    full, empty = (
+        Study.of(replace(view, trials=trials, results=results)).to_pandas(name)
+        for trials, results in ((view.trials, view.results), ((), ()))
+    )
+    metrics = {metric for trial in view.trials for row in trial.curve for metric in row.metrics}
+    fixed = [it for it in full if not it.startswith("params_") and it not in metrics]
+    assert list(empty) == fixed
+    assert empty.query("trial == 0").empty
+    assert encoded(empty, "csv").decode().strip() == ",".join(fixed)
+    assert list(pandas.read_parquet(io.BytesIO(encoded(empty, "parquet")))) == fixed
 
 
 def test_tensorboard_reads_its_event_files(view: Study, tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ ALL = 10.0  # more than any trial gains
 
 
 def contender(number: int, state: State, *curve: float) -> Contender:
-    params = {"learning_rate": 1e-3 * (1 + number)}
-    return Contender(number=number, state=state, params=params, curve=dict(enumerate(curve)))
+    rate = {"learning_rate": 1e-3 * (1 + number)}
+    seen = dict(enumerate(curve))
+    return Contender(number=number, state=state, params=rate, recorded=rate, curve=seen)
 
 
 def why(contenders: list[Contender], gain: float) -> str | None:

@@ -24,6 +24,7 @@ from sklearn.datasets import load_digits
 
 from search.running.request import Request, read_request
 from search.running.run import make_plan
+from search.running.study import run_study
 from search.spec.domains import SpecError
 from search.store import StorageError, StudyBrokenError
 from search.store.opening import open_database
@@ -31,6 +32,7 @@ from search.store.records import epochs_of
 from search.store.studies import require_study
 from search.store.views import view_study
 from tests.search.conftest import SECRET
+from tests.search.running.made_up import TINY
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -192,6 +194,34 @@ def test_impossible_requests_are_refused(cluster: Any, tmp_path: Path) -> None:
         with pytest.raises(kind, match=said), on_ray.RayPool(wrong, {}):
             pass
         assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"workers": -1}, "workers must be a whole number from 1 to 10000, but got -1"),
+        ({"cpus_per_worker": 0}, "cpus_per_worker must be above 0, but got 0"),
+        ({"gpus_per_worker": -1}, "gpus_per_worker must be a number from 0 up, but got -1"),
+        ({"gpus_per_worker": 1.5}, "gpus_per_worker above 1 must be whole, but got 1.5"),
+    ],
+)
+def test_impossible_workers_are_refused_before_anything_is_written(
+    here: Path, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        run_study(dataset="digits", ray="local", progress=False, **wrong)
+    assert not list(here.iterdir())
+
+
+def test_tasks_find_what_was_named_by_relative_paths(here: Path) -> None:
+    where = {"storage": "sqlite:///studies.db", "checkpoints": "kept"}
+    request = read_request(None, {**TINY, **where}, space=TINY["space"])
+    run = make_plan(request, torch.device("cpu")).begin(threading.Event())
+    handed, _ = on_ray.hand(run, where)
+    run.db.close()
+    assert handed["storage"] == f"sqlite:///{here / 'studies.db'}"
+    assert handed["checkpoints"] == str(here / "kept")
+    assert handed["runs_dir"] == here / "runs"
 
 
 def die(**_: object) -> None:

@@ -133,6 +133,20 @@ def test_a_raised_total_resumes_paused_trials(make_run: Make) -> None:
     assert all(trial.state != "running" for trial in view.trials)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3])
+@pytest.mark.parametrize(("first", "then"), [((4, 0.4), (8, 0.4)), ((8, 0.4), (4, 1.0))])
+def test_totals_changed_during_a_run_are_followed(
+    make_run: Make, first: tuple[int, float], then: tuple[int, float], at_a_time: int
+) -> None:
+    """By another start of the study, as soon as the first trial has paused or ended."""
+    run = begin(make_run, at_a_time=at_a_time, trials=first[0], budget=first[1])
+    train_trials(replace(run, on_change=lambda: set_total(run.study, *then)))
+    view = view_study(run.study)
+    check_curves(view)
+    assert view.finished == view.count("complete", "pruned") == view.count() == then[0]
+    assert spent(view) >= then[0] * then[1] * view.spec.epochs
+
+
 def test_a_lost_checkpoint_costs_its_epochs_and_no_report(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

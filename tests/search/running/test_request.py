@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.datasets import DATASETS
+from data.errors import DataError
 from search.running.request import read_request
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError
+from search.spec.domains import Range, SpecError
+from search.spec.extensions import Extension
+from search.spec.parameters import read_tables
 from search.spec.study_file import StudyFileError
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study, set_total
@@ -111,10 +117,81 @@ def test_a_study_must_match_its_file(mine: str, make: Callable[[StudySpec], Stud
     study = make(read_request(mine, {"repeats": 4}).spec("mnist"))
     for options, trials in (({"repeats": 5}, 10), ({"repeats": 1}, 2), ({}, 8)):
         assert read_request(mine, options).spec("mnist", study).trials == trials
+    Path(mine).write_text(MINE.replace("repeats = 2", "repeats = 5"))
+    more = read_request(mine, {}).spec("mnist", study)
+    assert (more.repeats, more.trials) == (5, 10)
     Path(mine).write_text(MINE.replace("dropout = 0.1", "dropout = 0.2"))
     for config, says in ((mine, "was made with arms"), ("default", "was made with")):
         with pytest.raises(SpecError, match=says):
             read_request(config, {}).spec("mnist", study)
+
+
+def test_a_study_made_with_halving_resumes_with_its_file(
+    tmp_path: Path, make: Callable[[StudySpec], StudyHandle]
+) -> None:
+    """It was the default of files that name no pruner."""
+    (tmp_path / "mine.toml").write_text('[study]\ndataset = "digits"\ntrials = 5\n')
+    request = read_request(str(tmp_path / "mine.toml"), {})
+    new = request.spec("digits")
+    assert new.pruner == "promotion"
+    study = make(replace(new, pruner="halving"))
+    assert request.spec("digits", study).pruner == "halving"
+
+
+def test_a_range_stays_as_the_study_was_made_with_it(
+    tmp_path: Path, make: Callable[[StudySpec], StudyHandle]
+) -> None:
+    """An earlier version took whole ends for whole numbers."""
+    written = {"augmentation_strength": {"low": 0, "high": 1}}
+    space = read_tables({"space": written})["space"]
+    study = make(StudySpec(dataset="digits", trials=5, space=space))
+    (tmp_path / "mine.toml").write_text(
+        "[study]\ntrials = 5\n[space]\naugmentation_strength = { low = 0, high = 1 }\n"
+    )
+    for config, given in ((str(tmp_path / "mine.toml"), None), (None, written)):
+        request = read_request(config, {"dataset": "digits"}, space=given)
+        for resumed, is_whole in ((study, True), (None, False)):
+            domain = request.spec("digits", resumed).space["augmentation_strength"]
+            assert isinstance(domain, Range)
+            assert domain.integer == is_whole
+
+
+@pytest.fixture
+def stripes(tmp_path: Path) -> Iterator[Extension]:
+    """A file that has not run yet, and adds the data set `s`."""
+    file = tmp_path / "stripes.py"
+    file.write_text('from data.datasets import DATASETS\nDATASETS["s"] = DATASETS["digits"]\n')
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    yield Extension(name="stripes.py", sha256=sha256, path=str(file))
+    DATASETS.pop("s", None)
+
+
+def test_a_data_set_may_be_of_the_files_own_extension(tmp_path: Path, stripes: Extension) -> None:
+    (tmp_path / "mine.toml").write_text(f'[study]\nextensions = ["{stripes.name}"]\n')
+    assert read_request(str(tmp_path / "mine.toml"), {"dataset": "s"}).dataset == "s"
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [(None, {"dataset": "s"}), (None, {"dataset": "s", "study": "s"}), ("s", {})],
+)
+def test_a_data_set_may_be_of_an_existing_studys_extension(
+    tmp_path: Path,
+    make: Callable[[StudySpec], StudyHandle],
+    stripes: Extension,
+    config: str | None,
+    given: dict[str, Any],
+) -> None:
+    make(StudySpec(dataset="s", extensions=(stripes,)))
+    assert "s" not in DATASETS
+    if config is not None:
+        config = str(tmp_path / "s.toml")
+        Path(config).write_text('[study]\ndataset = "s"\n')
+    options = {"storage": f"sqlite:///{tmp_path / 'studies.db'}", **given}
+    assert read_request(config, options).dataset == "s"
+    assert "s" in DATASETS
+    with pytest.raises(DataError, match="unknown data set 'digit'; did you mean 'digits'"):
+        read_request(config, {**options, "dataset": "digit"})
 
 
 def test_errors_name_the_file(mine: str) -> None:

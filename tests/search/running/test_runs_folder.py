@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,12 @@ def test_beside_the_database_from_every_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEARCH_STORAGE", url)
     assert bundle_folder(study="s") == Path("data/runs/s/final") == bundle_folder()
+    shutil.copytree("data/runs", "x", symlinks=True)
     assert bundle_folder(study="s", runs_dir="x") == Path("x/s/final")
 
 
 def test_two_databases_in_one_folder_take_nothing_from_each_other(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Final pages, models and pictures all stay."""
     run_study(study="s", storage="sqlite:///a.db", trials=1, **TINY)
@@ -62,6 +64,9 @@ def test_two_databases_in_one_folder_take_nothing_from_each_other(
     final = finalise("s", storage="sqlite:///b.db", seeds=1)
     assert final.folder.is_relative_to("runs/s-2")
     assert files(Path("runs")).items() >= before.items()
+    for name, folder in (("a", "s"), ("b", "s-2")):
+        monkeypatch.setenv("SEARCH_STORAGE", f"sqlite:///{name}.db")
+        assert bundle_folder(study="s") == Path("runs") / folder / "final"
 
 
 def test_where_the_user_says_with_several_workers_too(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from search.store import StorageError
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.schema import DATASET, SPEC
+from search.terminal.commands import run
 from tests.search.running.made_up import TINY
 
 REFUSED = ValueError  # all errors that users see on one line are of this kind
@@ -90,6 +93,37 @@ def test_its_exit_code_says_whether_to_start_a_worker_again(db: Database) -> Non
     assert worker.main([*WORK, "--max-seconds", "1e-3"]) == 75
     assert worker.main(WORK) == 0
     assert worker.main([*WORK, "--max-seconds", "60"]) == 0
+
+
+def test_an_outage_of_the_opened_database_asks_for_another_start(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.close()
+    monkeypatch.setattr("search.store.opening.Database", partial(Database, patience_seconds=0.1))
+    with closing(sqlite3.connect("studies.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SystemExit) as ended:
+            run(lambda _: worker.main(WORK))
+    assert ended.value.code == 75
+    (line,) = [it for it in capsys.readouterr().err.splitlines() if it.startswith("error: ")]
+    assert line.startswith("error: sqlite:///studies.db does not answer: another process keeps it ")
+    assert line.endswith("resume with the same command")
+    assert worker.main(WORK) == 0
+
+
+def test_a_server_that_never_answered_is_a_mistake_but_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: Any
+) -> None:
+    monkeypatch.setattr("search.store.opening.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("search.store.opening.SILENT_SECONDS", 0.1)
+    url = "postgresql://me@127.0.0.1:1/studies"
+    with pytest.raises(SystemExit) as ended:
+        run(lambda _: worker.main(["--storage", url, "--device", "cpu"]))
+    assert ended.value.code == 2
+    assert f"error: cannot open {url}: " in capsys.readouterr().err
+    (waiting,) = caplog.messages
+    assert waiting.startswith(f"cannot open {url}: ")
+    assert "trying again for" in waiting
 
 
 @pytest.mark.parametrize("number", ["../../x", -1, 1.5, None])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import torch
 
 import search
 from search import report, study
+from search.final.final import finalise
+from search.running.exports import export_study
 from search.running.request import read_request
 from search.running.results import Study, load_study, study_figures
 from search.running.study import run_study, what_a_seed_costs
@@ -138,6 +141,30 @@ def test_bad_arguments_end_before_anything_is_written(
         run_study(**{"dataset": "digits", **wrong})
     assert len(str(refused.value).splitlines()) == 1
     assert not isinstance(refused.value, StudyFileError)  # it stems from no file
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: run_study(dataset="digits", trials=1, workers=1),
+        load_study,
+        lambda: export_study(to="x"),
+        finalise,
+    ],
+)
+def test_the_environment_names_database_and_checkpoints(
+    call: Callable[[], object], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEARCH_STORAGE", "mysql://host/db")
+    with pytest.raises(StorageError, match="'mysql://host/db' is not a usable database"):
+        call()
+    monkeypatch.setenv("SEARCH_STORAGE", "sqlite:///other.db")
+    monkeypatch.setenv("SEARCH_CHECKPOINTS", "nowhere://x")
+    with pytest.raises(
+        StorageError, match=r"keep checkpoints in nowhere://x|open sqlite:///other.db"
+    ):
+        call()
     assert list(here.iterdir()) == []
 
 

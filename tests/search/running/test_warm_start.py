@@ -1,12 +1,13 @@
 """A study that starts from an earlier one, in another database that is deleted afterwards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.analysis.wording import warm_start_in_words
 from search.running.study import run_study
-from search.sampling.earlier import adapted
+from search.sampling.earlier import adapted, read_earlier
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.earlier import Earlier
@@ -14,6 +15,7 @@ from search.spec.parameters import read_parameter
 from search.store import StorageError
 from search.study import main
 from search.terminal.status import quick_status
+from tests.search.long_studies import SPEC, fill
 from tests.search.running.made_up import TINY
 
 SPACE = {
@@ -71,6 +73,18 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     arguments = ["--config", "a4_dropout", "--dataset", "digits", "--warm-start", "new"]
     with pytest.raises(SpecError, match="this study compares arms"):
         main([*arguments, "--study", "fourth", "--storage", new])
+
+
+def test_earlier_studies_and_the_baseline_give_no_configuration_twice(tmp_path: Path) -> None:
+    db, _ = fill(tmp_path / "old.db", 40)
+    db.close()
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    spec = replace(SPEC, trials=30)
+    found = read_earlier(["s", f"{url}#s"], spec, url, None, None)
+    first, *others = (params for one in found for params in one.configurations)
+    assert len({str(params) for params in (first, *others)}) == 6
+    (again,) = read_earlier(["s"], replace(spec, baseline=first), url, None, None)
+    assert list(again.configurations) == others[:3]
 
 
 def test_values_of_another_space() -> None:

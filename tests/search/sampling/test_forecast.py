@@ -2,15 +2,22 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 
-from search.sampling.forecast import SEED_SD, Contender, Regression, State, fit, support
-from search.sampling.priors import FEATURES, features
+from search.sampling.forecast import MOST, SEED_SD, Contender, State, fit, informative, support
+from search.sampling.priors import FEATURES
+
+
+def trial(
+    number: int, state: State, params: Mapping[str, Any], curve: Mapping[int, float]
+) -> Contender:
+    return Contender(number=number, state=state, params=params, recorded=params, curve=curve)
 
 
 def made_up(count: int, seed: int, *, late: float = 0.2) -> list[Contender]:
@@ -22,25 +29,23 @@ def made_up(count: int, seed: int, *, late: float = 0.2) -> list[Contender]:
         end = level - 0.4 - late * (4 * dropout - 1) + rng.normal(0, 0.02)
         logs = np.linspace(level, end, 5)
         curve = {epoch: math.exp(log) for epoch, log in enumerate(logs)}
-        found.append(
-            Contender(number=number, state="complete", params={"dropout": dropout}, curve=curve)
-        )
+        found.append(trial(number, "complete", {"dropout": dropout}, curve))
     return found
 
 
-def cut(trial: Contender, epoch: int) -> Contender:
-    curve = {at: it for at, it in trial.curve.items() if at <= epoch}
-    return replace(trial, state="paused", curve=curve)
+def cut(whole: Contender, epoch: int) -> Contender:
+    curve = {at: it for at, it in whole.curve.items() if at <= epoch}
+    return replace(whole, state="paused", curve=curve)
 
 
 def errors(known: int, prior: Path | None, seed: int = 1) -> np.ndarray:
     """Errors of forecasts after one epoch, in standard deviations and in logarithms, (2, N)."""
     trials = made_up(60, seed=seed)
-    seen, young = trials[:known], [cut(trial, 1) for trial in trials[known:]]
+    seen, young = trials[:known], [cut(one, 1) for one in trials[known:]]
     forecast = fit([*seen, *young], 4, prior)
     found = []
-    for whole, trial in zip(trials[known:], young, strict=True):
-        estimate = forecast.estimate_final(trial)
+    for whole, one in zip(trials[known:], young, strict=True):
+        estimate = forecast.estimate_final(one)
         assert estimate is not None
         found.append(((estimate[0] - whole.level()) / estimate[1], estimate[0] - whole.level()))
     return np.array(found).T
@@ -86,7 +91,7 @@ def test_final_values_are_known_and_trials_without_reports_not_forecast() -> Non
     states: tuple[State, ...] = ("running", "complete")
     for state in states:
         for curve in ({}, {0: math.nan}):
-            silent = Contender(number=9, state=state, params={"dropout": 0.1}, curve=curve)
+            silent = trial(9, state, {"dropout": 0.1}, curve)
             assert forecast.estimate_final(silent) is None
             assert fit([*whole, silent], 4, None).estimate_final(whole[0]) is not None
     risen = cut(whole[1], 1)
@@ -97,31 +102,10 @@ def test_final_values_are_known_and_trials_without_reports_not_forecast() -> Non
 
 
 def test_a_forecast_without_finished_trials_is_uncertain() -> None:
-    trial = cut(made_up(1, seed=0)[0], 0)
-    estimate = fit([trial], 4, None).estimate_final(trial)
+    young = cut(made_up(1, seed=0)[0], 0)
+    estimate = fit([young], 4, None).estimate_final(young)
     assert estimate is not None
     assert estimate[1] > 0.1
-
-
-def test_beliefs_are_updated_by_bayes_rule() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(400, 3)), rng.normal(size=400)
-    mean, sd = rng.normal(size=3), np.array([1.0, 0.5, 2.0])
-    variances, known_sd = np.geomspace(0.2, 5, 9), rng.uniform(0, 0.1, 400)
-    prior = Regression.believed(*(np.tile(it, (9, 1)) for it in (mean, sd)), variances, np.ones(9))
-    four = prior.updated(x[:4], y[:4], known_sd[:4])
-    once, twice = prior.updated(x, y, known_sd), four.updated(x[4:], y[4:], known_sd[4:])
-    assert np.array(once.predict(x)) == pytest.approx(np.array(twice.predict(x)))
-    assert once.means == pytest.approx(np.tile(np.linalg.lstsq(x, y)[0], (9, 1)), abs=0.15)
-    assert once.predict(np.zeros((1, 3)))[1] == pytest.approx(1, rel=0.2)
-    likelihoods = [
-        multivariate_normal(
-            x[:4] @ mean, (x[:4] * sd**2) @ x[:4].T + np.diag(variance + known_sd[:4] ** 2)
-        )
-        for variance in variances
-    ]
-    logs = np.array([it.logpdf(y[:4]) for it in likelihoods])
-    assert np.ptp(four.log_weights - logs) < 1e-9
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 4.0])
@@ -129,8 +113,8 @@ def test_how_much_configurations_differ_is_learned(tmp_path: Path, scale: float)
     """All falls of a data set may be larger or smaller than those of others by this factor."""
     prior = prior_file(tmp_path, -1.2)
 
-    def stretched(trial: Contender) -> Contender:
-        return replace(trial, curve={at: it**scale for at, it in trial.curve.items()})
+    def stretched(one: Contender) -> Contender:
+        return replace(one, curve={at: it**scale for at, it in one.curve.items()})
 
     trials = list(map(stretched, made_up(60, seed=1)))
     young = [cut(trial, 1) for trial in trials[15:]]
@@ -146,8 +130,7 @@ def test_first_levels_support_a_prior_or_contradict_it(tmp_path: Path) -> None:
 
     def first(number: int, dropout: float) -> Contender:
         level = math.exp(0.1 * dropout + rng.normal(0, 0.01))  # the more dropout, the slower
-        params = {"dropout": dropout}
-        return Contender(number=number, state="paused", params=params, curve={0: level})
+        return trial(number, "paused", {"dropout": dropout}, {0: level})
 
     right, inverted = prior_file(tmp_path, 1.2), prior_file(tmp_path, -1.2)
     ten = [first(number, rng.uniform(0, 0.5)) for number in range(10)]
@@ -166,19 +149,20 @@ def test_untried_values_keep_what_other_data_sets_say(tmp_path: Path) -> None:
         level = 0.05 * (number % 6)
         ends = (level, 0.6 * level - 0.9)
         curve = {epoch: math.exp(log) for epoch, log in enumerate(np.linspace(*ends, 5))}
-        known.append(Contender(number=number, state="complete", params={"depth": 5}, curve=curve))
-    deep, flat = (
-        Contender(number=20 + depth, state="paused", params={"depth": depth}, curve={0: 1.0})
-        for depth in (5, 2)
-    )
+        known.append(trial(number, "complete", {"depth": 5}, curve))
+    deep, flat = (trial(20 + n, "paused", {"depth": n}, {0: 1.0}) for n in (5, 2))
     found = fit([*known, deep, flat], 4, prior).estimates([deep, flat])
     assert found[22][0] - found[25][0] > 0.15
 
 
-def test_features_are_zero_for_parameters_not_searched_or_unknown() -> None:
-    assert features({"kernel": 3, "my_own": "x"}) == [0.0] * len(FEATURES)
-    searched = {"weight_decay_kind": "coupled", "weight_decay": 3e-3, "augmentation": "flip-crop"}
-    found = dict(zip(FEATURES, features({**searched, "learning_rate": 0.0316}), strict=True))
-    assert found["coupled"] == found["flip-crop"] == 1 > found["decoupled"] == 0
-    assert found["coupled_decay"] == pytest.approx(0.977, abs=1e-3)
-    assert found["learning_rate"] == pytest.approx(1, abs=1e-3)
+def test_a_partial_epoch_counts_only_until_a_whole_one_is_reported() -> None:
+    """As for a trial's value: on a third of few validation images, an error is easily 0."""
+    lucky = trial(0, "complete", {"depth": 3}, {0: 0.0, 1: 0.5, 2: 0.3, 3: 0.4})
+    assert math.exp(cut(lucky, 0).level()) == math.exp(lucky.level(0)) == pytest.approx(1e-12)
+    assert [math.exp(lucky.level(rung)) for rung in (1, 2, 3)] == pytest.approx([0.5, 0.3, 0.3])
+    assert math.exp(lucky.level()) == pytest.approx(0.3)
+    assert math.isnan(replace(lucky, curve={0: 0.2, 1: math.nan}).level())
+    middling = [trial(n, "pruned", {"depth": 3}, {0: 0.0, 1: 0.5}) for n in range(100)]
+    good = [trial(n, "pruned", {"depth": 3}, {0: 0.9, 1: 0.4}) for n in range(MOST)]
+    many = [*good, *(replace(it, number=it.number + MOST) for it in middling)]
+    assert informative(many) == [*good, *many[-MOST:]]

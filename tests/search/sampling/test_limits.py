@@ -17,7 +17,7 @@ from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
-from search.spec.space import check_space, suggest
+from search.spec.space import OVERRIDES, check_space, queued_trial, suggest
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.study import main
@@ -94,6 +94,34 @@ def test_a_proposal_that_is_too_large_keeps_its_recipe() -> None:
     assert limits.fit(found)
     assert found["learning_rate"] == 0.03
     assert {**found, "width": 4} == limits.nearest({**found, "width": 4}, random)  # fits as it is
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize(
+    ("stored", "outside"),
+    [({"depth": 4}, {}), ({}, {"depth": 5}), ({"width": 18}, {"kernel_sizes": [5]})],
+    ids=str,
+)
+def test_what_is_sampled_for_a_queued_trial_fits_what_it_holds(
+    sampler: str, stored: dict[str, Any], outside: dict[str, Any]
+) -> None:
+    spec = spec_of(sampler=sampler, epochs=1, max_parameters=9_000)
+    study = optuna.create_study(sampler=StudySampler(spec, None, limits_of(spec, *DIGITS)))
+    for _ in range(4):
+        study.add_trial(queued_trial(spec, stored, {OVERRIDES: outside}))
+        trial = study.ask()
+        assert sizes(suggest(trial, spec).architecture, *DIGITS)["parameters"] <= 9_000
+        assert stored.items() <= trial.params.items()
+        study.tell(trial, 1.0)
+    assert len({str(trial.params) for trial in study.trials}) == 4
+
+
+def test_a_queued_trial_that_fits_with_nothing_says_what_it_holds() -> None:
+    held, overrides = {"depth": 4}, {"width": 64}
+    limits = Limits(spec_of(max_parameters=9_000), *DIGITS, held=held, overrides=overrides)
+    random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    with pytest.raises(SpecError, match=r"fits max_parameters with depth = 4, width = 64$"):
+        limits.draw(random)
 
 
 def test_a_study_whose_space_does_not_fit_is_refused() -> None:

@@ -12,8 +12,8 @@ from search.store.claims import Choice
 
 def trial(number: int, *losses: float, state: State = "paused") -> Contender:
     """Reports after the partial epoch (0) and epochs 1, 2, ..."""
-    curve = dict(enumerate(losses))
-    return Contender(number=number, state=state, params={"depth": 2 + number % 2}, curve=curve)
+    curve, params = dict(enumerate(losses)), {"depth": 2 + number % 2}
+    return Contender(number=number, state=state, params=params, recorded=params, curve=curve)
 
 
 def chosen(*trials: Contender, total: int = 50, budget: float = 100.0) -> Choice:

@@ -97,7 +97,7 @@ def flat(loss: float) -> Curve:
 
 
 def test_halving_stops_all_but_the_best_at_a_rung(db: Database, study: StudyHandle) -> None:
-    spec = StudySpec(dataset="digits", epochs=5)
+    spec = spec_of("halving")
     curves = [flat(1.0), flat(2.0), flat(3.0), flat(1.5), flat(0.5)]
     late = {0: 1.2, 1: 1.2, 2: 1.2, 3: 0.1, 4: 1.2, 5: 1.2}  # its lowest counts, of epoch 3
     assert train(db, spec, [*curves, late], study) == [None, None, 0, 1, None, 1]

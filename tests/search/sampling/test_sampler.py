@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from optuna.samplers import QMCSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import insert
 
@@ -126,17 +126,6 @@ def test_half_the_first_proposals_are_what_was_good_on_other_data_sets(tmp_path:
     assert len(set(depths[0])) > 2
 
 
-def test_existing_configurations_are_not_proposed_again() -> None:
-    space = {"depth": read_parameter("depth", {"low": 1, "high": 4})}
-    spec = StudySpec(dataset="digits", space=space, sampler="tpe", epochs=2)
-    study = optuna.create_study(sampler=StudySampler(spec, None))
-    for _ in range(6):  # two more than there are
-        trial = study.ask()
-        suggest(trial, spec)
-        study.tell(trial, float(trial.params["depth"]))
-    assert sorted(trial.params["depth"] for trial in study.trials[:4]) == [1, 2, 3, 4]
-
-
 def test_the_configuration_of_a_running_trial_is_not_proposed() -> None:
     """Two ask at once: the second knows what the first one got."""
     spec = spec_of("gp")
@@ -195,15 +184,30 @@ def test_the_study_in_memory_holds_what_is_known_about_others(seen: list[FrozenT
     assert running < math.log(0.8)
 
 
-@pytest.mark.parametrize(("also", "shown"), [({}, 25), ({"batch_size": [32, 64]}, 0)])
+STRENGTH = {"augmentation": "flip-crop", "augmentation_strength": {"low": 0.1, "high": 0.6}}
+
+
+@pytest.mark.parametrize(
+    ("also", "feature", "name", "shown"),
+    [
+        ({}, "depth", "depth", 25),
+        (STRENGTH, "flip-crop", "augmentation_strength", 25),
+        ({"batch_size": [32, 64]}, "depth", "depth", 0),
+    ],
+)
 def test_the_sampler_is_shown_what_other_data_sets_say_about_untried_points(
-    seen: list[FrozenTrial], tmp_path: Path, also: dict[str, object], shown: int
+    seen: list[FrozenTrial],
+    tmp_path: Path,
+    also: dict[str, object],
+    feature: str,
+    name: str,
+    shown: int,
 ) -> None:
     """Only if they know all parameters: unknown ones would seem not to matter."""
-    space = {name: read_parameter(name, written) for name, written in (SPACE | also).items()}
+    space = {key: read_parameter(key, written) for key, written in (SPACE | also).items()}
     spec = replace(spec_of("watching"), space=space)
     study = optuna.create_study(
-        sampler=StudySampler(spec, prior_file(tmp_path, -1.0, feature="depth"))
+        sampler=StudySampler(spec, prior_file(tmp_path, -1.0, feature=feature))
     )
     for _ in range(STARTUP_TRIALS + 1):
         study.enqueue_trial({"depth": 2})
@@ -213,22 +217,8 @@ def test_the_sampler_is_shown_what_other_data_sets_say_about_untried_points(
         study.tell(trial, 0.5)
     assert len(seen) == STARTUP_TRIALS + shown
     if untried := seen[STARTUP_TRIALS:]:
-        depths, values = zip(*((one.params["depth"], one.value) for one in untried), strict=True)
-        assert np.corrcoef(depths, values)[0, 1] < -0.8
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_custom_sampler_that_keeps_its_state_in_the_study(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    qmc = Sampler(
-        description="a Sobol sequence",
-        make=lambda spec, _seed: QMCSampler(seed=spec.seed, warn_independent_sampling=False),
-        on_estimates=False,
-    )
-    monkeypatch.setitem(SAMPLERS, "qmc", qmc)
-    study = search(spec_of("qmc"), 9)
-    assert len({trial.params["dropout"] for trial in study.trials}) > 6
+        found, values = zip(*((one.params[name], one.value) for one in untried), strict=True)
+        assert np.corrcoef(found, values)[0, 1] < -0.8
 
 
 def test_the_error_for_an_unknown_sampler_lists_the_known_ones() -> None:

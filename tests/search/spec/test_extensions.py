@@ -13,11 +13,18 @@ import torch
 from models import FAMILIES, build
 from search.analysis.describe import describe_network
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, SpecError
+from search.spec.domains import Choice, Range, SpecError
 from search.spec.extensions import register_families, restore_family
 from search.spec.parameters import read_tables
 from search.spec.schedules import SCHEDULES
-from search.spec.space import check_space, make_config, queued_baseline, suggest
+from search.spec.space import (
+    base_values,
+    baseline_values,
+    check_space,
+    make_config,
+    queued_baseline,
+    suggest,
+)
 from search.spec.study_file import StudyFileError, write_study_file
 from tests.search.spec.reading import read
 
@@ -39,6 +46,14 @@ family = "mynet.py:build"
 width = { low = 4, high = 8 }
 blocks = [1, 2]
 learning_rate = 0.01
+"""
+SHORT = """\
+from models import FAMILIES, family_from_function
+
+def build(image_shape, classes, *, channels=16, hidden=8, depth=7):
+    pass
+
+FAMILIES["mynet"] = family_from_function("mynet", build)
 """
 MINE = """\
 from dataclasses import dataclass
@@ -97,10 +112,48 @@ def test_a_custom_network_is_searched_under_its_argument_names(folder: Path) -> 
     assert StudySpec.from_dict(stored(spec)) == spec
 
 
-def test_a_custom_network_can_be_the_baseline(folder: Path) -> None:
-    spec = spec_of(folder, f"{STUDY}[baseline]\nwidth = 3\nblocks = 1\n")
+@pytest.mark.parametrize(
+    ("argument", "domain", "baseline", "width"),
+    [
+        ("width: int", "{ low = 4, high = 8 }", "width = 3", 3),
+        # Without a default that a study can name it has the space's first value.
+        ("width: int", "{ low = 4, high = 8 }", "", 4),
+        ("width=None", "{ low = 4, high = 8 }", "", 4),
+        ("width=((1, 2), (3, 4))", "[[1, 2], [3]]", "", [1, 2]),
+    ],
+)
+def test_a_custom_network_can_be_the_baseline(
+    folder: Path, argument: str, domain: str, baseline: str, width: object
+) -> None:
+    (folder / "mynet.py").write_text(NET.replace("width: int", argument))
+    study = STUDY.replace("{ low = 4, high = 8 }", domain)
+    spec = spec_of(folder, f"{study}[baseline]\nblocks = 1\n{baseline}")
     network = suggest(queued_baseline(spec), spec).to_dict()["architecture"]
-    assert (network["width"], network["blocks"]) == (3, 1)
+    assert (network["width"], network["blocks"]) == (width, 1)
+
+
+def test_a_network_with_a_short_name_has_its_own_parameters(folder: Path) -> None:
+    """Although the convolutional family has others of these names."""
+    (folder / "short.py").write_text(SHORT)
+    head = '[study]\nextensions = ["short.py"]\n[space]\n'
+    searched = "channels = { low = 4, high = 12 }\nhidden = [32, 64]\n"
+    spec = spec_of(folder, f'{head}{searched}family = "mynet"\npool = "max"\n')
+    assert spec.space["channels"] == Range(low=4, high=12)
+    assert spec.space["hidden"] == Choice(values=(32, 64))
+    assert base_values(spec)["depth"] == 7  # so `--enqueue depth=3` is another network
+    assert StudySpec.from_dict(stored(spec)) == spec
+    other = spec_of(folder, f'{head}depth = [2, 4]\n[baseline]\nfamily = "mynet"\n')
+    assert baseline_values(other)["depth"] == 7
+
+
+@pytest.mark.parametrize("table", ['[[arm]]\nname = "usual"\n[[arm]]\nname = "own"', "[baseline]"])
+def test_only_an_arm_or_the_baseline_is_a_custom_network(folder: Path, table: str) -> None:
+    own = 'family = "mynet.py:build"\nwidth = 4\n'
+    spec = spec_of(folder, f"[space]\nhidden = [32]\n{table}\n{own}")
+    assert spec.families == ("cnn", "mynet.py:build")
+    assert spec.space["hidden"] == (32,)
+    check_space(spec, (1, 8, 8), 10)
+    assert StudySpec.from_dict(stored(spec)) == spec
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_lists_and_channels(
         ("learning_rate", math.nan, "nan"),
         ("weight_decay_kind", ["none", "l3"], "'l3'"),
         ("batch_norm", "yes", "true or false"),
-        ("activation", {"low": 1, "high": 2}, "no range"),
+        ("activation", {"low": 1, "high": 2}, "cannot be a range"),
         ("learning_rate", {"low": 0.1, "high": 0.01}, "low <= high"),
         ("learning_rate", {"low": 0.0, "high": 0.1, "log": True}, "above 0"),
         ("width", {"low": 8, "high": 20, "step": 8}, "a whole step"),

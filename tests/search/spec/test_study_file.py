@@ -132,6 +132,24 @@ def test_a_specification_is_read_back_as_it_was_written(
     assert read(file, write_study_file(spec)) == spec
 
 
+def test_whole_ends_of_a_range_do_not_make_a_real_parameter_whole(tmp_path: Path) -> None:
+    spec = read(
+        tmp_path / "mine.toml",
+        "[space]\naugmentation_strength = { low = 0, high = 1 }\ndepth = { low = 1, high = 3 }\n"
+        "gradient_clip = { low = 1, high = 5, step = 2 }\n",
+    )
+    again = StudySpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    for one in (spec, again):
+        assert whole(one) == {"depth", "gradient_clip"}
+    # A study made by an earlier version keeps the distributions of its trials.
+    older = {**spec.to_dict(), "space": {"augmentation_strength": {"low": 0, "high": 1}}}
+    assert whole(StudySpec.from_dict(older)) == {"augmentation_strength"}
+
+
+def whole(spec: StudySpec) -> set[str]:
+    return {name for name, it in spec.space.items() if isinstance(it, Range) and it.integer}
+
+
 def test_an_objective_is_chosen_and_older_studies_keep_the_raw_loss(tmp_path: Path) -> None:
     spec = read(tmp_path / "mine.toml", '[study]\nobjective = "validation_error"\n')
     assert spec.value.label == "validation error"
@@ -139,3 +157,13 @@ def test_an_objective_is_chosen_and_older_studies_keep_the_raw_loss(tmp_path: Pa
     assert stored.pop("objective") == "calibrated_validation_loss"
     assert StudySpec.from_dict(stored).objective == "validation_loss"
     assert all(it.description and it.label for it in OBJECTIVES.values())
+
+
+@pytest.mark.parametrize("text", ["trials = 3\nbudget = 0.2", 'minimize_also = "parameters"'])
+def test_trials_of_new_studies_pause_and_older_studies_keep_halving(
+    tmp_path: Path, text: str
+) -> None:
+    spec = read(tmp_path / "mine.toml", f"[study]\n{text}\n")
+    stored = spec.to_dict()
+    assert stored.pop("pruner") == spec.pruner == "promotion"
+    assert StudySpec.from_dict(stored).pruner == "halving"

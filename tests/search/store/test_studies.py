@@ -1,5 +1,6 @@
 """Studies: made once, found again, held to what they were made with, and never mixed up."""
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -26,6 +27,7 @@ from search.store.studies import (
     resumed_spec,
     set_total,
 )
+from search.terminal.status import quick_status
 from tests.search.long_studies import INFO
 from tests.search.worker_processes import report
 from tests.search.workplaces import open_at_once, take
@@ -84,13 +86,22 @@ def test_unspecified_fields_follow_the_study(make: Make) -> None:
     assert load_spec(study) == make_spec(epochs=7, trials=80)
 
 
-def test_the_latest_study_is_the_one_last_begun(db: Database, make: Make) -> None:
+def test_the_latest_study_is_the_one_worked_on_last(db: Database, make: Make) -> None:
     with pytest.raises(StorageError, match="no studies"):
         require_study(db, None)
-    for name in ("b", "a"):
-        make(name).study.ask()
+    a, b = make("a"), make("b")
     make("never begun")
-    assert require_study(db, None).name == "a"
+    lease, trial = take(a), b.study.ask()
+    assert require_study(db, None).name == "b"
+    for study, work in (
+        (a, lambda: report(db, lease, 1)),
+        (b, lambda: b.study.tell(trial, 1.0)),
+        (a, lambda: a.study.ask()),
+    ):
+        time.sleep(0.01)  # the database's clock has milliseconds
+        work()
+        assert require_study(db, None).name == study.name
+        assert (quick_status(db.url) or "").startswith(f"Study {study.name}: ")
     with pytest.raises(StorageError, match="known: a, b, never begun"):
         require_study(db, "c")
 

@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,11 @@ from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Range
 from search.spec.space import make_config
+from search.store.views import State
 from search.terminal.forecast import epoch_seconds, forecast
 from search.training.task import Task, load_study_task
 from search.training.train import train
+from tests.search.made_up_views import study_view, trial_view
 
 SMALL: dict[str, Domain] = {"depth": 1, "width": 4}
 
@@ -52,7 +55,7 @@ def _measured_by_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.terminal.forecast.epoch_seconds", by_width)
 
 
-def said(spec: StudySpec, task: Task, **given: int) -> str:
+def said(spec: StudySpec, task: Task, **given: Any) -> str:
     return " ".join(forecast("mine", spec, task, **given).split())
 
 
@@ -70,12 +73,29 @@ def test_a_comparison_in_words(task: Task) -> None:
     assert "3 of 3 arms, 4 to 8 s per epoch" in text
 
 
-def test_workers_share_the_work_and_begun_trials_are_left_out(task: Task) -> None:
+def test_workers_share_the_work(task: Task) -> None:
     assert "About 3 min with 2 workers" in said(COMPARISON, task, workers=2)
     assert "About 53 s" in said(COMPARISON, task, workers=99)  # one trial
-    assert "4 of them begun already" in said(COMPARISON, task, begun=4)
-    assert "About 2 min" in said(COMPARISON, task, begun=4)
-    assert "About 0 s" in said(COMPARISON, task, begun=6)
+
+
+def test_a_begun_study_is_judged_by_its_trials(task: Task) -> None:
+    """An epoch takes 10 s; with the time until the next trial, its first one takes a minute."""
+    losses = [1.0] * 10
+    two = study_view([trial_view(0, losses), trial_view(1, losses)])
+    text = said(COMPARISON, task, begun=two)
+    assert "2 of them finished already" in text
+    assert "About 8 min with 1 worker, give or take" in text
+    assert "An estimate from the trials so far." in text
+    done = study_view([trial_view(number, losses) for number in range(6)])
+    assert "About 0 s" in said(COMPARISON, task, begun=done)
+    silent = study_view([trial_view(0, state="interrupted")])
+    assert "3 of 3 arms, 4 to 8 s per epoch" in said(COMPARISON, task, begun=silent)
+    spec = StudySpec(dataset="digits", trials=20, epochs=4, space=SMALL, pruner="promotion")
+    states: list[State] = ["failed", "paused"] * 10
+    spent = study_view([trial_view(it, [0.9], state=state) for it, state in enumerate(states)])
+    text = said(replace(spec, budget=0.5), task, begun=spent)  # 20 of 40 epochs are left
+    assert "finished" not in text
+    assert "About 20 min with 1 worker" in text
 
 
 def test_a_search_in_words(task: Task) -> None:

@@ -1,12 +1,16 @@
-"""Ctrl-C in a notebook, even if Python loses the exception that it raises."""
+"""Ctrl-C, in a notebook and in commands, even if Python loses the exception that it raises."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from search.terminal.stopping import interrupts_set
+from search import finalize, study, worker
+from search.running.results import load_study
+from search.store import StorageError
+from search.terminal.stopping import SIGNALS, StopOnSignal, interrupts_set
+from tests.search.conftest import Main
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +55,52 @@ def test_an_ordinary_interrupt_and_none() -> None:
     assert event.is_set()
     with pytest.raises(ValueError, match="its own"), interrupts_set(threading.Event()):
         raise ValueError("its own")
+
+
+def test_a_signal_raises_until_the_work_asks_for_it() -> None:
+    reached = []
+    with StopOnSignal() as loading:
+        signal.raise_signal(signal.SIGTERM)
+        reached.append("after loading")
+    with StopOnSignal() as training:
+        assert not training.event.is_set()
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the end of the epoch")
+    assert reached == ["the end of the epoch"]
+    assert (loading.exit_code, training.exit_code) == (143, 130)
+    assert training.event.is_set()
+    with pytest.raises(KeyboardInterrupt), StopOnSignal():
+        raise KeyboardInterrupt  # of something else
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_a_destructor_swallows_is_not_forgotten() -> None:
+    with StopOnSignal() as stopping:
+        lose_an_interrupt()
+        assert stopping.event.is_set()
+    assert stopping.exit_code == 130
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (study.main, ["--dataset", "digits", "--study", "new", "--workers", "1"]),
+        (worker.main, ["--study", "digits", "--device", "cpu"]),
+        (finalize.main, ["--study", "digits", "--device", "cpu"]),
+    ],
+)
+def test_commands_end_while_they_load_images(
+    main: Main, words: Sequence[str], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(**_: object) -> None:
+        signal.raise_signal(number)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", load)
+    before = load_study("digits")
+    assert main(list(words)) == 128 + number
+    assert load_study("digits") == before
+    with pytest.raises(StorageError, match="no study 'new'"):
+        load_study("new")

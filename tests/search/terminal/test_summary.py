@@ -58,6 +58,12 @@ def test_the_gain_over_the_baseline_in_words() -> None:
     mixed = trial_view(1, [0.29])
     mixed = replace(mixed, curve=(replace(mixed.curve[0], validation_error=0.12),))
     assert gain(baseline, mixed) == "loss 0.0100 lower but accuracy 2.00 points lower"
+    worse = trial_view(2, [0.4])
+    mixed = replace(worse, curve=(replace(worse.curve[0], validation_error=0.08),))
+    view = study_view([baseline, trial_view(1, [0.1]), worse])
+    assert gain_in_words(view, worse) == "loss 0.1000 higher and accuracy 3.33 points lower"
+    assert gain_in_words(view, mixed) == "loss 0.1000 higher but accuracy 2.00 points higher"
+    assert gain_in_words(view, baseline) is None
     # With several workers, others may end before the baseline does.
     assert gain(replace(baseline, state="running"), trial_view(1, [0.4])) is None
 

@@ -7,13 +7,16 @@ of the very same steps also differ in the last bits, and training amplifies that
 import gc
 import io
 import logging
+import math
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from models import Architecture, ConvNetConfig, MLPConfig
+from models import FAMILIES, Architecture, ConvNetConfig, MLPConfig, build, family_from_function
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training.epoch import Epoch
@@ -53,12 +56,22 @@ CASES: list[tuple[Architecture, Recipe]] = [
         MLPConfig(hidden=(64, 32), batch_norm=True, dropout=0.3),
         replace(RECIPE, batch_size=50, weight_averaging=0.2),
     ),
+    (NETWORK, replace(RECIPE, initial_weights="initial.pth", frozen_epochs=2)),
 ]
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
     return blob_task(4000, 2300, side=28, device="cuda:0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def initial_weights(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """They are in the current directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("weights"))
+        torch.save(build(NETWORK, task.image_shape, task.classes).state_dict(), "initial.pth")
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -205,6 +218,48 @@ def test_steps_that_cannot_be_recorded_fall_back(
     monkeypatch.setattr(graphs, "record", sabotaged)
     check_close(list(start(0, task)), reference)
     assert sum("provoked" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("decide", "reason"),
+    [
+        (lambda x: x.mean().item() > 0, "waits for the device"),
+        (lambda _: random.random() < 0.5, "draws random numbers on the CPU"),
+        (lambda _: torch.rand(()) < 0.5, "draws random numbers on the CPU"),
+    ],
+)
+def test_own_networks_that_cannot_be_recorded(
+    task: Task,
+    decide: Callable[[torch.Tensor], bool],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are trained eagerly, and torch still gives memory back."""
+
+    class Own(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            factor = 2 if x.is_cuda and decide(x) else 1  # before, it is checked without values
+            return factor * super().forward(x)
+
+    def own(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        return Own(nn.Flatten(), nn.Linear(math.prod(image_shape), classes))
+
+    def run() -> list[Epoch]:
+        random.seed(0)
+        return list(train(FAMILIES["own"].configured({}), RECIPE, task, seed=0))
+
+    monkeypatch.setitem(FAMILIES, "own", family_from_function("own", own))
+    curve = run()
+    (warning,) = caplog.messages
+    assert warning.endswith(reason)
+    caplog.clear()
+    torch.empty(2**28, dtype=torch.uint8, device="cuda")  # kept in torch's cache
+    held = torch.cuda.memory_reserved()
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= held - 2**28
+    monkeypatch.setattr(graphs, "can_record", lambda _: False)
+    check_close(curve, run())
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")

@@ -1,18 +1,25 @@
 """Graphs without CUDA, using a stand-in that behaves like CUDA's; packed trainings."""
 
 import logging
+import random
 import time
+import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
-from models import Architecture, ConvNetConfig, MLPConfig
+from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
-from search.training.graphs import UNROLLED, WARM_UP_CALLS, OwnRandomness, Replayed
+from search.training.graphs import UNROLLED, WARM_UP_CALLS, OwnRandomness, Pool, Replayed
 from search.training.task import Task
 from search.training.train import Training, train
 from tests.search.blobs import curve, in_turn, numbers
@@ -33,13 +40,24 @@ CPU = torch.device("cpu")
 
 
 class StandIn:
-    """Recording runs nothing; a replay runs all recorded calls."""
+    """Recording runs nothing; a replay runs all recorded calls.
+
+    Like torch, it refuses the memory of graphs that have all been freed.
+    """
 
     made: int = 0
     replayed: int = 0
+    users: ClassVar[dict[object, weakref.WeakSet[Any]]] = {}
 
-    def __init__(self, function: Callable[[], None], calls: int) -> None:
-        self._function, self._calls = function, calls
+    def __init__(self, function: Callable[[], None], calls: int, _: object, handle: object) -> None:
+        if handle in StandIn.users and not StandIn.users[handle]:
+            raise RuntimeError("use_count > 0 INTERNAL ASSERT FAILED")
+        StandIn.users.setdefault(handle, weakref.WeakSet()).add(self)
+        StandIn.made += 1
+        self._function, self._calls, self._handle = function, calls, handle
+
+    def pool(self) -> object:
+        return self._handle
 
     def replay(self) -> None:
         StandIn.replayed += 1
@@ -47,20 +65,48 @@ class StandIn:
             self._function()
 
 
+class RunningGraph:
+    """In place of torch's graph: what it records runs at once, and a replay runs nothing."""
+
+    registered: int = 0
+
+    def register_generator_state(self, _: torch.Generator) -> None:
+        RunningGraph.registered += 1
+
+    def capture_begin(self, pool: object, capture_error_mode: str) -> None:
+        pass
+
+    def capture_end(self) -> None:
+        pass
+
+    def replay(self) -> None:
+        pass
+
+
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
-    """Everything is recorded as on CUDA, and slices are as long as there."""
-
-    def record(function: Callable[[], None], calls: int, *_: object) -> StandIn:
-        StandIn.made += 1
-        return StandIn(function, calls)
-
-    StandIn.made = StandIn.replayed = 0
+def sync_modes(monkeypatch: pytest.MonkeyPatch) -> list[int | str]:
+    """Recording is tried as on CUDA. The list takes up each mode that is set, after the first."""
+    modes: list[int | str] = [0]
     monkeypatch.setattr(graphs, "can_record", lambda _: True)
-    monkeypatch.setattr(train_module, "graph_pool", lambda _: None)
-    monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    graphs._warn_once.cache_clear()
+    return modes
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch, sync_modes: list[int | str]) -> type[StandIn]:  # noqa: ARG001
+    """Everything is recorded as on CUDA, and slices are as long as there."""
+    StandIn.made = StandIn.replayed = 0
+    StandIn.users.clear()
+    monkeypatch.setattr(graphs, "_record", StandIn)
     monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 11})
     return StandIn
+
+
+def replayed_on_cpu(**options: Any) -> Replayed:
+    return Replayed(OwnRandomness(0, CPU), CPU, Pool(), **options)
 
 
 def test_a_graph_is_made_once_and_replayed_for_many_calls(recorder: type[StandIn]) -> None:
@@ -70,7 +116,7 @@ def test_a_graph_is_made_once_and_replayed_for_many_calls(recorder: type[StandIn
         nonlocal calls
         calls += 1
 
-    replayed = Replayed(OwnRandomness(0, CPU), CPU, None, unrolled=UNROLLED)
+    replayed = replayed_on_cpu(unrolled=UNROLLED)
     replayed.call(count, WARM_UP_CALLS - 1)
     assert recorder.made == 0
     total = WARM_UP_CALLS - 1
@@ -82,17 +128,32 @@ def test_a_graph_is_made_once_and_replayed_for_many_calls(recorder: type[StandIn
     assert recorder.replayed == 2 + 3 + (UNROLLED - 1) + 1 + 1
 
 
+@pytest.mark.parametrize(
+    ("frozen_epochs", "recordings"),
+    [
+        (0, 3),  # steps one by one and unrolled, and the validation
+        (1, 5),  # the steps again once all layers learn
+    ],
+)
 def test_a_recorded_training_equals_the_plain_one_and_resumes(
-    network: ConvNetConfig, task: Task, request: pytest.FixtureRequest
+    network: ConvNetConfig,
+    task: Task,
+    frozen_epochs: int,
+    recordings: int,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save(build(network, task.image_shape, task.classes).state_dict(), weights)
     recipe = replace(
         RECIPE, gradient_clip=1.0, label_smoothing=0.1, weight_averaging=0.2,
         weight_decay_kind="decoupled", weight_decay=1e-2,
+        initial_weights=str(weights), frozen_epochs=frozen_epochs,
     )  # fmt: skip
     plain = curve(network, recipe, task, partial_epoch=True)
     recorder = request.getfixturevalue("recorder")
     assert curve(network, recipe, task, partial_epoch=True) == plain
-    assert recorder.made == 3  # steps one by one and unrolled, and the validation
+    assert recorder.made == recordings
     training = train(network, recipe, task, seed=3, partial_epoch=True)
     first = [numbers(next(training)) for _ in range(2)]
     assert first + curve(network, recipe, task, state=training.state()) == plain
@@ -111,8 +172,7 @@ def test_steps_that_cannot_be_recorded_run_plainly_with_one_warning(
     def refuse(*_: object) -> StandIn:
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
-    graphs._warn_once.cache_clear()
-    monkeypatch.setattr(graphs, "record", refuse)
+    monkeypatch.setattr(graphs, "_record", refuse)
     with caplog.at_level(logging.WARNING):
         assert curve(network, recipe, task) == expected
         assert curve(network, recipe, task) == expected
@@ -120,6 +180,92 @@ def test_steps_that_cannot_be_recorded_run_plainly_with_one_warning(
         "cannot record CUDA graphs, so training is several times slower: "
         "operation not permitted when stream is capturing"
     ]
+
+
+def test_recording_is_tried_again_after_out_of_memory(
+    recorder: type[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In new memory, because no graph is left in that of the first attempt."""
+
+    def fail(*arguments: Any) -> StandIn:
+        graph = recorder(*arguments)
+        monkeypatch.setattr(graphs, "_record", recorder)
+        raise torch.OutOfMemoryError(f"provoked for {graph}")
+
+    calls: list[None] = []
+    monkeypatch.setattr(graphs, "_record", fail)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    replayed_on_cpu().call(lambda: calls.append(None), WARM_UP_CALLS + 2)
+    assert len(calls) == WARM_UP_CALLS + 2
+    assert (recorder.made, recorder.replayed) == (2, 2)
+
+
+def test_what_waits_for_the_device_is_not_recorded(
+    recorder: type[StandIn], sync_modes: list[int | str], caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = 0
+
+    def wait() -> None:
+        nonlocal calls
+        calls += 1
+        if sync_modes[-1] == "warn":
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    replayed_on_cpu().call(wait, 9)
+    assert (calls, recorder.made) == (9, 0)
+    assert sync_modes == [0, "warn", 0]
+    (warning,) = caplog.messages
+    assert "test_graphs.py, line " in warning
+    assert warning.endswith(", waits for the device")
+
+
+@pytest.mark.usefixtures("sync_modes")
+@pytest.mark.parametrize(
+    "draw",
+    [
+        random.random,
+        lambda: random.gauss(0, 1),  # draws two, and keeps the second
+        np.random.rand,
+        np.random.randn,
+        lambda: torch.rand(()),
+        lambda: torch.randn(()),
+    ],
+)
+def test_draws_on_the_cpu_are_not_recorded(
+    draw: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every replay would repeat them. They continue as if nobody had tried to record them."""
+
+    def numbers_drawn() -> list[float]:
+        random.seed(0)
+        np.random.seed(0)
+        randomness, drawn = OwnRandomness(0, CPU), []
+        with randomness:
+            Replayed(randomness, CPU, Pool()).call(lambda: drawn.append(float(draw())), 6)
+        return drawn
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RunningGraph)
+    drawn = numbers_drawn()
+    assert drawn.pop(WARM_UP_CALLS) == drawn[WARM_UP_CALLS]  # the attempt's, and once more
+    monkeypatch.setattr(graphs, "can_record", lambda _: False)
+    assert drawn == numbers_drawn()
+    (warning,) = caplog.messages
+    assert "draws random numbers on the CPU" in warning
+
+
+@pytest.mark.parametrize(
+    ("version", "registered"),
+    [("2.11.0+cu130", 1), ("2.13.1", 1), ("2.14.0+cu132", 0), ("2.15.0", 0), ("3.0.0", 0)],
+)
+def test_generators_are_registered_if_torch_needs_it(
+    version: str, registered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer versions print a warning each time."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RunningGraph)
+    monkeypatch.setattr(RunningGraph, "registered", 0)
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    graphs._record(lambda: None, 1, OwnRandomness(0, CPU), None)
+    assert RunningGraph.registered == registered
 
 
 def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load, save
+from torch import nn
 
 from data.fingerprint import Fingerprint
-from models import ConvNetConfig, to_dict
+from models import FAMILIES, ConvNetConfig, family_from_function, to_dict
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
@@ -87,6 +90,22 @@ def test_candidates_share_their_seeds_and_have_files_of_their_own(job: Job, task
     assert first.curve[-1].metrics["temperature"] > 0
     assert not with_spec(two[0], limit=50).saved()["curve"]  # another split
     assert len(two[0].saved()["curve"]) == 3
+
+
+def with_shared_layer(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    bend = nn.PReLU()
+    hidden = nn.Linear(math.prod(image_shape), 8)
+    return nn.Sequential(nn.Flatten(), hidden, bend, nn.Linear(8, 8), bend, nn.Linear(8, classes))
+
+
+def test_a_layer_under_two_names_is_kept_under_both(
+    job: Job, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = family_from_function("shared", with_shared_layer)
+    monkeypatch.setitem(FAMILIES, "shared", family)
+    own = replace(job, architecture=to_dict(family.configured({})), epochs=1)
+    stored = load(save(train_job(own, task).weights))
+    assert torch.equal(stored["2.weight"], stored["4.weight"])
 
 
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
@@ -52,6 +53,32 @@ def test_each_stage_is_shown_once_as_the_output_of_its_last_layer(
         torch.testing.assert_close(
             torch.from_numpy(maps_CHW), given[ends[name]][0], atol=1e-5, rtol=0
         )
+
+
+class Tuples(nn.Module):
+    """A convolution, then stages that give tuples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.block = nn.ModuleList([nn.Linear(4, 4)])
+        self.rows = nn.GRU(4, 6, batch_first=True)
+        self.output = nn.Linear(6, 3)
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        maps_NLC = self.conv(images_NCHW).flatten(2).transpose(1, 2)
+        maps_NLC, _ = self.attention(maps_NLC, maps_NLC, maps_NLC)
+        rows_NLC, _ = self.rows(self.block[0](maps_NLC))
+        logits_NK: torch.Tensor = self.output(rows_NLC.mean(1))
+        return logits_NK
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_stages_that_give_no_maps_are_left_out() -> None:
+    image = torch.randint(0, 256, (1, 8, 8), dtype=torch.uint8)
+    found = stage_maps(Tuples().eval(), image, torch.tensor([0.0]), torch.tensor([1.0]))
+    assert {name: maps_CHW.shape for name, maps_CHW in found.items()} == {"conv": (4, 6, 6)}
 
 
 def parts(name: str, data_dir: Path, version: int = 3) -> list[torch.Tensor]:

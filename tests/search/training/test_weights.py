@@ -116,7 +116,7 @@ def test_unusable_weights(tmp_path: Path, make: Any, message: str) -> None:
 
 def test_nothing_to_load() -> None:
     net = MLPConfig(hidden=())
-    with pytest.raises(WeightsError, match="output layer alone"):
+    with pytest.raises(WeightsError, match="only an output layer"):
         fitting_weights(build(net, SHAPE, 10), net, "imagenet")
 
 

@@ -1,0 +1,56 @@
+"""Starts of one study at the same time: one makes it, and the others join it as it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search.running.request import read_request
+from search.running.run import Plan, make_plan
+from search.spec.domains import SpecError
+from search.store.opening import open_database
+from search.store.studies import load_spec, set_total
+from tests.search.running.made_up import TINY
+
+Make = Callable[..., Plan]
+
+
+@pytest.fixture
+def plan(here: Path) -> Iterator[Make]:
+    """Plans what starts of `search.study` plan, all of them with one open database."""
+    with closing(open_database(f"sqlite:///{here / 'studies.db'}")) as db:
+
+        def make(**options: Any) -> Plan:
+            request = read_request(None, {**TINY, "seed": None, **options}, space=TINY["space"])
+            return replace(make_plan(request, torch.device("cpu")), db=db)
+
+        yield make
+
+
+def test_the_first_start_makes_the_study_and_those_that_differ_are_refused(plan: Make) -> None:
+    stop = threading.Event()
+    first, higher = plan(seed=1), plan(seed=1, trials=60)
+    others = plan(seed=2), plan(), plan(seed=1, epochs=2)  # by default the seed is 0
+    study = first.begin(stop).study
+    before = study.attributes
+    for other in others:
+        with pytest.raises(SpecError, match=r"was made with (seed|epochs) = 1, but got"):
+            other.begin(stop)
+    assert study.attributes == before
+    assert higher.begin(stop).spec == load_spec(study) == replace(first.spec, trials=60)
+
+
+def test_a_start_that_names_no_total_takes_the_current_one(plan: Make) -> None:
+    stop = threading.Event()
+    study = plan(trials=5).begin(stop).study
+    unnamed, named = plan(), plan(trials=7)
+    set_total(study, 80)
+    assert unnamed.begin(stop).spec.trials == load_spec(study).trials == 80
+    assert named.begin(stop).spec.trials == load_spec(study).trials == 7
