@@ -61,9 +61,7 @@ def test_the_first_report_stands(db: Database, study: StudyHandle, lease: Lease)
     assert study.study.trials[0].intermediate_values == {1: 0.5}
 
 
-def test_a_partial_epoch_is_no_lowest_value_of_whole_ones(
-    db: Database, study: StudyHandle, lease: Lease
-) -> None:
+def test_a_partial_epoch_is_no_lowest_value_of_whole_ones(db: Database, lease: Lease) -> None:
     for epoch, loss in enumerate([0.1, 0.5, 0.7, 0.4]):
         report(db, lease, epoch, loss)
     lowest = select(epochs.c.best_validation_loss).order_by(epochs.c.epoch)
