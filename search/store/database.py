@@ -25,6 +25,7 @@ from search.store import OutageError, StorageError
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
+JITTER = random.Random()  # its own: the training watches the global one while it records a graph
 PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
 
 _LOCKED = "another process keeps it locked; end that process, or try again later"
@@ -108,7 +109,7 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
             if delay == 0.05:
                 _log.warning("%s does not answer: %s; trying again", db.url, explain(error))
         # Jitter: workers that failed together must not come back together.
-        time.sleep(delay * random.uniform(0.5, 1.0))
+        time.sleep(delay * JITTER.uniform(0.5, 1.0))
         delay = min(2 * delay, 1.0)
 
 

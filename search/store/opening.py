@@ -7,7 +7,6 @@ systems cannot be trusted. PostgreSQL serves any number.
 from __future__ import annotations
 
 import logging
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ from search.store import (
     mask_password,
     read_url,
 )
-from search.store.database import PATIENCE_SECONDS, Database, explain, is_transient
+from search.store.database import JITTER, PATIENCE_SECONDS, Database, explain, is_transient
 from search.store.schema import SchemaError, is_current, migrate
 
 _log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
             if waited > SILENT_SECONDS and not is_told:
                 _log.warning("%s; trying again for %.0f s", problem, PATIENCE_SECONDS)
                 is_told = True
-        time.sleep(random.uniform(0.02, 0.2))
+        time.sleep(JITTER.uniform(0.02, 0.2))
 
 
 def _address(url: str, name: str) -> URL:
