@@ -57,8 +57,12 @@ def load(file: Path, seed: int = 0) -> list[Contender]:
     for one in read(file):
         curve = {report["epoch"]: report[OBJECTIVE] for report in one["reports"]}
         if one["seed"] == seed and all(curve.values()) and max(curve) == one["epochs"]:
-            params = {"params": one["params"], "recorded": one["params"]}
-            found.append(Contender(number=one["number"], state="complete", curve=curve, **params))
+            number, params = one["number"], one["params"]
+            found.append(
+                Contender(
+                    number=number, state="complete", params=params, recorded=params, curve=curve
+                )
+            )
     return found
 
 
