@@ -23,7 +23,6 @@ from benchmarks.trials_present import MadeUpTrial, insert_trials
 from benchmarks.workload import default_study
 from data.datasets import default_data_dir
 from search.running.run import Run
-from search.running.trial import TrialCheckpoint
 from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.space import suggest
@@ -94,13 +93,14 @@ def run_ours(path: Path, trials: int) -> Ends:
         study=study,
         spec=load_spec(study),
         task=few_digits(),
-        folder=path.parent / "checkpoints",
+        folder=path.parent,
+        checkpoints=path.parent / "checkpoints",
         stop=stop,
         on_change=ended,
         trials_at_a_time=1,
         train=lambda *_, **__: NoTraining(partial(loss_of, len(ends))),
     )
-    with patch.object(TrialCheckpoint, "save"):
+    with patch("search.running.trial.save_training"):
         train_trials(run)
     db.close()
     return Ends(started=started, seconds=ends, cpu_seconds=cpu_ends)

@@ -36,7 +36,7 @@ from sqlalchemy import text
 
 from benchmarks.coordinators import NoTraining, few_digits, make_spec
 from benchmarks.record import BenchmarkParser, environment, write_json
-from search.dashboard.artifacts import TrialPictures
+from search.dashboard.content import TrialPictures
 from search.running import trial as trial_loop
 from search.running import worker as worker_loop
 from search.running.run import Run
@@ -102,6 +102,7 @@ def work(url: str, name: str, folder: Path, task: Task, seconds: float) -> None:
             spec=load_spec(study),
             task=task,
             folder=folder,
+            checkpoints=folder / "checkpoints",
             stop=threading.Event(),
             trials_at_a_time=1,
             train=lambda *_, seed, state, **__: _Sleeping(seed, state, seconds),

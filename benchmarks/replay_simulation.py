@@ -22,10 +22,11 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from search.sampling import promotion
-from search.sampling.forecast import Contender, State
+from search.sampling.forecast import Contender
 from search.spec.config import StudySpec
 from search.spec.space import distributions
 from search.store.claims import Choice
+from search.store.views import State
 
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
 SEEN = (RAW, CALIBRATED, ERROR)  # the possible objectives of a search
@@ -51,6 +52,7 @@ class RecordedRun:
         seconds: duration of each report, (R,).
         seen: name -> what a search sees at each report, (R,) each.
         hidden: the score of the network at each report, (R,).
+        work: multiply-adds of the network for one image; 0: not known.
     """
 
     params: Mapping[str, Any]
@@ -58,6 +60,7 @@ class RecordedRun:
     seconds: Sequence[float]
     seen: Mapping[str, Sequence[float]]
     hidden: Sequence[HeldOutScore]
+    work: int = 0
 
 
 class Source(Protocol):
@@ -78,11 +81,13 @@ class World(Protocol):
     Attributes:
         spec: space, epochs.
         whole_seconds: mean duration of a whole training.
+        mean_work: mean multiply-adds of a network for one image.
         size: number of configurations.
     """
 
     spec: StudySpec
     whole_seconds: float
+    mean_work: float
     size: float
 
     def source(self, seed: int) -> Source: ...
@@ -102,8 +107,9 @@ class Entry:
 
     trial: optuna.Trial
     params: dict[str, Any]  # kept, because Optuna copies a trial's on every access
+    work: int
     curve: dict[int, float] = field(default_factory=dict)  # epoch -> objective
-    state: State | Literal["failed"] = "running"
+    state: State = "running"
 
     @property
     def lowest(self) -> float:
@@ -117,6 +123,7 @@ class Entry:
             params=self.params,
             recorded=self.params,
             curve=self.curve,
+            work=self.work,
         )
 
 
@@ -135,8 +142,8 @@ class SearchState:
     prior: Path | None = None
     entries: list[Entry] = field(default_factory=list)
 
-    def begin(self, trial: optuna.Trial) -> Entry:
-        self.entries.append(Entry(trial, trial.params))
+    def begin(self, trial: optuna.Trial, work: int) -> Entry:
+        self.entries.append(Entry(trial, trial.params, work))
         return self.entries[-1]
 
     def paused(self) -> list[Entry]:
@@ -263,7 +270,7 @@ class _Replay:
         trial = self.study.ask(self._space)
         self._runs.append(self._source.take(trial.params))
         self._next.append(0)
-        self._progress.begin(trial)
+        self._progress.begin(trial, self._runs[-1].work)
         return trial.number
 
     def _goes_on(self, number: int, value: float) -> bool:

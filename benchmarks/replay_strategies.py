@@ -66,7 +66,7 @@ def _all_then_the_best(progress: SearchState) -> Choice:
 
 
 def _our_pruner(progress: SearchState, entry: Entry) -> Verdict:
-    """The product's halving, called as in `search.sampling.pruner`."""
+    """The product's halving, called as in `search.sampling.chooser`."""
     rule, epoch = find_pruner("halving"), max(entry.curve)
     if epoch not in rule.rungs(progress.spec.epochs):
         return "go"

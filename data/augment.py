@@ -34,9 +34,9 @@ def make_augment(
 
     def own(images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
         varied = apply(images_NCHW, generator, strength) if strength > 0 else images_NCHW
-        if (shape := tuple(varied.shape)) != tuple(images_NCHW.shape):
+        if varied.shape != images_NCHW.shape:
             raise ValueError(
-                f"augmentation {name!r} made images of shape {shape} from "
+                f"augmentation {name!r} made images of shape {tuple(varied.shape)} from "
                 f"{tuple(images_NCHW.shape)}; keep the shape"
             )
         return varied
@@ -72,8 +72,7 @@ def draw(policy: Policy, count: int, height: int, width: int, generator: torch.G
     if policy.rotate_degrees > 0:
         drawn["angle_N"] = (2 * u_angle - 1) * math.radians(policy.rotate_degrees)
     if policy.crop_area < 1 or policy.crop_aspect > 1:
-        # torchvision's RandomResizedCrop, but with real-valued boxes, which are clipped to the
-        # image where torchvision would draw again.
+        # torchvision's RandomResizedCrop with real-valued boxes, clipped where it draws again.
         area = 1 - (1 - policy.crop_area) * u_area
         stretch = ((2 * u_aspect - 1) * (math.log(policy.crop_aspect) / 2)).exp()
         box_width = (area.sqrt() * stretch).clamp(max=1) * width
@@ -137,7 +136,12 @@ def transform(images_NCHW: Tensor, draws: Draws) -> Tensor:
         grey_N = ((1 - factor_N) * _mean_luma(images))[:, None, None, None]
         images = (images * factor_N[:, None, None, None]).add_(grey_N).clamp_(0, 1)
     if draws.erase_N4 is not None:
-        images = images * _kept(draws.erase_N4, *images.shape[2:])
+        left, top, box_width, box_height = draws.erase_N4[:, :, None].unbind(1)
+        rows, columns = (torch.arange(side, device=images.device) for side in images.shape[2:])
+        in_rows_NH = (rows >= top) & (rows < top + box_height)
+        in_columns_NW = (columns >= left) & (columns < left + box_width)
+        inside_NHW = in_rows_NH.float()[:, :, None] * in_columns_NW.float()[:, None, :]
+        images = images * (1 - inside_NHW)[:, None]
     return images
 
 
@@ -147,15 +151,6 @@ def _mean_luma(images_NCHW: Tensor) -> Tensor:
         return means_NC[:, 0]
     red_N, green_N, blue_N = means_NC.unbind(1)
     return _LUMA[0] * red_N + _LUMA[1] * green_N + _LUMA[2] * blue_N
-
-
-def _kept(box_N4: Tensor, height: int, width: int) -> Tensor:
-    """float N1HW: 0 in each sample's box, 1 elsewhere."""
-    left, top, box_width, box_height = box_N4[:, :, None].unbind(1)
-    rows, columns = (torch.arange(side, device=box_N4.device) for side in (height, width))
-    in_rows_NH = (rows >= top) & (rows < top + box_height)
-    in_columns_NW = (columns >= left) & (columns < left + box_width)
-    return 1 - in_rows_NH.float()[:, None, :, None] * in_columns_NW.float()[:, None, None, :]
 
 
 def _moved(images_NCHW: Tensor, draws: Draws) -> Tensor:

@@ -52,7 +52,7 @@ class Augmentation:
             raise ValueError("an augmentation has either a policy or a function `apply`")
 
 
-# The possible changes to an image, and how far each goes at a strength.
+# The changes to an image, and how far each goes at a strength.
 _CHANGES: dict[str, Callable[[float], dict[str, float]]] = {
     # Mirroring more than half of the samples would reduce the variety again.
     "mirrored": lambda it: {"flip_probability": min(0.5, 0.5 * it)},

@@ -170,9 +170,8 @@ def _absolute(name: str, given: str) -> Path:
 def load_training(
     name: str, data_dir: Path, *, reading: Reading = _READING
 ) -> tuple[DatasetInfo, Examples]:
-    """All training examples of data set `name`; no test image is opened.
+    """All training examples; no test image is opened. Missing published files are fetched.
 
-    Files that are missing or damaged in `data_dir` are fetched if they are published.
     Raises DataError for an unknown name, and for files that are missing, damaged or unsuitable.
     """
     from data import arrays
@@ -185,7 +184,7 @@ def load_training(
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
-    """All test examples of data set `name`, like `load_training`. Only for search.finalize."""
+    """All test examples, like `load_training`. Only for search.finalize."""
     from data import arrays
 
     return arrays.load_test(find_dataset(name, reading), data_dir)
@@ -199,8 +198,7 @@ def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
     """The data set to use if none is named, and the reason if it is only the fallback.
 
-    ("fashion_mnist", None) if its training files are in `data_dir` or can be fetched, which
-    is then done; ("digits", a sentence) otherwise.
+    ("fashion_mnist", None) if its training files are there or can be fetched; ("digits", why) else.
     """
     from data.published import read_idx
 

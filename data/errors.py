@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-MAX_LISTED = 20  # paths listed by name
-MAX_REASON = 200  # characters of a library's own message
-
 
 class DataError(ValueError):
     """What is wrong with a data set, in one line that names the value and the remedy."""
@@ -22,7 +19,7 @@ def shown(path: str | Path) -> str:
 
 def reason(error: BaseException) -> str:
     """A library's error message on one line, cut short because it may quote a whole file."""
-    return shown(" ".join(str(error).split()))[:MAX_REASON] or type(error).__name__
+    return shown(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def grouped(number: int) -> str:
@@ -30,7 +27,7 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def listed(paths: Sequence[str | Path], most: int = MAX_LISTED) -> str:
+def listed(paths: Sequence[str | Path], most: int = 20) -> str:
     """`a, b, c and 4 more`."""
     named = ", ".join(shown(path) for path in paths[:most])
     return named if len(paths) <= most else f"{named} and {len(paths) - most} more"

@@ -18,7 +18,6 @@ from data.errors import DataError, reason
 from data.reading import read_regular
 
 MAX_BYTES = 2**22
-
 _lock = threading.RLock()  # reentrant: a file may load another
 _loaded: dict[tuple[Path, str], LoadedFile] = {}
 
@@ -79,7 +78,7 @@ def run_source(path: Path, source: str, name: str) -> ModuleType:
         exec(compile(source, path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise DataError(f"{describe_error(path, error)}; correct the file") from error
+        raise _in_file(path, error) from error
     return module
 
 
@@ -96,14 +95,15 @@ def call_own(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
     except DataError:
         raise
     except (Exception, SystemExit) as error:
-        raise DataError(f"{describe_error(path, error)}; correct the file") from error
+        raise _in_file(path, error) from error
 
 
-def describe_error(path: Path, error: BaseException) -> str:
-    """`mydata.py, line 3: NameError: name 'x' is not defined`, on one line."""
+def _in_file(path: Path, error: BaseException) -> DataError:
+    """`mydata.py, line 3: NameError: name 'x' is not defined; correct the file`, on one line."""
     kind, message = type(error).__name__, reason(error)
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     if isinstance(error, SyntaxError):
         lines, message = [error.lineno], error.msg
     where = f", line {lines[-1]}" if lines and lines[-1] is not None else ""
-    return f"{path}{where}: {kind}{f': {message}' if message != kind else ''}"
+    told = f": {message}" if message != kind else ""
+    return DataError(f"{path}{where}: {kind}{told}; correct the file")

@@ -19,29 +19,21 @@ from data.errors import listed
 from data.examples import DatasetInfo, Examples
 from data.folders.held_out import DIGEST_DIGITS, class_of
 
-MAX_TOLD = 6  # differences listed
 Pictures = tuple[int, str]  # number of pictures in a class, and their order-independent digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """What two data sets must share to count as the same.
-
-    test: by class; empty for data sets whose test images are verified whenever they are read.
-    validation: how many of `training`, the last ones in order, are the data set's own validation
-        set; 0 if validation images are drawn.
-    validated: digest of that set; empty without one, and in studies older than this field.
-    """
+    """What two data sets must share to count as the same."""
 
     image_shape: tuple[int, int, int]  # C, H, W
     training: Mapping[str, Pictures]  # by class, in label order; includes validation
-    test: Mapping[str, Pictures]
-    validation: int
-    validated: str = ""
+    test: Mapping[str, Pictures]  # by class; empty if test images are verified whenever read
+    validation: int  # how many of `training`, the last, are its own validation set; 0: it is drawn
+    validated: str = ""  # digest of that set; empty without one, and in studies older than this
 
     @property
     def digest(self) -> str:
-        """Digest of all fields."""
         # Earlier versions stored an order of the pictures, which was ignored here.
         return _digest([json.dumps({**self.to_dict(), "order": None}).encode()])
 
@@ -126,7 +118,7 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
         told.append(f"{new.validation} pictures in its own validation set, not {old.validation}")
     elif old.validated != new.validated and not told:
         told.append("different pictures in its own validation set")
-    return listed(told or ["classes or pictures are in a different order"], MAX_TOLD)
+    return listed(told or ["classes or pictures are in a different order"], 6)
 
 
 def _shape(of: Fingerprint) -> str:

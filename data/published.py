@@ -1,8 +1,7 @@
 """Published data sets in torchvision's archives, verified at each load and fetched if missing.
 
-An archive is read in place and never extracted to disk, so that no process can see a
-half-extracted file and a read-only directory suffices. One process at a time fetches archives,
-completely or not at all, and a stalled download does not hang.
+An archive is never extracted to disk: no process sees a half-extracted file, and a read-only
+directory suffices. One process at a time fetches, completely or not at all; no download hangs.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from data.arrays import Part
 
 STALL_SECONDS = 10.0  # for a host to answer, and for each read of a download
-MAX_BYTES = 2**32  # the largest archive is 170 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,6 @@ class _Archive:
     urls: Sequence[str]
 
     def is_content(self, content: bytes) -> bool:
-        """Whether these bytes are the published ones."""
         return hashlib.md5(content, usedforsecurity=False).hexdigest() == self.md5
 
 
@@ -117,31 +114,31 @@ def load_digits(train: bool, _data_dir: Path) -> tuple[Any, Any, Sequence[str]]:
 def _read(
     title: str, wanted: Sequence[_Archive], others: Sequence[_Archive], data_dir: Path, put: str
 ) -> list[bytes]:
-    """The verified contents of `wanted`, which belong to the data set called `title`.
+    """The verified contents of `wanted`, fetched if missing or damaged.
 
-    Missing or damaged ones are fetched, and with them any missing `others`, so that reading those
-    later needs no network; `others` are not opened. Raises DataError if an archive can be neither
-    read nor fetched; it says what to `put` where.
+    With them, any missing `others` are fetched, unopened, so that reading those later needs no
+    network. Raises DataError if one can be neither read nor fetched; it says what to `put` where.
     """
     from filelock import FileLock
 
-    contents = [_verified(archive) for archive in wanted]
-    if None in contents:
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(data_dir / ".lock"):
-                # Another process may have fetched some meanwhile.
-                contents = [_verified(archive) or _fetch(archive) for archive in wanted]
-                with contextlib.suppress(OSError):
-                    for archive in others:
-                        if not archive.path.exists():
-                            _fetch(archive)
-        except OSError as error:
-            raise DataError(
-                f"{title} cannot be read from {wanted[0].path.parent}: {error}; put {put}, name "
-                "their folder (--data-dir DIR), or run again with a network connection"
-            ) from error
-    return [content for content in contents if content is not None]
+    contents = [content for archive in wanted if (content := _verified(archive))]
+    if len(contents) == len(wanted):
+        return contents
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(data_dir / ".lock"):
+            # Another process may have fetched some meanwhile.
+            contents = [_verified(archive) or _fetch(archive) for archive in wanted]
+            with contextlib.suppress(OSError):
+                for archive in others:
+                    if not archive.path.exists():
+                        _fetch(archive)
+        return contents
+    except OSError as error:
+        raise DataError(
+            f"{title} cannot be read from {wanted[0].path.parent}: {error}; put {put}, name "
+            "their folder (--data-dir DIR), or run again with a network connection"
+        ) from error
 
 
 def _torchvision(source: str) -> Any:
@@ -153,7 +150,7 @@ def _torchvision(source: str) -> Any:
 def _verified(archive: _Archive) -> bytes | None:
     """The archive's bytes; None if the file is missing or its MD5 differs."""
     try:
-        content = read_regular(archive.path, MAX_BYTES)
+        content = read_regular(archive.path, 2**32)  # the largest archive is 170 MB
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -171,20 +168,19 @@ def _fetch(archive: _Archive) -> bytes:
         why: object = "sent something else"
         try:
             content = _download(url, archive.path.name)
-            if archive.is_content(content):
-                break
         except (OSError, HTTPException) as error:
             why = error.reason if type(error) is URLError else error
             if isinstance(error, HTTPError):
                 error.close()  # the error is the response
+        else:
+            if archive.is_content(content):
+                write_atomically(archive.path, content)
+                return content
         reasons.append(f"{urlparse(url).netloc}: {why}")
-    else:
-        raise OSError(
-            f"{archive.path.name} is missing or damaged (wrong MD5) and could not be fetched "
-            f"({' '.join('; '.join(reasons).split())})"
-        )
-    write_atomically(archive.path, content)
-    return content
+    raise OSError(
+        f"{archive.path.name} is missing or damaged (wrong MD5) and could not be fetched "
+        f"({' '.join('; '.join(reasons).split())})"
+    )
 
 
 def _download(url: str, name: str) -> bytes:

@@ -16,9 +16,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from models.checks import ArchitectureError, by
-from models.families import FAMILIES, from_dict, to_dict
-from models.family import Parameter
+from models import FAMILIES, ArchitectureError, Parameter, from_dict, to_dict
+from models.checks import by
 from models.summary import LayerRow, anatomy, sizes
 
 WIDTH = 100  # columns of the table if standard output is not a terminal
@@ -88,7 +87,7 @@ def _add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]
     group = parser.add_argument_group("the network", argument_default=argparse.SUPPRESS)
     options: dict[str, Parameter] = {}
     for family in FAMILIES.values():
-        for field in fields(family.config):  # type: ignore[arg-type]
+        for field in fields(family.config):
             if field.name in options:
                 continue
             parameter = family.parameters[family.renamed.get(field.name, field.name)]

@@ -112,12 +112,12 @@ class ConvNetConfig(Architecture):
                     f"{name} must name convolutions from 1 to {depth}, each once and in rising "
                     f"order, but got {shown(value)}"
                 )
-        even = [place for place in self.numbers if self.kernels[place - 1] % 2 == 0]
-        if self.padding == "same" and even:
-            raise ArchitectureError(
-                f"padding 'same' needs odd kernels, but got {self.kernels[even[0] - 1]} for "
-                f"convolution {even[0]}; use an odd kernel size or give the padding as a number"
-            )
+        for layer, kernel, _ in self.convolutions:
+            if self.padding == "same" and kernel % 2 == 0:
+                raise ArchitectureError(
+                    f"padding 'same' needs odd kernels, but got {kernel} for convolution {layer}; "
+                    "use an odd kernel size or give the padding as a number"
+                )
 
     @property
     def numbers(self) -> range:
@@ -125,18 +125,16 @@ class ConvNetConfig(Architecture):
         return range(1, len(self.channels) + 1)
 
     @property
-    def kernels(self) -> tuple[int, ...]:
-        """The kernel size of each convolution."""
-        return self.kernel_sizes * (len(self.channels) // len(self.kernel_sizes))
-
-    @property
-    def paddings(self) -> tuple[int, ...]:
-        """The padding of each convolution as a number."""
-        if self.padding == "same":
-            return tuple(kernel // 2 for kernel in self.kernels)
+    def convolutions(self) -> list[tuple[int, int, int]]:
+        """Number, kernel size and padding of each convolution."""
+        kernels = self.kernel_sizes * (len(self.channels) // len(self.kernel_sizes))
         if isinstance(self.padding, tuple):
-            return self.padding
-        return (int(self.padding),) * len(self.channels)
+            paddings = self.padding
+        else:
+            paddings = tuple(
+                k // 2 if self.padding == "same" else int(self.padding) for k in kernels
+            )
+        return list(zip(self.numbers, kernels, paddings, strict=True))
 
 
 def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
@@ -147,7 +145,7 @@ def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.M
 
     pools: Collection[int] = config.numbers
     if config.pool_after == "auto":
-        pools = _automatic(min(image_shape[1:]), config.kernels, config.paddings)
+        pools = _automatic(min(image_shape[1:]), config.convolutions)
     elif isinstance(config.pool_after, tuple):
         pools = config.pool_after
     norms = _norms(config, pools)
@@ -168,7 +166,7 @@ def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.M
         return [(f"{name}{layer}", nn.BatchNorm2d(widths[layer]))] if wanted else []
 
     def convolution(layer: int) -> list[Named]:
-        kernel, padding = config.kernels[layer - 1], config.paddings[layer - 1]
+        _, kernel, padding = config.convolutions[layer - 1]
         module = nn.Conv2d(widths[layer - 1], widths[layer], kernel, padding=padding)
         return [(f"conv{layer}", module), *norm(layer, "conv")]
 
@@ -227,7 +225,7 @@ def _final_size(
 ) -> tuple[int, ...]:
     """Height and width of the last maps. Raises ArchitectureError if a layer does not fit."""
     sides = tuple(size)
-    for layer, kernel, padding in zip(config.numbers, config.kernels, config.paddings, strict=True):
+    for layer, kernel, padding in config.convolutions:
         before, sides = sides, tuple(side - kernel + 2 * padding + 1 for side in sides)
         label = f"convolution {layer} ({kernel}x{kernel}, padding {padding})"
         if min(sides) < 1 or (layer in pools and min(sides) < 2):
@@ -246,18 +244,18 @@ def _final_size(
     return sides
 
 
-def _automatic(side: int, kernels: Sequence[int], paddings: Sequence[int]) -> tuple[int, ...]:
+def _automatic(side: int, convolutions: Sequence[tuple[int, int, int]]) -> tuple[int, ...]:
     """As many poolings as leave the map at least `SMALLEST_MAP` wide, with room for later layers.
 
     `side` is the image's shorter side. With fewer poolings than convolutions, the first comes after
     the first convolution, because the full-size maps cost most, and the others follow evenly; for 8
     convolutions on 28x28 these are 1, 4, 7. Empty if not even the convolutions alone fit.
     """
-    layers = len(kernels)
+    layers = len(convolutions)
     for most in range(layers, 0, -1):
         places = tuple(1 + -(-index * layers // most) for index in range(most))
         left = side
-        for layer, (kernel, padding) in enumerate(zip(kernels, paddings, strict=True), start=1):
+        for layer, kernel, padding in convolutions:
             left += 2 * padding - kernel + 1
             if layer in places:
                 left //= 2

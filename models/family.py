@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from models.checks import MOST_COUNT, MOST_LAYERS, ArchitectureError, shown
@@ -24,14 +24,13 @@ KIND_WORDS: Mapping[type, str] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """A network's configuration: a frozen dataclass of plain values, hashable."""
-
-    __slots__ = ()
+    """A network's configuration: its family's frozen dataclass of plain values, hashable."""
 
     def values(self) -> dict[str, Value]:
         """Each field with its value."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,8 +125,8 @@ class Family:
     parameters: Mapping[str, Parameter]  # what a study can set in [space]
     renamed: Mapping[str, str] = field(default_factory=dict)  # field -> its parameter's other name
     configure: Callable[[Mapping[str, Any]], Architecture] | None = None
-    # What torchvision's ImageNet weights call an entry of our `state_dict`.
-    imagenet_name: Callable[[str], str] | None = None
+    # What torchvision's ImageNet weights call the entries of our `state_dict`, in its order.
+    imagenet_names: Callable[[], list[str]] | None = None
     source: str | None = None  # Python code, for a family from a user's own file
 
     def configured(self, values: Mapping[str, Any]) -> Architecture:
@@ -135,14 +134,13 @@ class Family:
         complete = {name: one.default for name, one in self.parameters.items()} | dict(values)
         if self.configure is not None:
             return self.configure(complete)
-        names = [one.name for one in fields(self.config)]  # type: ignore[arg-type]
+        names = [one.name for one in fields(self.config)]
         return self.config(**{name: complete[self.renamed.get(name, name)] for name in names})
 
 
 def compact(number: float) -> str:
     """Two significant digits: `0.0021`, `3.1e-4`, `0.3`."""
-    text = f"{number:.2g}"
-    if number and abs(number) < 1e-3:
-        mantissa, exponent = f"{number:.1e}".split("e")
-        text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    return text
+    if not 0 < abs(number) < 1e-3:
+        return f"{number:.2g}"
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"

@@ -41,7 +41,6 @@ PARAMETERS = {
     "hidden": counts((128,), "units of the hidden layers"),
     "dropout": number(0.0, "rate in the linear part", below=1),
 }
-BATCH_NORM = Parameter(kinds=(bool,), default=False, description="in all layers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +56,8 @@ class MLPConfig(Architecture):
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self.values(), {**PARAMETERS, "batch_norm": BATCH_NORM})
+        all_or_none = Parameter(kinds=(bool,), default=False, description="in all layers")
+        check_fields(self.values(), {**PARAMETERS, "batch_norm": all_or_none})
 
 
 def _build(config: MLPConfig, image_shape: ImageShape, classes: int) -> nn.Module:

@@ -63,13 +63,12 @@ def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Mod
     for stage in range(1, 5):
         for number, block in enumerate(theirs.get_submodule(f"layer{stage}").children(), start=1):
             name = f"{stage}_{number}"
-            kinds = {"conv1": "conv{}a", "bn1": "norm{}a", "conv2": "conv{}b", "bn2": "norm{}b"}
-            main = [(ours.format(name), block.get_submodule(it)) for it, ours in kinds.items()]
-            main.insert(2, (f"relu{name}a", nn.ReLU()))
-            downsample = dict(block.named_children()).get("downsample", nn.Identity())
+            conv_a, norm_a, _, conv_b, norm_b, *downsample = block.children()
+            main = [(f"conv{name}a", conv_a), (f"norm{name}a", norm_a), (f"relu{name}a", nn.ReLU())]
+            main += [(f"conv{name}b", conv_b), (f"norm{name}b", norm_b)]
+            skips = (f"conv{name}_skip", f"norm{name}_skip")
             shortcut = [
-                (f"{kind}{name}_skip", module)
-                for kind, module in zip(("conv", "norm"), downsample.children(), strict=False)
+                it for path in downsample for it in zip(skips, path.children(), strict=True)
             ]
             layers += [(f"residual{name}", Residual(main, shortcut)), (f"relu{name}b", nn.ReLU())]
     layers += [("global_pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
@@ -78,22 +77,13 @@ def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Mod
     return sequence([*layers, ("output", theirs.fc)])
 
 
-def torchvision_name(name: str) -> str:
-    """What torchvision's resnet18 calls an entry of our `state_dict`.
+def torchvision_names() -> list[str]:
+    """What torchvision's resnet18 calls the entries of our `state_dict`, which has its order."""
+    import torch
+    from torchvision.models import resnet18
 
-    `residual2_1.main.norm2_1b.weight` is `layer2.0.bn2.weight` there.
-    """
-    *path, module, entry = name.split(".")
-    if module == "output":
-        return f"fc.{entry}"
-    if not path:
-        return f"{module.replace('norm', 'bn')}.{entry}"
-    stage, block = path[0].removeprefix("residual").split("_")
-    layer = f"layer{stage}.{int(block) - 1}"
-    kind = "bn" if module.startswith("norm") else "conv"
-    if path[1] == "shortcut":
-        return f"{layer}.downsample.{int(kind == 'bn')}.{entry}"
-    return f"{layer}.{kind}{1 if module.endswith('a') else 2}.{entry}"
+    with torch.device("meta"):
+        return list(resnet18().state_dict())
 
 
 FAMILY = Family(
@@ -105,5 +95,5 @@ FAMILY = Family(
         "dropout": LINEAR_PARAMETERS["dropout"],
     },
     configure=lambda values: ResNetConfig(side=values["side"] or None, dropout=values["dropout"]),
-    imagenet_name=torchvision_name,
+    imagenet_names=torchvision_names,
 )

@@ -5,15 +5,16 @@ The network runs on torch's `meta` device, which has shapes but no values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING
 
-from models.checks import ArchitectureError, by, first_line
-from models.families import OwnConfig, family_of
-from models.family import Architecture, Family, ImageShape
+from models import BUILT_IN, FAMILIES, Architecture, ArchitectureError, family_name
+from models.checks import by, first_line
+from models.family import Family, ImageShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,26 +43,13 @@ def anatomy(
 
     Raises ArchitectureError like `models.build`, whose modules have the same names.
     """
-    return _anatomy(family_of(architecture), architecture, image_shape, classes)
-
-
-def count_parameters(architecture: Architecture, image_shape: ImageShape, classes: int) -> int:
-    """Trained weights and biases of the whole network. Raises ArchitectureError like `anatomy`."""
-    return sizes(architecture, image_shape, classes)["parameters"]
-
-
-def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
-    """`parameters` and `multiply_adds` of the network. Raises ArchitectureError like `anatomy`."""
-    rows = anatomy(architecture, image_shape, classes)
-    return {
-        "parameters": sum(row.parameters for row in rows),
-        "multiply_adds": sum(row.multiply_adds for row in rows),
-    }
+    name = family_name(architecture)
+    return _anatomy(name, FAMILIES[name], architecture, image_shape, classes)
 
 
 @lru_cache(maxsize=4096)
 def _anatomy(
-    family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
+    name: str, family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
 ) -> tuple[LayerRow, ...]:
     import torch
     from torch import nn
@@ -76,15 +64,29 @@ def _anatomy(
         rows = _observe(network.to("meta").eval(), image_shape, classes, running)
         _check_size(rows)
     except Exception as error:  # of any kind: the code may be the user's own
-        origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
         reason = str(error)
         if not isinstance(error, ArchitectureError):
             told = first_line(error)
             reason = f"{running[-1]} raised {type(error).__name__}: {told}"
             if "overflow" in told.lower():
                 reason = "the network does not fit in memory; use smaller images or fewer units"
+        origin = "" if name in BUILT_IN else f"{name}: "
         raise ArchitectureError(origin + reason) from error
     return tuple(rows)
+
+
+def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
+    """`parameters` and `multiply_adds` of the network. Raises ArchitectureError like `anatomy`."""
+    rows = anatomy(architecture, image_shape, classes)
+    return {
+        "parameters": sum(row.parameters for row in rows),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
+    }
+
+
+def count_parameters(architecture: Architecture, image_shape: ImageShape, classes: int) -> int:
+    """Trained weights and biases of the whole network. Raises ArchitectureError like `anatomy`."""
+    return sizes(architecture, image_shape, classes)["parameters"]
 
 
 def _observe(
@@ -96,7 +98,8 @@ def _observe(
     from torch.utils.flop_counter import FlopCounterMode
 
     names = _names(network)
-    rows: dict[str, LayerRow] = {}
+    outputs = dict[nn.Module, object]()  # of the first run of each
+    flops = Counter[nn.Module]()
     counter, counted = FlopCounterMode(display=False), 0
 
     def enter(module: nn.Module, _inputs: object) -> None:
@@ -104,32 +107,40 @@ def _observe(
 
     def leave(module: nn.Module, _inputs: object, output: object) -> None:
         nonlocal counted
-        flops, counted = counter.get_total_flops() - counted, counter.get_total_flops()
-        name, adds = names[module], flops // 2 // BATCH
-        if name in rows:  # it runs again
-            rows[name] = replace(rows[name], multiply_adds=rows[name].multiply_adds + adds)
-            return
-        row = _row(module, name, output, adds)
-        is_frame = isinstance(module, nn.Sequential) or module is network
-        if not is_frame or row.parameters or row.multiply_adds:
-            rows[name] = row
+        before, counted = counted, counter.get_total_flops()
+        flops[module] += counted - before
+        outputs.setdefault(module, output)
 
     for module in names:
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
     with torch.no_grad(), counter:
         output = network(torch.empty(BATCH, *image_shape, device="meta"))
-    for module, name in names.items():
-        if name not in rows and list(module.parameters(recurse=False)):
-            rows[name] = _row(module, name, None, 0)
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
     if output.shape[1:] != (classes,):
         gave = f"(N, {classes}), but gave {by(output.shape[1:])}"
         raise ArchitectureError(f"the network must give logits of shape {gave}")
-    if not any(row.parameters for row in rows.values()):
+    rows = []
+    for module in [*outputs, *(module for module in names if module not in outputs)]:
+        own, given = list(module.parameters(recurse=False)), outputs.get(module)
+        is_frame = isinstance(module, nn.Sequential) or module is network or module not in outputs
+        if is_frame and not own and not flops[module]:
+            continue
+        sides = [tuple(it.shape[::-1] if it.ndim == 2 else it.shape) for it in own]
+        rows.append(
+            LayerRow(
+                name=names[module],
+                kind=type(module).__name__,
+                output=tuple(given.shape[1:]) if isinstance(given, Tensor) else (),
+                parameters=sum(tensor.numel() for tensor in own),
+                computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
+                multiply_adds=flops[module] // 2 // BATCH,
+            )
+        )
+    if not any(row.parameters for row in rows):
         raise ArchitectureError("the network has no parameters to train; give it a layer")
-    return list(rows.values())
+    return rows
 
 
 def _names(network: nn.Module) -> dict[nn.Module, str]:
@@ -141,21 +152,6 @@ def _names(network: nn.Module) -> dict[nn.Module, str]:
     if len({path.rpartition(".")[2] for path in shown}) == len(shown):
         paths = {module: path.rpartition(".")[2] for module, path in paths.items()}
     return {module: path or type(module).__name__ for module, path in paths.items()}
-
-
-def _row(module: nn.Module, name: str, output: object, multiply_adds: int) -> LayerRow:
-    import torch
-
-    own = list(module.parameters(recurse=False))
-    sides = [tuple(t.shape[::-1] if t.ndim == 2 else t.shape) for t in own]
-    return LayerRow(
-        name=name,
-        kind=type(module).__name__,
-        output=tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else (),
-        parameters=sum(tensor.numel() for tensor in own),
-        computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
-        multiply_adds=multiply_adds,
-    )
 
 
 def _check_size(rows: list[LayerRow]) -> None:

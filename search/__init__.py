@@ -21,32 +21,28 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from search.final.final import finalise
-    from search.final.predict import predict
-    from search.running.exports import export_study
-    from search.running.results import load_study, study_figures
-    from search.running.study import run_study
+    from search.final.final import finalise as finalise
+    from search.final.predict import predict as predict
+    from search.running.exports import export_study as export_study
+    from search.running.results import load_study as load_study
+    from search.running.results import study_figures as study_figures
+    from search.running.study import run_study as run_study
 
-__all__ = [
-    "export_study",
-    "finalise",
-    "load_study",
-    "predict",
-    "run_study",
-    "study_figures",
-]
 _MODULES = {
     "export_study": "search.running.exports",
     "finalise": "search.final.final",
+    "load_study": "search.running.results",
     "predict": "search.final.predict",
     "run_study": "search.running.study",
+    "study_figures": "search.running.results",
 }
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES.get(name, "search.running.results")), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -39,7 +39,6 @@ a first study, and the next steps:
 
 cnn-search COMMAND --help shows a command's options and examples.
 """
-BAD_INPUT = 2
 
 
 def main() -> None:
@@ -60,7 +59,7 @@ def main() -> None:
             problem = f"the command comes before its options: cnn-search study {option} ..."
         told = f"error: {problem} (--help shows all commands)\n"
         print(told if name else HELP, end="", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        sys.exit(2)  # bad usage, as for every command
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from search.terminal.command_line import hide_passwords
 from search.terminal.commands import Parser, run
 
@@ -47,33 +45,26 @@ def main(argv: list[str] | None = None) -> int:
         own.error("--format csv and the like need --to FOLDER; onnx is written beside its network")
     if args.to is not None and args.bundle is not None:
         own.error("--bundle is a network's folder, for --format onnx; name a --study")
-    if args.to is None:
-        told = _export_network(args.bundle, args.study, args.runs_dir, args.storage)
-    else:
+    # Not needed for --help, and with torch they take seconds to import.
+    if args.to is not None:
         from search.running.exports import export_study
 
         made = export_study(args.study, to=args.to, format=args.format, storage=args.storage)
-        told = f"Written: {made}"
-    print(hide_passwords(told))
-    return 0
-
-
-def _export_network(
-    bundle: Path | None, study: str | None, runs_dir: Path | None, storage: str
-) -> str:
-    # Not needed for --help, and with torch they take seconds to import.
+        print(hide_passwords(f"Written: {made}"))
+        return 0
     import torch
 
     from search.final.export import CHECKED, export_onnx
     from search.final.predict import bundle_folder
     from search.training.bundle import read_bundle
 
-    folder = bundle_folder(bundle, study, runs_dir, storage)
+    folder = bundle_folder(args.bundle, args.study, args.runs_dir, args.storage)
     network = read_bundle(folder)
     noise = torch.Generator().manual_seed(0)
     shape = (CHECKED, *network.image_shape)
     images_NCHW = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
-    return f"Written to {folder}: {export_onnx(network, folder, images_NCHW)}"
+    print(f"Written to {folder}: {export_onnx(network, folder, images_NCHW)}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,14 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from search.terminal.command_line import as_called
 from search.terminal.commands import LOADING, Parser, log, positive_int, run, trial_number
 from search.terminal.stopping import StopOnSignal
-
-if TYPE_CHECKING:
-    from search.final.folder import Final
 
 EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
@@ -78,19 +74,17 @@ def main(argv: list[str] | None = None) -> int:
     from search.pages.final_page import final_text
     from search.training.epoch import StoppedError
 
-    final: Final | None = None
     with StopOnSignal() as stopping, suppress(StoppedError):
-        final = finalise(**vars(args), stop=stopping.event, progress=True)
-    if final is None:
-        print("Stopped, nothing is lost: the same command resumes.", file=sys.stderr)
-        return stopping.exit_code
-    print(final_text(final.result))
-    print(f"\nWritten to {final.folder}: model.safetensors, report.html and more")
-    if final.exported is not None:
-        print(f"Also written: {final.exported}")
-    predict = as_called("python -m search.predict --bundle")
-    print(f"Next: {predict} {shlex.quote(str(final.folder))} PICTURE_OR_FOLDER")
-    return 0
+        final = finalise(**vars(args), stop=stopping, progress=True)
+        print(final_text(final.result))
+        print(f"\nWritten to {final.folder}: model.safetensors, report.html and more")
+        if final.exported is not None:
+            print(f"Also written: {final.exported}")
+        predict = as_called("python -m search.predict --bundle")
+        print(f"Next: {predict} {shlex.quote(str(final.folder))} PICTURE_OR_FOLDER")
+        return 0
+    print("Stopped, nothing is lost: the same command resumes.", file=sys.stderr)
+    return stopping.exit_code
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.analysis.wording import counted, in_columns, percent, printable
 from search.terminal.commands import LOADING, Parser, log, positive_int, run
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     log(LOADING)
     # Not needed for --help, and with torch they take seconds to import.
-    from search.analysis.wording import counted, printable
     from search.figures.images import MOST
     from search.final.predict import bundle_folder, predict
     from search.store.folders import from_here
@@ -72,7 +72,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def as_text(table: Sequence[Mapping[str, Any]]) -> str:
     """A line for each picture: file, the likeliest classes, what was done to it."""
-    from search.analysis.wording import in_columns, percent, printable
     from search.store.folders import from_here
 
     lines = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 
+from search.analysis.wording import printable
 from search.figures import FIGURES, KINDS, Kind
 from search.spec.domains import SpecError
 from search.terminal.command_line import command
@@ -49,7 +50,6 @@ def main(argv: list[str] | None = None) -> int:
         raise SpecError("all", f"give --study {args.study} or --all, not both")
     # Not needed for --help, and with the plotting libraries they take seconds to load.
     from search.analysis.comparison import evaluate_journal
-    from search.analysis.wording import printable
     from search.pages.report import make_report, write_index, write_report
     from search.store import StorageError
     from search.store.database import is_transient

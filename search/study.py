@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.augmentations import AUGMENTATIONS
 from data.datasets import DATASETS, FORMS, canonical_name
 from models import FAMILIES
+from search.analysis.wording import in_columns, printable, size_in_words
 from search.figures import FIGURES
+from search.running.request import Request, read_request
 from search.sampling.registry import PRUNERS, SAMPLERS
 from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
@@ -35,9 +36,6 @@ from search.terminal.stopping import StopOnSignal
 from search.training.metrics import METRICS
 
 # Training code is imported where it is needed: loading torch takes longer than all of --status.
-if TYPE_CHECKING:
-    from search.running.request import Request
-
 COUNTS = {  # options that count something
     "trials": "total number of finished trials, complete or pruned (default: the study file's; "
     "{trials} in the default one)",
@@ -189,28 +187,23 @@ def parser() -> Parser:
 
 def load_extensions(argv: list[str] | None) -> tuple[Extension, ...]:
     """Load the files of --extension, so that the parser knows what they add to registries."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--extension", action="append", default=[])
-    with suppress(argparse.ArgumentError):  # the real parser will report it
-        names = early.parse_known_args(argv)[0].extension
-        return tuple(load_extension(name, Path(name)) for name in names)
-    return ()
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    # Without a value it is None here; the real parser reports that.
+    early.add_argument("--extension", action="append", nargs="?", default=[])
+    names = early.parse_known_args(argv)[0].extension
+    return tuple(load_extension(name, Path(name)) for name in names if name is not None)
 
 
 def main(argv: list[str] | None = None) -> int:
     extensions = load_extensions(argv)
     args = parser().parse_args(argv)
-    if args.study is not None:
-        check_study_name(args.study)
     if args.list:
         print(listing())
         return 0
     if args.status:
-        print(how_it_stands(args.storage, named_study(args, extensions)))
+        print(how_it_stands(args.storage, named_study(args)))
         return 0
     log(LOADING)
-    from search.running.request import read_request
-
     given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
     request = read_request(args.config, given, extensions=extensions)
     if args.dry_run:
@@ -227,20 +220,18 @@ def main(argv: list[str] | None = None) -> int:
 
     done = ""
     with StopOnSignal() as stopping:
-        view = search_study(request, stop=stopping.event, timeout=args.timeout, on_substitute=tell)
+        view = search_study(request, stop=stopping, timeout=args.timeout, on_substitute=tell)
+        if stopping.signal is None:
+            print(status_text(view), *notices, sep="\n")
+            return 0
         done = f": {view.finished} of {view.spec.trials} trials finished"
-    if stopping.signal is None:
-        print(status_text(view), *notices, sep="\n")
-    else:
-        again = same_command(argv or sys.argv[1:])
-        print(f"Interrupted, nothing is lost{done}. Resume with: {again}", file=sys.stderr)
+    again = same_command(argv or sys.argv[1:])
+    print(f"Interrupted, nothing is lost{done}. Resume with: {again}", file=sys.stderr)
     return stopping.exit_code
 
 
 def listing() -> str:
     """`name  title: what runs` of each ready-made study, in columns."""
-    from search.analysis.wording import in_columns, size_in_words
-
     rows = []
     for file in ready_made():
         spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
@@ -248,18 +239,19 @@ def listing() -> str:
     return "\n".join(in_columns(rows))
 
 
-def named_study(args: argparse.Namespace, extensions: Sequence[Extension]) -> str | None:
+def named_study(args: argparse.Namespace) -> str | None:
     """The study that the same options would start or resume; None if they name none."""
-    name: str | None = args.study
-    if name or not (args.config or args.dataset or args.limit):
-        return name
-    from search.running.request import read_request
-
-    request = read_request(args.config, vars(args), extensions=extensions)
+    if args.study is not None:
+        return check_study_name(args.study)
+    if not (args.config or args.dataset or args.limit):
+        return None
+    given = {name: getattr(args, name) for name in ("dataset", "limit", "storage")}
+    request = read_request(args.config, given)
     return request.study_name(canonical_name(request.dataset or "fashion_mnist"))
 
 
 def how_it_stands(storage: str, name: str | None) -> str:
+    """The state of the named study, or of the one worked on last."""
     from search.terminal.status import quick_status
 
     if (text := quick_status(storage, name)) is not None:
@@ -276,7 +268,6 @@ def how_it_stands(storage: str, name: str | None) -> str:
 
 def rehearse(request: Request) -> str:
     """What would be trained, and how long that may take."""
-    from search.analysis.wording import printable
     from search.running.pool import threads_for
     from search.running.run import make_plan
     from search.running.study import choose_devices
@@ -288,8 +279,8 @@ def rehearse(request: Request) -> str:
     devices = choose_devices(request)
     prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
     plan = make_plan(request, devices[0])
-    begun = None if plan.existing is None else view_study(plan.existing)
-    text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=len(devices))
+    begun = () if plan.existing is None else view_study(plan.existing).trials
+    text = forecast(plan.name, plan.spec, plan.task, begun, len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     notes = "".join(f"{printable(note)}\n" for note in plan.notes)
     return f"{notice}{text}\n\n{notes}Nothing was written. Leave out --dry-run to begin."

@@ -42,8 +42,7 @@ SUPER_CLASS_OF = {fine: name for name, all_ in _SUPER_CLASSES.items() for fine i
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 CLASSES = {"CIFAR10": tuple(_CIFAR10.split()), "CIFAR100": tuple(sorted(SUPER_CLASS_OF))}
 COUNTS = {"train": 50_000, "test": 10_000}
-# Of the pixels of all pictures, each as its red, green and blue plane (as in CIFAR's batches).
-# CIFAR-100's are not known.
+# Of all pixels, as red, green and blue planes like CIFAR's batches; CIFAR-100's are not known.
 SHA256 = {
     ("CIFAR10", "train"): "71ccea9b14a0c13ad6646282a783a263b24560c58278329d935e21d9fca0fe33",
     ("CIFAR10", "test"): "9165c1d143a683d4922593d4f60185b58b31fe2bc38dd2db672c1aa23f9be049",
@@ -92,8 +91,7 @@ def _decode(source: str, folder: Path) -> Part:
         images=read_pictures(files, (3, 32, 32)),
         labels=np.array([names.index(file.parent.name) for file in files]),
         class_names=names,
-        # Nothing is read for this. It distinguishes the pictures from the archive, which has
-        # another order and therefore another split into training and validation.
+        # Reads nothing: it tells the pictures from the archive, whose order gives another split.
         test_digests={"pictures/test/all": SHA256.get((source, "test"), "")},
         notes=(f"read from the pictures in {shown(folder.parent)}",),
     )

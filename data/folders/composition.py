@@ -127,7 +127,13 @@ def read_alike(
     """
     channels, height, width = image_shape
     [picture_HWC] = pictures.read_pictures([path], image_shape, preparation)
-    given, notes = _examine(path, preparation)
+    notes: list[str] = []
+    with pictures.HUSHED(), pictures.opened(path) as image:
+        given = image.size
+        if pictures.is_deep_colour(image):
+            notes.append(pictures.UPPER_BITS)
+        elif pictures.is_deep(image):
+            notes.append(words(pictures.levels_of(pictures.samples(image), preparation)))
     keeps_shape = given[0] * height == given[1] * width
     if composition is not None and channels == 1:
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
@@ -147,17 +153,6 @@ def read_alike(
         if preparation.fit == "pad" and not keeps_shape:
             notes.append("padded at its sides")
     return torch.from_numpy(picture_HWC).permute(2, 0, 1), notes or [AS_IT_IS]
-
-
-def _examine(path: Path, preparation: Preparation) -> tuple[tuple[int, int], list[str]]:
-    """The picture's size in its file, and what is done to more than 8 bits, in words."""
-    with pictures.HUSHED(), pictures.opened(path) as image:
-        size, notes = image.size, list[str]()
-        if pictures.is_deep_colour(image):
-            notes.append(pictures.UPPER_BITS)
-        elif pictures.is_deep(image):
-            notes.append(words(pictures.levels_of(pictures.samples(image), preparation)))
-        return size, notes
 
 
 def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:

@@ -43,8 +43,7 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
         )
 
     name = f"{root} {train} {reading.image_size} {reading.version}"
-    record = record_path(root, data_dir)
-    return cached(name, lambda: [*_folders(root), record], data_dir, make)
+    return cached(name, lambda: [*_folders(root), record_path(root, data_dir)], data_dir, make)
 
 
 def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Path) -> bool:
@@ -56,10 +55,8 @@ def read_layout(root: Path, data_dir: Path, *, version: int = 3) -> Part:
     """The files below `root`, none decoded; a drawn split is stored in `data_dir`.
 
     Instead of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder:
-    those for training, then those for validation.
-
-    `version`: see `Reading`. Raises DataError for a folder that is not a data set, with all faults
-    of one kind at once.
+    those for training, then those for validation. `version`: see `Reading`. Raises DataError for a
+    folder that is not a data set, with all faults of one kind at once.
     """
     try:
         return _read(root, data_dir, version)
@@ -116,24 +113,24 @@ def _training_folder(root: Path, version: int) -> str:
     """`train`, or an empty string if the class folders are in `root` itself."""
     if (root / "train").is_dir():
         return "train"
-    if version > 1 and root.is_dir() and not (root / "test").is_dir():
-        files = (file for file in root.glob("*/*") if not is_system_folder(file.parent.name))
-        if any(is_picture(file) and file.is_file() for file in files):
-            if own := [name for name in VALIDATION if _holds_folders_alone(root / name)]:
-                raise DataError(
-                    f"{root} has a folder {own[0]} beside its class folders; move the latter into "
-                    f"{root / 'train'} to tell them apart"
-                )
-            return ""
-    raise DataError(
-        f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
-        f"one folder for each class, or into {root}/<class>/"
-    )
-
-
-def _holds_folders_alone(folder: Path) -> bool:
-    inside = [*folder.iterdir()] if folder.is_dir() else []
-    return any(path.is_dir() for path in inside) and not any(map(is_picture, inside))
+    files = (file for file in root.glob("*/*") if not is_system_folder(file.parent.name))
+    if (
+        version == 1
+        or (root / "test").is_dir()
+        or not any(is_picture(file) and file.is_file() for file in files)
+    ):
+        raise DataError(
+            f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
+            f"one folder for each class, or into {root}/<class>/"
+        )
+    for name in VALIDATION:
+        inside = [*(root / name).glob("*")]
+        if any(path.is_dir() for path in inside) and not any(map(is_picture, inside)):
+            raise DataError(
+                f"{root} has a folder {name} beside its class folders; move the latter into "
+                f"{root / 'train'} to tell them apart"
+            )
+    return ""
 
 
 def _folders(place: Path) -> list[Path]:
@@ -146,15 +143,14 @@ def _scan(
     root: Path, split: str, skipped: list[Path], known: Sequence[str] | None = None
 ) -> list[str]:
     """The pictures as "split/<class>/<file>", sorted; split may be "". known: possible classes."""
-    above = sorted((root / split).iterdir())
-    links = [path for path in above if not is_system_folder(path.name)]
-    classes = _folders(root / split)
-    refuse_names(classes)
+    above, classes = sorted((root / split).iterdir()), _folders(root / split)
     below = [path for folder in classes for path in sorted(folder.iterdir())]
+    links = [path for path in above if not is_system_folder(path.name)]
     links += [path for path in below if is_picture(path)]
     if lost := [path for path in links if path.is_symlink() and not path.exists()]:
         raise DataError(f"{listed(lost)}: broken link; fix or delete it")
     files = [path for path in below if path.is_file() and is_picture(path)]
+    refuse_names(classes)
     refuse_names(files)
     skipped += sorted({*above, *below} - {*classes, *files})
     if empty := sorted({*classes} - {file.parent for file in files}):

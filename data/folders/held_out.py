@@ -38,9 +38,9 @@ def held_out(
 ) -> dict[str, str]:
     """The test images among `files` below `root`, with the digests of their files.
 
-    They come from the folder's record, else from the record of the same folder at another place,
-    else from `draw`; what was drawn is stored. Raises DataError if none is left or the record
-    cannot be stored, OSError if a picture cannot be read.
+    From the folder's record, else from that of the same folder at another place, else from `draw`
+    and stored. Raises DataError if none is left or the record cannot be stored, OSError if a
+    picture cannot be read.
     """
     path = record_path(root, data_dir)
     digests = {file: file_digest(root / file) for file in files}
@@ -72,7 +72,6 @@ def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
 
 
 def record_path(root: Path, data_dir: Path) -> Path:
-    """Where the record of a folder is stored."""
     return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
 
 

@@ -27,35 +27,22 @@ FORMATS: tuple[str, ...] = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 if features.check("avif"):
     FORMATS += ("AVIF",)
 
-THREADS = 4
-# File size in bytes from which threads pay off: with smaller files they would wait for the GIL
-# longer than they decode.
-WORTH_THREADS = 20_000
 _OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # suffixes
 _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
 _FOREIGN_FORMAT = "is a format that is not supported"
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftyphevc")
 _TIFF = (b"II*\0", b"MM\0*")
-_REMEDY = f"replace it with an intact picture ({', '.join(FORMATS)}), or delete it"
+_REMEDY = f"; replace it with an intact picture ({', '.join(FORMATS)}), or delete it"
 # Created by macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
     "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"
     "system volume information,lost+found"
 )
-_BITS, _SAMPLE_FORMAT = 258, 339  # TIFF tags
 UPPER_BITS = "16 bits per colour: only the upper 8 are used"
 _AS_IT_IS = Preparation()
 _Result = TypeVar("_Result")
 # Silences Pillow's warnings about odd metadata; those that matter are errors here.
 HUSHED = partial(warnings.catch_warnings, action="ignore")
-
-
-class PictureError(DataError):
-    """A single file that is not a usable picture, and why: `a.png` `is empty`."""
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{shown(path)} {why}; {_REMEDY}")
-        self.fault = f"{path} {why}"
 
 
 def is_system_folder(name: str) -> bool:
@@ -73,7 +60,7 @@ def is_picture(path: Path) -> bool:
 def pictures_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
     """The pictures in `folder` and all folders below it, sorted; does not follow folder links.
 
-    Everything else is added to `skipped`. Raises OSError for a folder that cannot be read.
+    Adds everything else to `skipped`. Raises OSError for a folder that cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -111,9 +98,10 @@ def read_pictures(
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
     errors = [error for error in each(read_into, paths) if error is not None]
-    faults = [error.fault for error in errors if isinstance(error, PictureError)]
+    told = [str(error) for error in errors]
+    faults = [one.removesuffix(_REMEDY) for one in told if one.endswith(_REMEDY)]
     if len(faults) > 1:
-        raise DataError(f"{len(faults)} files: {listed(faults)}; {_REMEDY}") from errors[0]
+        raise DataError(f"{len(faults)} files: {listed(faults)}{_REMEDY}") from errors[0]
     if errors:
         raise errors[0]
     return pictures_NHWC
@@ -128,9 +116,9 @@ def each(work: Callable[[int, Path], _Result], paths: Sequence[Path]) -> list[_R
         except DataError as error:
             return error
 
-    # Pillow decodes and resizes without holding the GIL.
-    large = any(path.is_file() and path.stat().st_size >= WORTH_THREADS for path in paths[:1])
-    with HUSHED(), ThreadPoolExecutor(THREADS) as pool:
+    # Pillow decodes without the GIL; for small files, threads wait for it longer than they decode.
+    large = any(path.is_file() and path.stat().st_size >= 20_000 for path in paths[:1])
+    with HUSHED(), ThreadPoolExecutor(4) as pool:
         return list((pool.map if large else map)(attempt, range(len(paths))))
 
 
@@ -168,8 +156,8 @@ def is_deep_colour(image: ImageFile.ImageFile) -> bool:
 def samples(image: Image.Image) -> NDArray[np.generic]:
     """The levels of a deep picture. Pillow represents unsigned 32-bit levels as signed."""
     values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})  # a TIFF's
-    is_unsigned = (tags.get(_BITS), tags.get(_SAMPLE_FORMAT, (1,))) == ((32,), (1,))
+    tags = getattr(image, "tag_v2", {})  # a TIFF's; 258: bits, 339: sample format
+    is_unsigned = (tags.get(258), tags.get(339, (1,))) == ((32,), (1,))
     return values.view(np.uint32) if is_unsigned and image.mode == "I" else values
 
 
@@ -209,7 +197,7 @@ def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[ImageFile.Im
     with opened(path) as image:
         width, height = box if fit == "stretch" else inside(image.size, box)
         if image.mode == "LAB":
-            raise PictureError(path, "is in Lab colours, which are not supported")
+            raise _unfit(path, "is in Lab colours, which are not supported")
         image.draft(None, (2 * width, 2 * height))
         limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
         if limit is not None and pixels > limit:
@@ -246,7 +234,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     if not path.is_file():
         raise DataError(f"there is no picture file {shown(path)}; check the path")
     if (ending := path.suffix.lower()[1:]) in _FOREIGN.split():
-        raise PictureError(path, f"cannot be read: {ending.upper()} {_FOREIGN_FORMAT}")
+        raise _unfit(path, f"cannot be read: {ending.upper()} {_FOREIGN_FORMAT}")
     try:
         # Given a path, Pillow would map the file into memory and garble TIFFs stored sideways.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -254,10 +242,10 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     except DataError:
         raise
     except PermissionError as error:
-        raise PictureError(path, "cannot be read: permission denied") from error
+        raise _unfit(path, "cannot be read: permission denied") from error
     except Image.DecompressionBombError as error:
         why = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"
-        raise PictureError(path, why) from error
+        raise _unfit(path, why) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         with path.open("rb") as file:
             start = file.read(12)
@@ -266,4 +254,8 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             why = f": it is HEIC, which {_FOREIGN_FORMAT}"
         elif isinstance(error, UnidentifiedImageError) and start.startswith(_TIFF):
             why = ": it is damaged, or a kind of TIFF that is not supported, such as 64 bits"
-        raise PictureError(path, f"cannot be read{why}") from error
+        raise _unfit(path, f"cannot be read{why}") from error
+
+
+def _unfit(path: Path, why: str) -> DataError:
+    return DataError(f"{shown(path)} {why}{_REMEDY}")

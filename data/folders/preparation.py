@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Fit = Literal["pad", "stretch"]
 Range = tuple[float, float]  # levels shown as black and white
-_WHITE_LEVELS = (1.0, 255.0, 65535.0)  # usual ones of floats
 _AT_A_TIME = 2**20  # levels in double precision: for a whole picture they may take gigabytes
 
 
@@ -98,7 +97,7 @@ def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
     if integers:
         top = float((1 << int(high).bit_length()) - 1) if high > 0 else 0.0
     else:
-        top = next((top for top in _WHITE_LEVELS if high <= top), 0.0)
+        top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), 0.0)
     if low >= 0 and high - low > top / 2 > 0:
         return 0.0, top
     return (low, high) if low < high else (low, max(low + 1, math.nextafter(low, math.inf)))

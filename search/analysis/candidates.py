@@ -13,7 +13,7 @@ from operator import sub
 from statistics import mean
 from typing import Any
 
-from search.analysis.comparison import Difference, corrected, judged
+from search.analysis.comparison import Difference, tested
 from search.analysis.comparison_words import finding_in_words
 from search.analysis.measures import measure_of
 from search.analysis.wording import capitalized, counted, spread
@@ -44,20 +44,17 @@ def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
 def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Difference]:
     """The winner against each of the others, runner-up first; tests are corrected together."""
     winner, *others = ranked(candidates)
-    return corrected(
-        judged(
-            Difference(
-                arm=f"trial {winner.trial}",
-                than=f"trial {other.trial}",
-                metric=objective,
-                by_repeat={
-                    seed: difference
-                    for seed, difference in enumerate(map(sub, winner.values, other.values))
-                    if math.isfinite(difference)
-                },
-                diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
-            ),
-            max(map(abs, winner.values)),
+    return tested(
+        Difference(
+            arm=f"trial {winner.trial}",
+            than=f"trial {other.trial}",
+            metric=objective,
+            by_repeat={
+                seed: difference
+                for seed, difference in enumerate(map(sub, winner.values, other.values))
+                if math.isfinite(difference)
+            },
+            diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
         )
         for other in others
     )

@@ -19,19 +19,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from search.analysis.measures import measure_of, measured
-from search.analysis.wording import spread
 from search.spec.arms import Arm, Expectation, JournalEntry
 from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05
 DIVERGED = "diverged"  # prefix of a failed trial's reason if its loss became infinite
 
-Verdict = Literal["better", "worse", "no evidence"]
 Decision = Literal["supported", "contradicted", "undecided"]
 
 
@@ -98,7 +96,8 @@ class Difference:
     metric: str  # as `measure_of` takes it
     by_repeat: Mapping[int, float]  # one per seed that both were trained with
     diverged: str | None = None  # the arm that diverged in every seed while the other trained
-    p: float | None = None
+    expected: Expectation | None = None  # that it decides
+    p: float | None = None  # with a margin: of TOST if the mean lies within, else of lying beyond
     p_holm: float | None = None  # corrected over all tests made together
     low: float | None = None  # confidence interval of the mean: 95 %, or more to agree with p_holm
     high: float | None = None
@@ -130,74 +129,75 @@ class Difference:
         return self.diverged is not None or (self.metric == "parameters" and self.pairs > 0)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Literal["better", "worse", "no evidence"]:
         return (self.direction if self.is_certain else None) or "no evidence"
+
+    @property
+    def margin(self) -> float | None:
+        return None if self.expected is None else self.expected.margin
+
+    @property
+    def outcome(self) -> Decision:
+        """Whether it is as expected."""
+        assert self.expected is not None
+        alike = self.pairs > 0 and not any(self.by_repeat.values())  # to the last digit
+        if not self.is_certain and not (alike and self.margin is not None):
+            return "undecided"
+        agrees = self.direction == self.expected.outcome
+        if self.margin is not None:
+            agrees = self.mean is not None and abs(self.mean) <= self.margin
+        return "supported" if agrees else "contradicted"
 
 
 def against_base(view: StudyView, metric: str) -> list[Difference]:
     """Every other arm against the base arm; tests are corrected over all of them together."""
-    runs = runs_by_arm(view)
-    base, *others = runs.values()
-    return corrected(_difference(arm, base, metric) for arm in others)
+    base, *others = runs_by_arm(view).values()
+    return tested(_difference(arm, base, metric) for arm in others)
 
 
 def _difference(
-    arm: ArmRuns, than: ArmRuns, metric: str, margin: float | None = None
+    arm: ArmRuns, than: ArmRuns, metric: str, expected: Expectation | None = None
 ) -> Difference:
-    """Before correction. With a margin, p is that of TOST if the mean lies within the margin, else
-    that of the two-sided test against the nearer bound."""
+    """Not tested yet."""
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
-    counted = metric == "parameters" and by_repeat
     both = (arm, than), (than, arm)
-    lost = [a.arm.name for a, b in both if a.diverged_throughout and b.complete and not counted]
-    plain = Difference(
+    lost = [a.arm.name for a, b in both if a.diverged_throughout and b.complete]
+    counted = metric == "parameters" and by_repeat
+    return Difference(
         arm=arm.arm.name,
         than=than.arm.name,
         metric=metric,
         by_repeat=by_repeat,
-        diverged=next(iter(lost), None),
+        expected=expected,
+        diverged=lost[0] if lost and not counted else None,
     )
-    largest = max(map(abs, ours.values()), default=0.0)
-    return plain if counted or lost else judged(plain, largest, margin)
 
 
-def judged(plain: Difference, largest: float, margin: float | None = None) -> Difference:
-    """With its test results, before correction. `largest`: magnitude of the largest value."""
-    differences = list(plain.by_repeat.values())
-    # Differences that are all equal, up to rounding, leave nothing to test with.
-    if (spread(differences) or 0.0) <= 1e-9 * largest:
-        return plain
+def tested(found: Iterable[Difference]) -> list[Difference]:
+    """Each with its test results, p corrected after Holm over all that can be tested."""
     from scipy import stats  # half a second to import
 
-    test = stats.ttest_1samp(differences, 0)
-    low, high = test.confidence_interval(1 - ALPHA)
-    p = test.pvalue
-    if margin is not None:
-        # With the mean mirrored above 0, the upper bound is the nearer one, which decides.
-        positive = np.copysign(1, mean(differences)) * np.array(differences)
-        within = stats.ttest_1samp(positive, margin, alternative="less").pvalue
-        p = within if positive.mean() <= margin else 2 * (1 - within)
-    return dataclasses.replace(plain, p=float(p), low=float(low), high=float(high))
-
-
-def corrected(found: Iterable[Difference]) -> list[Difference]:
-    """With p after Holm, corrected over all of them, and intervals that agree with it."""
-    found = list(found)
-    p_values = iter(holm([one.p for one in found if one.p is not None]))
-    return [one if one.p is None else _widened(one, next(p_values)) for one in found]
-
-
-def _widened(one: Difference, p_holm: float) -> Difference:
-    from scipy import stats
-
-    assert one.p is not None
-    assert one.mean is not None
-    assert one.high is not None
-    level = ALPHA * one.p / p_holm if p_holm else ALPHA
-    usual, wider = stats.t.isf([ALPHA / 2, level / 2], one.pairs - 1)
-    half = float((one.high - one.mean) * wider / usual)
-    return dataclasses.replace(one, p_holm=p_holm, low=one.mean - half, high=one.mean + half)
+    found, tests, p_values = list(found), dict[int, Any](), list[float]()
+    for place, one in enumerate(found):
+        differences = np.array(list(one.by_repeat.values()))
+        # Differences that are all equal, up to rounding, leave nothing to test with.
+        alike = len(differences) < 2 or differences.std() <= 1e-9 * abs(differences).max()
+        if one.is_certain or alike:
+            continue
+        tests[place] = test = stats.ttest_1samp(differences, 0)
+        p = test.pvalue
+        if one.margin is not None:
+            # With the mean mirrored above 0, the upper bound is the nearer one, which decides.
+            positive = np.copysign(1, differences.mean()) * differences
+            within = stats.ttest_1samp(positive, one.margin, alternative="less").pvalue
+            p = within if positive.mean() <= one.margin else 2 * (1 - within)
+        p_values.append(float(p))
+    for (place, test), p, p_holm in zip(tests.items(), p_values, holm(p_values), strict=True):
+        level = ALPHA * p / p_holm if p_holm else ALPHA
+        low, high = map(float, test.confidence_interval(1 - level))
+        found[place] = dataclasses.replace(found[place], p=p, p_holm=p_holm, low=low, high=high)
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -209,31 +209,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return list(map(float, corrected))
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """An expectation and the difference that decides it."""
-
-    expectation: Expectation
-    difference: Difference
-
-    @property
-    def outcome(self) -> Decision:
-        found, margin = self.difference, self.expectation.margin
-        alike = found.pairs > 0 and not any(found.by_repeat.values())  # to the last digit
-        if not found.is_certain and not (alike and margin is not None):
-            return "undecided"
-        agrees = found.direction == self.expectation.outcome
-        if margin is not None:
-            agrees = found.mean is not None and abs(found.mean) <= margin
-        return "supported" if agrees else "contradicted"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """An entry and its verdict: contradicted if any check is, supported if all checks are."""
 
     entry: JournalEntry
-    checks: tuple[Check, ...]
+    checks: tuple[Difference, ...]  # one for each different expectation
 
     @property
     def outcome(self) -> Decision:
@@ -247,10 +228,9 @@ def evaluate_journal(view: StudyView) -> list[Evaluation]:
     """Every entry of the study's journal, in order."""
     runs, found = runs_by_arm(view), []
     for entry in view.spec.journal:
-        expected = list(dict.fromkeys(entry.expect))
-        differences = corrected(
-            _difference(runs[one.arm], runs[one.than], one.metric, one.margin) for one in expected
+        checks = tested(
+            _difference(runs[one.arm], runs[one.than], one.metric, one)
+            for one in dict.fromkeys(entry.expect)
         )
-        checks = tuple(map(Check, expected, differences))
-        found.append(Evaluation(entry=entry, checks=checks))
+        found.append(Evaluation(entry=entry, checks=tuple(checks)))
     return found

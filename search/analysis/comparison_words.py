@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from data.errors import grouped
-from search.analysis.comparison import (
-    ArmRuns,
-    Difference,
-    Evaluation,
-    ranked_arms,
-    runs_by_arm,
-)
+from search.analysis.comparison import ArmRuns, Difference, Evaluation, ranked_arms, runs_by_arm
 from search.analysis.measures import measure_of
 from search.analysis.wording import capitalized, counted, fitted, in_columns, printable
 from search.spec.arms import Arm
@@ -164,9 +158,7 @@ def conclusion(evaluation: Evaluation) -> str:
     """The verdict and the values behind it, as a sentence for each expectation."""
     if not evaluation.checks:
         return "Undecided: the entry has no expectation that a test could decide (expect = [...])."
-    findings = [
-        f"{check.outcome}: {finding_in_words(check.difference)}" for check in evaluation.checks
-    ]
+    findings = [f"{check.outcome}: {finding_in_words(check)}" for check in evaluation.checks]
     text = "; ".join(findings) + "."
     if len(findings) > 1:
         text = f"{evaluation.outcome} as a whole. One by one, {text}"

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
-from search.analysis.edges import edges_in_words
+from optuna.trial import FixedTrial
+
+from models import ArchitectureError
+from models.family import compact
+from models.summary import anatomy
 from search.analysis.measures import measure_of, measured, objective_in_words
 from search.analysis.wording import printable
+from search.spec.config import StudySpec
+from search.spec.domains import Range, SpecError
 from search.spec.objectives import CALIBRATED_LOSS
+from search.spec.parameters import read_parameter
+from search.spec.recipe import RECIPE, idle
+from search.spec.space import limits, matters, searched, share_of_limits, suggest
 from search.store.views import StudyView, TrialView
 
 # Ratio of training to validation loss below which a network has learned images by heart.
@@ -16,6 +30,12 @@ LONG, SHARE = 10, 1 / 3  # minimum trials without a gain, and minimum share of a
 LATER = 2, 0.2  # minimum epochs from the best to the last, and minimum share of all epochs
 LONGER = 2  # times the epochs: over-fitting recipes gained from it with stronger augmentation
 RISE = 0.05  # minimum relative rise of the value from the best to the last epoch
+FEWEST = 10  # finished trials for advice about edges of the space
+WINNERS = 3  # that must lie on an edge
+NEAR = 0.05  # of an edge: share of the range's length, which is logarithmic for a log range
+# Steps by which a range is widened, as shares of its length or, for a log range, of half its
+# logarithmic length (at most a factor of 10). The first one that gives a valid network is taken.
+BY = (1.0, 0.5, 0.25)
 
 
 def stopped_trials(view: StudyView, count: int) -> list[TrialView]:
@@ -30,6 +50,39 @@ def named(trial: TrialView) -> str:
     if trial.arm is not None:
         which = f", arm {printable(trial.arm)}"
     return f"trial {trial.number}{which}"
+
+
+def size_name(view: StudyView) -> str:
+    """The size that the study minimises beside its objective; else `parameters`."""
+    return view.spec.minimize_also or "parameters"
+
+
+def pareto_front(view: StudyView) -> list[TrialView]:
+    """Complete trials that no other matches in both size and value and beats in one of them, the
+    smallest network first."""
+    front, least = list[TrialView](), math.inf
+    sized = [
+        (size, trial.best.value, trial)
+        for trial in view.leaderboard
+        if trial.best and (size := measured(trial, size_name(view)))
+    ]
+    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
+        if loss < least:
+            least = loss
+            front.append(trial)
+    return front
+
+
+def front_in_words(view: StudyView) -> str:
+    """`Pareto front, complete trials that ...: #3 (2 410 parameters, calibrated loss 0.31), ...`"""
+    word, name = view.spec.value.word, size_name(view)
+    trials = ", ".join(
+        f"#{trial.number} ({measure_of(name).shown(measured(trial, name) or 0)} "
+        f"{name.replace('_', '-')}, {word} {objective_in_words(view, trial.best.value)})"
+        for trial in pareto_front(view)
+        if trial.best is not None
+    )
+    return f"Pareto front, complete trials that no other beats in both size and {word}: {trials}."
 
 
 def advice_in_words(view: StudyView) -> list[str]:
@@ -70,11 +123,15 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
     )
     if not shown:
         return None
+    remedy = ""
+    if not view.spec.is_comparison and learned_by_heart(trial):
+        longer = f"finalize --epochs {LONGER * view.spec.epochs}"
+        remedy = f" With {longer} it is trained longer, with stronger augmentation."
     return (
         f"Trial {trial.number} over-fits: its {view.spec.value.label} is lowest in epoch "
         f"{best.epoch} of {last.epoch} ({objective_in_words(view, best.value)}) and rises to "
         f"{objective_in_words(view, last.value)} by the last, while its training loss falls from "
-        f"{best.train_loss:.4f} to {last.train_loss:.4f}.{_remedy(trial, view)}"
+        f"{best.train_loss:.4f} to {last.train_loss:.4f}.{remedy}"
     )
 
 
@@ -83,45 +140,100 @@ def learned_by_heart(trial: TrialView) -> bool:
     if trial.config is None or trial.config.recipe.augmentation == "none":
         return False
     last = trial.curve[-1]
-    loss = last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
-    return last.train_loss < BY_HEART * loss
+    return last.train_loss < BY_HEART * last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
 
 
-def _remedy(trial: TrialView, view: StudyView) -> str:
-    if view.spec.is_comparison or not learned_by_heart(trial):
-        return ""
-    more = f"finalize --epochs {LONGER * view.spec.epochs}"
-    return f" With {more} it is trained longer, with stronger augmentation."
+def edges_in_words(view: StudyView) -> list[str]:
+    """A sentence for each edge of the searched space on which all winners lie.
 
-
-def size_name(view: StudyView) -> str:
-    """The size that the study minimises beside its objective; else `parameters`."""
-    return view.spec.minimize_also or "parameters"
-
-
-def pareto_front(view: StudyView) -> list[TrialView]:
-    """Complete trials that no other matches in both size and value and beats in one of them, the
-    smallest network first."""
-    front, least = list[TrialView](), math.inf
-    sized = [
-        (size, trial.best.value, trial)
-        for trial in view.leaderboard
-        if trial.best and (size := measured(trial, size_name(view)))
-    ]
-    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
-        if loss < least:
-            least = loss
-            front.append(trial)
-    return front
-
-
-def front_in_words(view: StudyView) -> str:
-    """`Pareto front, complete trials that ...: #3 (2 410 parameters, calibrated loss 0.31), ...`"""
-    word, name = view.spec.value.word, size_name(view)
-    trials = ", ".join(
-        f"#{trial.number} ({measure_of(name).shown(measured(trial, name) or 0)} "
-        f"{name.replace('_', '-')}, {word} {objective_in_words(view, trial.best.value)})"
-        for trial in pareto_front(view)
-        if trial.best is not None
+    `The best 3 trials have width 32, the largest allowed: try width = { ... } in [space].`
+    """
+    spec, space = view.spec, searched(view.spec)
+    if spec.is_comparison or spec.minimize_also or view.finished < FEWEST:
+        return []
+    ranges = {name: one for name, one in space.items() if isinstance(one, Range)}
+    winners = [
+        one
+        for one in view.trained_far
+        if one.config is not None
+        and not one.is_baseline
+        and space.keys() <= one.params.keys()
+        and all(domain.contains(one.params[name]) for name, domain in ranges.items())
+    ][:WINNERS]
+    if len(winners) < WINNERS:
+        return []
+    found = (
+        _edge_in_words(view, winners, name, domain, end)
+        for name, domain in ranges.items()
+        for end in ("low", "high")
     )
-    return f"Pareto front, complete trials that no other beats in both size and {word}: {trials}."
+    return [sentence for sentence in found if sentence is not None]
+
+
+def _edge_in_words(
+    view: StudyView, winners: list[TrialView], name: str, domain: Range, end: str
+) -> str | None:
+    """None unless all winners lie near that end, which rarely happens by chance if the range has
+    three values or more and no limit keeps most networks small."""
+    edge, parameter = getattr(domain, end), view.spec.parameters[name]
+    if (
+        domain.low == domain.high
+        or edge in (parameter.least, parameter.most)
+        or (domain.integer and domain.high - domain.low < 2 * domain.step)
+        or (limits(view.spec) and end == "low" and name not in RECIPE)
+        or not all(_is_near(view.spec, one, name, domain, end) for one in winners)
+    ):
+        return None
+    wider = next(_wider(view, winners[0], name, domain, end), None)
+    if wider is None:
+        return None
+    exact = all(one.params[name] == edge for one in winners)
+    written = ", ".join(f"{key} = {json.dumps(value)}" for key, value in wider.written.items())
+    return (
+        f"The best {WINNERS} trials have {name} {'' if exact else 'close to '}"
+        f"{edge if domain.integer else compact(edge)}, the "
+        f"{'smallest' if end == 'low' else 'largest'} allowed: try {name} = {{ {written} }} in "
+        "[space]."
+    )
+
+
+def _is_near(spec: StudySpec, trial: TrialView, name: str, domain: Range, end: str) -> bool:
+    """Whether the trial lies near that end, and its training depends on the parameter."""
+    assert trial.config is not None
+    position = domain.position(trial.params[name])
+    # By an override, what it was trained with can differ from what its parameters say.
+    if (position if end == "low" else 1 - position) > NEAR or name in idle(trial.config.recipe):
+        return False
+    stored = FixedTrial(dict(trial.params))
+    values = {key: one.suggest(stored, key) for key, one in searched(spec).items()}
+    return matters(name, values, spec)
+
+
+def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:
+    """Wider ranges at whose new end the best trial's network is valid and within all limits."""
+    spec, facts = view.spec, view.dataset
+    parameter, edge = spec.parameters[name], getattr(domain, end)
+    sign = 1 if end == "high" else -1
+    for by in BY:
+        if domain.log:
+            new = edge * min((domain.high / domain.low) ** 0.5, 10.0) ** (sign * by)
+            new = min(max(float(f"{new:.1g}"), edge / 10), edge * 10)
+        else:
+            new = edge + sign * by * (domain.high - domain.low)
+        new = float(f"{new:.4g}")
+        if domain.integer:
+            new = edge + sign * domain.step * max(1, round(abs(new - edge) / domain.step))
+        if end == "low" and parameter.least is not None:
+            new = max(new, parameter.least)
+        if end == "high" and parameter.most is not None:
+            new = min(new, parameter.most)
+        with suppress(SpecError, ArchitectureError):
+            wider = read_parameter(name, {**domain.written, end: new}, spec.parameters)
+            assert isinstance(wider, Range)
+            values: dict[str, Any] = {**best.params, name: new}
+            wide = replace(spec, space={**spec.space, name: wider})
+            network = suggest(FixedTrial(values), wide).architecture
+            shape, classes = facts.image_shape, len(facts.class_names)
+            anatomy(network, shape, classes)
+            if share_of_limits(network, spec, shape, classes)[0] <= 1:
+                yield wider

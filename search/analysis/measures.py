@@ -21,12 +21,6 @@ from search.training.metrics import METRICS
 if TYPE_CHECKING:
     from search.store.views import StudyView, TrialView
 
-HUGE = 1000  # nats: larger losses are shown as 1.23e+03
-MEANING = (
-    "sampling_error: one binomial standard error of the mean accuracy on that many images; "
-    "seed_std: sample standard deviation of the accuracy over the seeds, null for one seed"
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
@@ -39,10 +33,10 @@ class Measure:
     unit: str = ""
 
     def shown(self, value: float) -> str:
-        """`0.2383`, `91.53 %`, `221 950`."""
+        """`0.2383`, `1.23e+03`, `91.53 %`, `221 950`."""
         if self.digits == 0:
             return grouped(round(value))
-        if abs(value) >= HUGE:
+        if abs(value) >= 1000:
             return f"{value:.2e}"
         return f"{self.factor * value:.{self.digits}f}{self.unit}"
 
@@ -144,7 +138,9 @@ class Accuracy:
             "images": self.images,
             "seeds": self.seeds,
             "in_words": str(self),
-            "meaning": MEANING,
+            "meaning": "sampling_error: one binomial standard error of the mean accuracy on that "
+            "many images; seed_std: sample standard deviation of the accuracy over the seeds, null "
+            "for one seed",
         }
 
 

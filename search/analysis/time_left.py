@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts as this many trials
 GUESS_VARIATION = 1.0  # standard deviation of trials' seconds, relative to their mean
-LEAST = 3  # minimum trials for the cost of a budget's epochs
 UNKNOWN_PATIENCE = 0.8  # spread until a first trial has shown how early they stop
-RECENT = 20  # latest trials that the cost of an epoch is taken from
 MOST_BETWEEN = 60  # seconds between two reports besides training; more is a pause
 
 
@@ -83,8 +82,10 @@ def estimate(
     drawn = trials[0 if spec.baseline is None else 1 :]
     timed = [trial for trial in drawn if trial.epochs > 0]
     missing = spec.trials - len(ended)
-    if missing <= 0 or not timed:
-        return None if missing > 0 else TimeLeft(0.0, 0.0)
+    if missing <= 0:
+        return TimeLeft(0.0, 0.0)
+    if not timed:
+        return None
     if (budget := epoch_budget(spec)) is not None:
         pruner = find_pruner(spec.pruner)
         stops = [*(rung or PARTIAL_EPOCH for rung in pruner.rungs(spec.epochs)), spec.epochs]
@@ -97,22 +98,22 @@ def estimate(
                 needed += (max(ahead) if trial.continued else min(ahead)) - trial.epochs
         left = max(budget - sum(trial.epochs for trial in trials), needed)
         # What is left goes to the best, often large ones, like those trained furthest so far.
-        furthest = sorted(timed, key=lambda trial: trial.epochs)[-max(LEAST, len(timed) // 3) :]
+        furthest = sorted(timed, key=lambda trial: trial.epochs)[-max(3, len(timed) // 3) :]
         seconds = left * _epoch_seconds(furthest) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
+
+    @cache
+    def of_arm(arm: str | None) -> tuple[float, float]:
+        """Epochs of its trials, and seconds of each."""
+        own = [one for one in timed if arm_of(spec, one.number) == arm]
+        return expected_epochs(spec, trials, arm), _epoch_seconds(own or timed)
+
     later = [arm_of(spec, n) for n in range(len(ended) + len(begun[:missing]), spec.trials)]
-    arms = {*later, *(arm_of(spec, trial.number) for trial in begun)}
-    epochs = {arm: expected_epochs(spec, trials, arm) for arm in arms}
-    of_one = {
-        arm: _epoch_seconds([one for one in timed if arm_of(spec, one.number) == arm] or timed)
-        for arm in arms
-    }
-    jobs = [epochs[arm] * of_one[arm] for arm in later]
+    jobs = [epochs * seconds for epochs, seconds in map(of_arm, later)]
     for trial in begun[:missing]:
-        arm = arm_of(spec, trial.number)
+        epochs, seconds = of_arm(arm_of(spec, trial.number))
         least = min(spec.patience or 1, spec.epochs - trial.epochs)  # it may have improved just now
-        rest = max(epochs[arm] - trial.epochs, least)
-        jobs.append(max(0.0, rest) * of_one[arm])
+        jobs.append(max(0.0, epochs - trial.epochs, least) * seconds)
     known = {arm_of(spec, trial.number) for trial in timed}
     unknown = sum(arm not in known for arm in later) / missing
     if spec.patience is not None and not ended:
@@ -155,8 +156,8 @@ def arm_of(spec: StudySpec, number: int) -> str | None:
 
 
 def _epoch_seconds(timed: Sequence[Trained]) -> float:
-    """Mean over the latest trials."""
-    recent = timed[-RECENT:]
+    """Mean over the latest 20 trials."""
+    recent = timed[-20:]
     return sum(trial.seconds for trial in recent) / sum(trial.epochs for trial in recent)
 
 

@@ -1,19 +1,23 @@
-"""Numbers and facts in words: the one place that decides digits, units, spread and states."""
+"""Numbers, facts and configurations in words: the one place that decides digits, units, spread and
+states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
 from statistics import stdev
 from typing import TYPE_CHECKING
 
 from data.errors import grouped
+from models import Architecture, family_of, to_dict
+from models.family import compact
 from search.spec.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
-    from search.spec.config import StudySpec
+    from search.spec.config import StudySpec, TrialConfig
     from search.spec.earlier import Earlier
+    from search.spec.recipe import Recipe
     from search.store.views import State, StudyView
-
 
 MOST_NAME = 24  # characters of a class name on an axis
 ENDED: Sequence[State] = ("complete", "pruned", "failed")
@@ -151,3 +155,92 @@ def size_in_words(spec: StudySpec) -> str:
         what = f"{counted(len(spec.arms), 'arm')} x {counted(spec.repeats, 'repeat')}"
     limit = "" if spec.limit is None else f" on {spec.limit} images"
     return f"{what} of up to {counted(spec.epochs, 'epoch')}{limit}"
+
+
+def describe_config(config: TrialConfig, parameters: int | None = None) -> str:
+    """`cnn, channels 32, 64, 128, batch norm; Adam at 0.0021, ...`: see `describe_network`."""
+    network = describe_network(config.architecture, parameters)
+    return f"{network}; {describe_training(config)}"
+
+
+def describe_network(architecture: Architecture, parameters: int | None = None) -> str:
+    """All but the family's defaults and dropout; with the number of parameters, if known."""
+    parts, _ = _words(architecture)
+    size = [] if parameters is None else [f"{grouped(parameters)} parameters"]
+    return ", ".join([*parts, *size])
+
+
+def _words(architecture: Architecture) -> tuple[list[str], list[str]]:
+    """(`cnn`, `channels 32, 64`, `batch norm`), (`dropout 0.2`): named like the parameters."""
+    family = family_of(architecture)
+    defaults = {one.name: one.default for one in fields(architecture)}
+    network, dropout = [str(to_dict(architecture)["family"])], list[str]()
+    for name, value in asdict(architecture).items():
+        if value == defaults.get(name, MISSING):
+            continue
+        text = family.renamed.get(name, name).replace("_", " ")
+        if isinstance(value, bool):
+            text = text if value else f"no {text}"
+        elif isinstance(value, tuple):
+            text = f"{text} {', '.join(map(str, value)) or 'none'}"
+        else:
+            text = f"{text} {compact(value) if isinstance(value, float) else value}"
+        (dropout if name.startswith("dropout") else network).append(text)
+    return network, dropout
+
+
+def describe_training(config: TrialConfig) -> str:
+    """Optimiser, schedule and regularisation: weight decay, dropout, augmentation."""
+    recipe, (_, dropout) = config.recipe, _words(config.architecture)
+    optimizer, decay = "Adam", "no weight decay"
+    if kind := _decay_kind(recipe):
+        strength = compact(recipe.weight_decay)
+        optimizer = "AdamW" if kind == "decoupled" else "Adam"
+        decay = f"{kind} weight decay {strength}"
+        if kind == "l2":
+            decay = f"L2 term {strength} in the loss"
+    if recipe.optimizer == "sgd":
+        momentum = f"Nesterov momentum {compact(recipe.momentum)}" if recipe.momentum else "plain"
+        optimizer = f"SGD ({momentum})"
+    averaging, smoothing = recipe.weight_averaging, recipe.label_smoothing
+    weights, frozen, clip = recipe.initial_weights, recipe.frozen_epochs, recipe.gradient_clip
+    parts = [
+        f"{optimizer} at {compact(recipe.learning_rate)}",
+        f"{recipe.schedule} over {recipe.epochs} epochs",
+        f"batches of {recipe.batch_size}",
+        decay,
+        *dropout,
+        f"weights averaged over {compact(averaging)} of the steps" if averaging else "",
+        f"label smoothing {compact(smoothing)}" if smoothing else "",
+        "" if weights is None else f"weights from {printable(weights)}",
+        f"only the last layer for {frozen} epochs" if frozen else "",
+        "" if clip is None else f"gradient clipped at {compact(clip)}",
+        _augmentation(recipe) or "no augmentation",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def short_config(config: TrialConfig) -> str:
+    """The same, short enough for one line, the most informative parts first."""
+    recipe, (network, dropout) = config.recipe, _words(config.architecture)
+    channels = asdict(config.architecture).get("channels")
+    parts = [
+        "-".join(map(str, channels)) if isinstance(channels, tuple) else " ".join(network),
+        f"lr {compact(recipe.learning_rate)}",
+        _augmentation(recipe).replace(" at ", " "),
+        *(text.replace("dropout", "drop") for text in dropout),
+        f"{kind} {compact(recipe.weight_decay)}" if (kind := _decay_kind(recipe)) else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _decay_kind(recipe: Recipe) -> str:
+    """Empty without weight decay."""
+    decays = recipe.weight_decay_kind != "none" and recipe.weight_decay
+    return recipe.weight_decay_kind if decays else ""
+
+
+def _augmentation(recipe: Recipe) -> str:
+    if recipe.augmentation == "none" or not recipe.augmentation_strength:
+        return ""
+    return f"{recipe.augmentation} at {compact(recipe.augmentation_strength)}"

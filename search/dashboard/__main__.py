@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
-import socket
 import sys
 from pathlib import Path
 
-from search.dashboard.server import (
-    LOOPBACK_NAMES,
-    ServingError,
-    check_host_name,
-    listen,
-    serve,
-)
+from search.dashboard.server import LOOPBACK_NAMES, ServingError, check_host_name, listen, serve
 from search.terminal.commands import Parser, run
+from search.terminal.stopping import StopOnSignal
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
@@ -59,32 +52,26 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     host, *allowed = map(check_host_name, [args.host, *(args.allow_host or ())])
-    with listen(host, args.port) as listening:
+    with listen(host, args.port) as listening, StopOnSignal() as stopping:
         address = ipaddress.ip_address(listening.getsockname()[0])
         if args.token_file is None and not address.is_loopback:
             raise ServingError(
                 f"--host {args.host} lets other hosts connect without authentication; "
                 "add --token-file FILE, or keep 127.0.0.1 and use ssh -L"
             )
-        return _serve(args, listening, [host, *allowed][address.is_unspecified :])
+        # Not needed for --help, and with the plotting libraries they take seconds to import.
+        import optuna_dashboard
+        from werkzeug.exceptions import ServiceUnavailable
 
+        from search.dashboard.content import ArtifactStore
+        from search.dashboard.guard import Guard, load_token
+        from search.store import StudyGoneError
+        from search.store.database import transaction
+        from search.store.folders import ARTIFACTS, runs_folder, usable
+        from search.store.opening import forbid_writing, open_database
 
-def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
-    # Not needed for --help, and with the plotting libraries they take seconds to import.
-    import optuna_dashboard
-    from werkzeug.exceptions import ServiceUnavailable
-
-    from search.dashboard.artifacts import ArtifactStore
-    from search.dashboard.guard import Guard, load_token
-    from search.store import DatabaseGoneError
-    from search.store.database import snapshot
-    from search.store.folders import ARTIFACTS, runs_folder, usable
-    from search.store.opening import forbid_writing, open_database
-    from search.terminal.stopping import StopOnSignal
-
-    folder = usable(runs_folder(args.storage, args.runs_dir) / ARTIFACTS)
-    token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
-    with StopOnSignal() as stopping:
+        folder = usable(runs_folder(args.storage, args.runs_dir) / ARTIFACTS)
+        token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
         db = open_database(args.storage)
         folder.mkdir(parents=True, exist_ok=True)
         if not args.edit:
@@ -94,28 +81,25 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         def check() -> None:
             """Show nothing while the database is unavailable."""
             try:
-                with snapshot(db):
+                with transaction(db, read_only=True):
                     pass
-            except DatabaseGoneError as error:
+            except StudyGoneError as error:
                 raise ServiceUnavailable(str(error)) from error
 
+        names = [host, *allowed][address.is_unspecified :]
         hosts = LOOPBACK_NAMES.union(names)
         guard = Guard(app, hosts=hosts, edit=args.edit, token=token, check=check)
         url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
-        _announce(url, db.url, args, secret)
-        serve(guard, listening, stopping)
+        mode = "changes are allowed" if args.edit else "read-only (--edit to change)"
+        print(url, flush=True)
+        print(f"The dashboard of {db.url}: {mode}. Press Ctrl-C to stop it.", file=sys.stderr)
+        if secret:  # shown only on a terminal, not in a log
+            shown = secret if sys.stdout.isatty() else f"... (from {args.token_file})"
+            print(f"Log in once at {url}?token={shown}", flush=True)
+        if stopping.signal is None:  # else a destructor swallowed its KeyboardInterrupt
+            serve(guard, listening)
         db.close()
     return stopping.exit_code
-
-
-def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> None:
-    """Print the address on standard output; the token only to a terminal, not into a log."""
-    mode = "changes are allowed" if args.edit else "read-only (--edit to change)"
-    print(url, flush=True)
-    print(f"The dashboard of {storage}: {mode}. Press Ctrl-C to stop it.", file=sys.stderr)
-    if secret:
-        shown = secret if sys.stdout.isatty() else f"... (from {args.token_file})"
-        print(f"Log in once at {url}?token={shown}", flush=True)
 
 
 if __name__ == "__main__":

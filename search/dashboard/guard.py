@@ -31,8 +31,7 @@ from search.dashboard.server import LARGEST_BODY, ServingError
 
 COOKIE = "cnn-search"
 SESSION_SECONDS = 12 * 3600  # then the user must log in again
-PARAMETER = "token"  # in the URL that logs in
-LEAST_LENGTH, LEAST_DISTINCT = 32, 8  # characters: 128 bits in hexadecimal digits
+LEAST_LENGTH = 32  # characters: 128 bits in hexadecimal digits
 # Bottle would parse other paths differently from us.
 PATH = re.compile(r"/|(?:/[\w-][\w.-]*)+/?", re.ASCII)
 CHANGES = re.compile(
@@ -91,12 +90,11 @@ class Token:
     """A secret that no representation shows."""
 
     def __init__(self, secret: str) -> None:
-        self._digest = _digest(secret)
-        self._key = _digest(f"cnn-search dashboard {secret}")
+        self._key = _digest(secret)
 
     def matches(self, candidate: str) -> bool:
         """Takes a time that depends neither on the candidate's length nor on how much is right."""
-        return hmac.compare_digest(_digest(candidate), self._digest)
+        return hmac.compare_digest(_digest(candidate), self._key)
 
     def session(self, ends: int) -> str:
         """The cookie that stands in for it until `ends` (seconds since 1970), even if copied."""
@@ -108,6 +106,12 @@ class Token:
         is_ours = hmac.compare_digest(_digest(value), _digest(self.session(ends)))
         return is_ours and time.time() < ends
 
+    def admits(self, request: Request) -> bool:
+        """Whether the request carries it, or a session's cookie."""
+        given = request.authorization
+        secret = given.token if given is not None and given.type == "bearer" else None
+        return self.matches(secret or "") or self.is_session(request.cookies.get(COOKIE, ""))
+
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
@@ -116,8 +120,7 @@ def _digest(text: str) -> bytes:
 def load_token(path: Path) -> tuple[Token, str]:
     """The token in a file, which is created with a new one if there is none; and its text.
 
-    Raises:
-        ServingError: the file is not private, or its content is not a long secret.
+    Raises ServingError if the file is not private, or its content is not a long secret.
     """
     try:
         if not path.is_file():
@@ -135,7 +138,7 @@ def load_token(path: Path) -> tuple[Token, str]:
             f"{path}, and change the token if somebody may have read it"
         )
     is_long = re.fullmatch(rf"[A-Za-z0-9_.~-]{{{LEAST_LENGTH},}}", secret)
-    if not is_long or len(set(secret)) < LEAST_DISTINCT:
+    if not is_long or len(set(secret)) < 8:
         raise ServingError(
             f"the token file {path} does not hold a secret of {LEAST_LENGTH} or more letters, "
             "digits and _.~-; delete the file to have a new one created"
@@ -173,7 +176,7 @@ class Guard:
             )
         if not PATH.fullmatch(request.environ.get("PATH_INFO", "")):
             raise NotFound("There is no such page.")
-        if self.token is not None and not _has_token(request, self.token):
+        if self.token is not None and not self.token.admits(request):
             return _log_in(request, self.token)
         sent = request.headers.get
         if sent("Sec-Fetch-Site") not in OWN_PAGES and sent("Sec-Fetch-Mode") != "navigate":
@@ -189,12 +192,22 @@ class Guard:
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails if it is missing
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         answer = Response.from_app(self.app, environ)
-        if request.path.startswith("/csv/") and answer.status_code == 200:
+        answer.headers.pop("Access-Control-Allow-Origin", None)
+        answer.headers.update(HEADERS)
+        folder, is_whole = request.path.split("/")[1], answer.status_code == 200
+        if folder == "csv" and is_whole:
             answer.set_data(without_formulas(answer.get_data(as_text=True)))
-        if request.path.startswith("/dashboard") and answer.status_code == 200:
+        elif folder == "dashboard" and is_whole:
             style = f"<style>{_STYLE}{'' if self.edit else _READ_ONLY}</style></head>"
             answer.set_data(answer.get_data(as_text=True).replace("</head>", style))
-        _set_headers(answer, request.path)
+            answer.headers["Content-Security-Policy"] = PAGE_POLICY
+        elif folder == "static":
+            answer.headers["Cache-Control"] = "no-cache"
+        elif folder == "artifacts":  # their type is whatever the uploader claimed
+            picture = re.fullmatch(r"image/[\w.+-]+", answer.mimetype or "")
+            answer.headers["Content-Type"] = picture[0] if picture else "application/octet-stream"
+            if not picture:
+                answer.headers["Content-Disposition"] = "attachment"
         return answer
 
     def _require_change(self, request: Request, host: str) -> None:
@@ -215,21 +228,14 @@ class Guard:
             raise BadRequest("The body must be a JSON object, and a note's text a string.")
 
 
-def _has_token(request: Request, token: Token) -> bool:
-    given = request.authorization
-    if given is not None and given.type == "bearer" and token.matches(given.token or ""):
-        return True
-    return token.is_session(request.cookies.get(COOKIE, ""))
-
-
 def _log_in(request: Request, token: Token) -> Response:
     """Redirect a request with the token to the URL without it, with a cookie; refuse others."""
-    if request.method != "GET" or not token.matches(request.args.get(PARAMETER, "")):
+    if request.method != "GET" or not token.matches(request.args.get("token", "")):
         raise Unauthorized(
             "This dashboard needs a token: open the address that the command printed, with "
             "?token=, or send Authorization: Bearer TOKEN."
         )
-    rest = [(n, value) for n, value in request.args.items(multi=True) if n != PARAMETER]
+    rest = [(n, value) for n, value in request.args.items(multi=True) if n != "token"]
     place = quote(request.path) + (f"?{urlencode(rest)}" if rest else "")
     answer = Response("Logged in.\n", 303, headers={**HEADERS, "Location": place})
     # Not the token itself: browsers ignore ports and send cookies to this host's other servers too.
@@ -247,21 +253,6 @@ def without_formulas(text: str) -> str:
         for row in csv.reader(io.StringIO(text, newline=""))
     )
     return safe.getvalue()
-
-
-def _set_headers(answer: Response, path: str) -> None:
-    """Replace the headers that the dashboard has set with ours."""
-    answer.headers.pop("Access-Control-Allow-Origin", None)
-    answer.headers.update(HEADERS)
-    if path.startswith("/dashboard") and answer.status_code == 200:
-        answer.headers["Content-Security-Policy"] = PAGE_POLICY
-    elif path.startswith("/static/"):
-        answer.headers["Cache-Control"] = "no-cache"
-    elif path.startswith("/artifacts/"):  # their type is whatever the uploader claimed
-        picture = re.fullmatch(r"image/[\w.+-]+", answer.mimetype or "")
-        answer.headers["Content-Type"] = picture[0] if picture else "application/octet-stream"
-        if not picture:
-            answer.headers["Content-Disposition"] = "attachment"
 
 
 def _refusal(request: Request, refusal: HTTPException) -> Response:

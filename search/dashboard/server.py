@@ -13,15 +13,10 @@ from typing import Any
 from waitress import create_server
 from waitress.channel import HTTPChannel
 
-from search.terminal.stopping import StopOnSignal
-
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-LARGEST_HEADERS = 32 * 1024  # bytes
 THREADS = 4  # a page asks for several things at once
 LARGEST_BODY = 2**21  # bytes
 MOST_WAITING = 100  # idle connections; one more closes the oldest of them
-MOST_CONNECTIONS = 200  # including those being answered; macOS allows 256 open files
-IDLE_SECONDS = 60
 
 
 class ServingError(ValueError):
@@ -46,8 +41,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 def check_host_name(name: str) -> str:
     """A host name or address as browsers write it into Host, in lower case and without a port.
 
-    Raises:
-        ServingError: it is neither.
+    Raises ServingError if it is neither.
     """
     found = name.lower()
     with contextlib.suppress(ValueError):
@@ -62,8 +56,7 @@ def check_host_name(name: str) -> str:
 def listen(host: str, port: int) -> socket.socket:
     """A socket on that address, as `check_host_name` returns it; port 0 picks any free port.
 
-    Raises:
-        ServingError: the host is not an address of this machine, or the port is taken or reserved.
+    Raises ServingError if this machine has no such address, or the port is taken or reserved.
     """
     if not 0 <= port < 2**16:
         raise ServingError(f"--port takes 0 to 65535, but got {port}")
@@ -78,34 +71,23 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(
-    application: Callable[..., Any], listening: socket.socket, stopping: StopOnSignal
-) -> None:
-    """Answer requests until a signal; those being answered then get five more seconds."""
+def serve(application: Callable[..., Any], listening: socket.socket) -> None:
+    """Answer requests until KeyboardInterrupt; those being answered then get five more seconds."""
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is nothing unusual
     server = create_server(
         application,
         sockets=[listening],
         threads=THREADS,
         ident=None,
-        max_request_header_size=LARGEST_HEADERS,
+        max_request_header_size=32 * 1024,
         max_request_body_size=LARGEST_BODY,  # which is read before the guard sees the request
-        connection_limit=MOST_CONNECTIONS,
-        channel_timeout=IDLE_SECONDS,
+        connection_limit=2 * MOST_WAITING,  # including those answered; macOS allows 256 open files
+        channel_timeout=60,  # seconds
         cleanup_interval=10,
         log_socket_errors=False,
     )
-
     server.channel_class = _Channel
-
-    def stop() -> None:
-        raise KeyboardInterrupt  # out of the signal handler, as waitress's loop expects
-
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            stopping.on_signal = stop
-            if not stopping.event.is_set():
-                server.run()
+        server.run()
     finally:
-        stopping.on_signal = lambda: None
         server.close()

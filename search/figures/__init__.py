@@ -81,19 +81,15 @@ def _lazily(place: str) -> Callable[[Any], go.Figure]:
     return lambda source: getattr(import_module(f"search.figures.{module}"), name)(source)
 
 
-def _searches(fewest: int) -> Callable[[StudyView], bool]:
-    """Whether a study is a search of at least so many parameters."""
-
-    def applies(view: StudyView) -> bool:
-        from search.analysis.importances import search_axes
-
-        return _is_search(view) and len(search_axes(view.spec)) >= fewest
-
-    return applies
-
-
 def _is_search(view: StudyView) -> bool:
     return not view.spec.is_comparison
+
+
+def _axes(view: StudyView) -> int:
+    """Number of searched parameters; 0 in a comparison."""
+    from search.figures.parameters import search_axes
+
+    return len(search_axes(view.spec)) if _is_search(view) else 0
 
 
 FIGURES: dict[str, Figure[StudyView]] = {
@@ -117,15 +113,17 @@ FIGURES: dict[str, Figure[StudyView]] = {
     ),
     "importances": Figure(
         "What mattered", "Share of the values' variance that each searched parameter explains",
-        _lazily("parameters:importances_bars"), _searches(2), "parameters", in_dashboard=False,
+        _lazily("parameters:importances_bars"), lambda view: _axes(view) > 1, "parameters",
+        in_dashboard=False,
     ),
     "slices": Figure(
         "Value by parameter", "Lowest value by each searched parameter's value",
-        _lazily("parameters:slices"), _searches(1), "parameters",
+        _lazily("parameters:slices"), lambda view: _axes(view) > 0, "parameters",
     ),
     "contour": Figure(
         "Two parameters together", "Lowest value by the two parameters that matter most",
-        _lazily("parameters:contour"), _searches(2), "parameters", in_dashboard=False,
+        _lazily("parameters:contour"), lambda view: _axes(view) > 1, "parameters",
+        in_dashboard=False,
     ),
 }  # fmt: skip
 FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
@@ -152,5 +150,8 @@ def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str
 
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
     """The study's figures for the dashboard, by the dashboard's ids."""
-    shown = {name: figure for name, figure in FIGURES.items() if figure.in_dashboard}
-    return {FIGURES[name].dashboard_id or name: it for name, it in draw_all(shown, view).items()}
+    return {
+        one.dashboard_id or name: one.draw(view)
+        for name, one in FIGURES.items()
+        if one.in_dashboard and one.shows(view)
+    }

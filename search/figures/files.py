@@ -23,12 +23,11 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
 
 from data.reading import write_atomically
 from models.checks import first_line
 from search.analysis.wording import fitted
-from search.figures import HEIGHT, KINDS, Kind
+from search.figures import HEIGHT, KINDS, Kind, style
 
 Draw = Callable[[], Figure]
 
@@ -58,7 +57,10 @@ def rendered(picture: go.Figure | Draw, kind: Kind, dpi: int = DPI) -> bytes:
     try:
         return _saved(partial(drawn, picture), kind, dpi)
     except Exception as error:  # of any kind: one broken figure must not cost the others
-        return _saved(partial(_undrawn, picture, error), kind, dpi)
+        lost = go.Figure(layout={"title": picture.layout.title})
+        why = f"{type(error).__name__}: {first_line(error)}"
+        style.note_absence(lost, "This figure cannot be drawn as a file:", why)
+        return _saved(partial(drawn, lost), kind, dpi)
 
 
 def _saved(draw: Draw, kind: Kind, dpi: int) -> bytes:
@@ -116,27 +118,13 @@ def drawn(plot: go.Figure) -> Figure:
         place = axes.transAxes if note.get("xref") == "paper" else axes.transData
         text, centred = plain(note["text"]), {"ha": "center", "va": "center"}
         axes.text(note["x"], note["y"], text, transform=place, fontsize=8, **centred)
-    _add_title(picture, plot)
-    if sum(len(axes.get_legend_handles_labels()[1]) for axes in panels.values()) > 1:
-        picture.legend(loc="outside right upper", fontsize=SMALL)
-    return picture
-
-
-def _undrawn(plot: go.Figure, error: Exception) -> Figure:
-    """What stands in the place of a figure that cannot be drawn."""
-    picture = Figure(figsize=(WIDTH_INCHES, HEIGHT / PX_PER_INCH))
-    why = fitted(f"{type(error).__name__}: {first_line(error)}", MOST_TITLE)
-    text = f"This figure cannot be drawn as a file:\n{why}"
-    picture.text(0.5, 0.5, text, ha="center", va="center", fontsize=8)
-    _add_title(picture, plot)
-    return picture
-
-
-def _add_title(picture: Figure, plot: go.Figure) -> None:
     title = plot.layout.title
     lines = plain(f"{title.text}<br>{title.subtitle.text}").split("\n")
     text = "\n".join(fitted(line, MOST_TITLE) for line in lines)
     picture.suptitle(text, fontsize=9, x=0.01, ha="left")
+    if sum(len(axes.get_legend_handles_labels()[1]) for axes in panels.values()) > 1:
+        picture.legend(loc="outside right upper", fontsize=SMALL)
+    return picture
 
 
 def plain(text: str) -> str:
@@ -144,17 +132,13 @@ def plain(text: str) -> str:
     return html.unescape(re.sub(r"<br\s*/?>", "\n", text))
 
 
-def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    """As floats; None, which interrupts a line, becomes NaN."""
-    return np.array(values, dtype=float)
-
-
 def _values(values: Sequence[Any]) -> Any:
-    """As `_numbers` if they are; else dates, and text, which matplotlib puts at 0, 1, 2."""
+    """As floats, with NaN for None, which interrupts a line; else dates, and text, which matplotlib
+    puts at 0, 1, 2."""
     if np.asarray(values).dtype.kind == "M":
         return values
     try:
-        return _numbers(values)
+        return np.array(values, dtype=float)
     except (TypeError, ValueError):
         return [plain(value) if isinstance(value, str) else value for value in values]
 
@@ -199,9 +183,9 @@ def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
 
 
 def _draw_contour(axes: Axes, trace: Mapping[str, Any]) -> None:
-    z = _numbers(trace["z"])
+    z = _values(trace["z"])
     rows, columns = np.nonzero(np.isfinite(z))
-    x, y = _numbers(trace["x"])[columns], _numbers(trace["y"])[rows]
+    x, y = _values(trace["x"])[columns], _values(trace["y"])[rows]
     try:
         shown = axes.tricontourf(x, y, z[rows, columns], cmap="Blues_r", levels=12)
     except (RuntimeError, ValueError):  # all points on a line
@@ -210,7 +194,7 @@ def _draw_contour(axes: Axes, trace: Mapping[str, Any]) -> None:
 
 
 def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
-    values, bar = _numbers(trace["z"]), trace["colorbar"]
+    values, bar = _values(trace["z"]), trace["colorbar"]
     low, high = trace["zmin"], trace["zmax"]
     shown = axes.imshow(values, cmap="Blues", vmin=low, vmax=high, interpolation="nearest")
     title = plain(bar["title"]["text"]).replace("\n", " ")
@@ -245,10 +229,9 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
         axis.set_minor_formatter(NullFormatter())
     if "ticktext" in given:
         labels = [plain(text) for text in given["ticktext"]]
-        size = TINY if len(labels) > MANY_LABELS else SMALL
-        axis.set_ticks(given["tickvals"], labels, fontsize=size)
+        many = len(labels) > MANY_LABELS
+        axis.set_ticks(given["tickvals"], labels, fontsize=TINY if many else SMALL)
         if most_letters and sum(map(len, labels)) > most_letters:  # they would overlap
-            turned = 90 if len(labels) > MANY_LABELS else 30
-            axis.set_tick_params(labelrotation=turned)
+            axis.set_tick_params(labelrotation=90 if many else 30)
             for label in axis.get_ticklabels():
                 label.set(ha="right", rotation_mode="anchor")

@@ -37,7 +37,7 @@ def training_curves(final: FinalResult) -> go.Figure:
     for column, what, factor in PANELS:
         for rank, run in enumerate(final.runs):
             x = [row.epoch for row in run.curve]
-            y = [style.short(factor * getattr(row, f"train_{what}")) for row in run.curve]
+            y = [factor * getattr(row, f"train_{what}") for row in run.curve]
             place = {"row": 1, "col": column, "showlegend": column == 1 and rank == 0}
             hover = f"seed {run.seed}, epoch %{{x}}: %{{y}}"
             style.add(figure, x, y, name, hover, line=line, legendgroup="final", **place)
@@ -61,11 +61,11 @@ def loss_and_error(
     for column, what, factor in PANELS:
         place = {"row": 1, "col": column, "showlegend": column == 1}
         for part, name, look in zip(("train", "validation"), names, looks, strict=True):
-            values = [style.short(factor * getattr(row, f"{part}_{what}")) for row in rows]
+            values = [factor * getattr(row, f"{part}_{what}") for row in rows]
             hover = f"{name}, epoch %{{x}}: %{{y}}"
             style.add(figure, epochs, values, name, hover, line={**look, "width": 2}, **place)
         if best is not None:
-            value = style.short(factor * getattr(best, f"validation_{what}"))
+            value = factor * getattr(best, f"validation_{what}")
             name, hover = f"best epoch: {best.epoch}", f"best epoch: {best.epoch}: %{{y}}"
             style.add(figure, [best.epoch], [value], name, hover, marker=circle, **place)
     figure.update_xaxes(title_text="epoch", rangemode="tozero")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 MOST_MAPS, MOST_STAGES = 32, 20
 COLUMNS = 16  # maps per row
 MOST = 200  # pictures on one sheet
-LETTERS = 30  # per line of text below a picture
-NOTE_LINES = 3
 
 
 def draw_images(
@@ -72,8 +70,8 @@ def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
     def words(prediction: Prediction) -> str:
         label = fitted(bundle.class_names[prediction.label])
         notes = printable("; ".join(prediction.notes))
-        wrapped = textwrap.wrap(notes, LETTERS, max_lines=NOTE_LINES, placeholder=" …")
-        name = fitted(prediction.path.name, LETTERS)
+        wrapped = textwrap.wrap(notes, 30, max_lines=3, placeholder=" …")
+        name = fitted(prediction.path.name, 30)
         return "\n".join([f"{label}  {percent(prediction.probability, 1)}", name, *wrapped])
 
     cells = [(one.image_CHW.numpy(), words(one)) for one in predictions[:MOST]]

@@ -1,51 +1,132 @@
-"""What a search found about its parameters."""
+"""What a search found about its parameters, from Optuna's fANOVA (Hutter, Hoos and Leyton-Brown
+2014, "An efficient approach for assessing hyperparameter importance") and trial by trial."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
+from statistics import stdev
 from typing import Any
 
+import numpy as np
 import optuna
 import plotly.graph_objects as go
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, create_trial
 from plotly.subplots import make_subplots
 
-from search.analysis import importances as fanova
+from search.analysis.measures import guessing_value
+from search.analysis.wording import percent
 from search.figures import style
+from search.spec.config import StudySpec
+from search.spec.recipe import PARTIAL_EPOCH
+from search.spec.space import distributions
 from search.store.database import optuna_warnings_only
+from search.store.records import best_epoch
 from search.store.views import StudyView, TrialView
 
+FEWEST = 5  # minimum number of trials for any estimate
+FEW = 12  # trials; below it, importances are little more than a hint
+MOST = 150  # trials that the forest is fitted to: its cost grows faster than linearly
+RESAMPLES = 10
 COLUMNS = 3
 SPREAD = 0.3  # maximum distance of a choice's points from its place; choices are 1 apart
 GOLDEN = 0.618033988749895  # its multiples, modulo 1, are evenly spread
 
 
+def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
+    """An epoch, and the trials that have trained that long, with their lowest losses up to it.
+
+    It is the last epoch that a third of all have reached; but if that leaves fewer than FEW because
+    many trials pause at rung 0, it is the partial-epoch validation, as epoch 0. Losses above that
+    of guessing count as guessing. No trials if there are too few of them.
+    """
+    space, guessing = search_axes(view.spec), guessing_value(view)
+    of_space = [  # not the baseline
+        trial
+        for trial in view.trials
+        if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
+    ]
+    trained = [trial for trial in of_space if trial.curve]
+    looked = [trial for trial in of_space if trial.partial_epoch is not None]
+    lengths = sorted((len(trial.curve) for trial in trained), reverse=True)
+    needed = max(FEWEST, math.ceil(len(trained) / 3))
+    epoch = lengths[needed - 1] if len(trained) >= needed else 0
+    reached = [trial for trial in trained if len(trial.curve) >= epoch] if epoch else []
+    if len(reached) < FEW <= len(looked):
+        epoch, reached = 0, looked
+    trials = []
+    for trial in reached[-MOST:]:
+        best = best_epoch(trial.curve[:epoch]) if epoch else trial.partial_epoch
+        low = math.inf if best is None else best.value
+        loss = low if low < guessing else guessing  # NaN, too
+        params = {name: trial.params[name] for name in space}
+        trials.append(create_trial(params=params, distributions=space, value=loss))
+    return epoch, trials
+
+
+def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
+    """The searched parameters, those with more than one value, in the order of the space."""
+    return {name: one for name, one in distributions(spec).items() if not one.single()}
+
+
+def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Each parameter's share of the variance, highest first; empty if there is none."""
+    if len({trial.value for trial in trials}) < 2:
+        return {}
+    with warnings.catch_warnings(), optuna_warnings_only():  # this study is never shown
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study()
+        study.add_trials(trials)
+        try:
+            evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)
+            return get_param_importances(study, evaluator=evaluator)
+        except RuntimeError:  # the forest finds no variance
+            return {}
+
+
+def _when(epoch: int) -> str:
+    return f"after epoch {epoch}" if epoch else f"after {PARTIAL_EPOCH:.2g} epochs"
+
+
 def importances_bars(view: StudyView) -> go.Figure:
-    """Each parameter's share of the losses' variance, highest on top, and how certain it is."""
-    found = fanova.importances(view)
-    if found is None:
+    """Each parameter's share of the losses' variance, highest on top, and its standard deviation
+    over bootstrap samples of the trials. Deterministic for the same trials."""
+    epoch, trials = comparable_trials(view)
+    shares = shares_of(trials)
+    if not shares:
         few = (
-            f"Importances need {fanova.FEWEST} trials that have trained equally long, without the "
+            f"Importances need {FEWEST} trials that have trained equally long, without the "
             "baseline, and losses that differ."
         )
         return go.Figure(layout={"height": 260, "meta": {"caption": few}})
-    deviations = [round(found.spread[name], 3) for name in found.shares]
-    figure = go.Figure()
+    draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
+    again = [shares_of([trials[place] for place in draw]) for draw in draws]
+    deviations = [stdev(found.get(name, 0.0) for found in again) for name in shares]
+    figure, leading = go.Figure(), next(iter(shares))
     figure.add_bar(
-        y=[style.in_figure(name) for name in found.shares],
-        x=[round(share, 3) for share in found.shares.values()],
-        error_x={"type": "data", "array": deviations, "thickness": 1.5},
+        y=[style.in_figure(name) for name in shares],
+        x=[round(share, 3) for share in shares.values()],
+        error_x={"type": "data", "array": [round(x, 3) for x in deviations], "thickness": 1.5},
         orientation="h",
         marker={"color": style.BLUE},
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
-    remark = f"fANOVA of {found.trials} {fanova.when(found.epoch)}"
-    style.apply_style(figure, style.subtitle(view, f"{remark}; bar: one bootstrap deviation"))
-    caption = fanova.importances_in_words(found)
-    figure.update_layout(height=190 + 26 * len(found.shares), meta={"caption": caption})
+    remark = f"fANOVA of {len(trials)} {_when(epoch)}; bar: one bootstrap deviation"
+    style.apply_style(figure, style.subtitle(view, remark))
+    hint = " So few trials give little more than a hint." if len(trials) < FEW else ""
+    if not epoch:
+        hint = " Too few trained on to compare them later: what learns fast at first looks better."
+    caption = (
+        f"From the losses of {len(trials)} trials {_when(epoch)}: {leading} explains "
+        f"{percent(shares[leading], 0)} of their variance (fANOVA; {percent(deviations[0], 0)} is "
+        f"one bootstrap deviation).{hint} A good sampler crowds trials together, which makes a "
+        "parameter look less important than it is."
+    )
+    figure.update_layout(height=190 + 26 * len(shares), meta={"caption": caption})
     figure.update_xaxes(title_text="share of the losses' variance", rangemode="tozero")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
@@ -53,13 +134,9 @@ def importances_bars(view: StudyView) -> go.Figure:
 
 def contour(view: StudyView) -> go.Figure:
     """Lowest value by the two parameters that matter most, all trials after the same epoch."""
-    epoch, trials = fanova.comparable_trials(view)
-    varied = (
-        name
-        for name in fanova.shares_of(trials)
-        if len({trial.params[name] for trial in trials}) > 1
-    )
-    names, figure = list(islice(varied, 2)), go.Figure()
+    (epoch, trials), figure = comparable_trials(view), go.Figure()
+    shares = shares_of(trials)
+    names = [name for name in shares if len({trial.params[name] for trial in trials}) > 1][:2]
     if len(names) == 2:
         with optuna_warnings_only():
             study = optuna.create_study()
@@ -70,7 +147,7 @@ def contour(view: StudyView) -> go.Figure:
         figure.data[0].z = [[style.short(value) for value in row] for row in figure.data[0].z]
         for letter in "xy":
             _number_choices(figure, letter)
-    style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials {fanova.when(epoch)}"))
+    style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials {_when(epoch)}"))
     return figure
 
 
@@ -88,20 +165,18 @@ def _number_choices(figure: go.Figure, letter: str) -> None:
 
 def slices(view: StudyView) -> go.Figure:
     """Lowest value of each trial by the value of each searched parameter, choices side by side."""
-    axes = list(fanova.search_axes(view.spec).items())
+    axes = search_axes(view.spec)
     rows, columns = math.ceil(len(axes) / COLUMNS), min(COLUMNS, len(axes))
     panels: list[Any] = [{}] * len(axes) + [None] * (rows * columns - len(axes))
     grid = [panels[columns * row : columns * (row + 1)] for row in range(rows)]
     gaps = {"vertical_spacing": 0.4 / rows}
     figure = make_subplots(rows, columns, shared_yaxes=True, specs=grid, **gaps)
-    for index, (name, axis) in enumerate(axes):
-        place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
+    for index, (name, axis) in enumerate(axes.items()):
+        place: dict[str, Any] = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
         choices = axis.choices if isinstance(axis, CategoricalDistribution) else ()
         having = [trial for trial in view.trials if name in trial.params]
-        for kind, trials, look in style.kinds(having):
-            more: dict[str, Any] = {"legendgroup": kind, "showlegend": index == 0, **place}
-            across = partial(_across, name, choices)
-            style.add_trials(figure, view, trials, across, kind, {**look, "size": 6}, **more)
+        across = partial(_across, name, choices)
+        style.add_trials(figure, view, having, across, showlegend=index == 0, **place)
         figure.update_xaxes(title_text=style.in_figure(name.replace("_", " ")), **place)
         if choices:
             labels = [style.in_figure(str(choice)) for choice in choices]
@@ -119,6 +194,6 @@ def _across(parameter: str, choices: Sequence[Any], trial: TrialView) -> float |
     """The trial's position on the panel's axis; for a choice, spread evenly around its place."""
     value = trial.params[parameter]
     if not choices:
-        return style.short(value)
+        return float(value)
     aside = SPREAD * (2 * (trial.number * GOLDEN % 1) - 1)
     return round(choices.index(value) + aside, 3) if value in choices else None

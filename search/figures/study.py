@@ -15,24 +15,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search.analysis.comparison import ArmRuns, runs_by_arm
-from search.analysis.describe import short_config
 from search.analysis.findings import front_in_words, pareto_front, size_name
 from search.analysis.measures import measure_of, measured
-from search.analysis.wording import fitted, spread
+from search.analysis.wording import fitted, short_config, spread
 from search.figures import style
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
 
 TOP = 10  # trials drawn individually
 MOST_CURVES = 60  # of each other kind
-BEHIND = 1001  # legend rank; the default of a trace is 1000
 MOST_SEEDS, MOST_ARMS = 400, 12  # points of all arms together; arms with their own curves
 MOST_EPOCHS = 2000  # of all seeds' curves together
 MOST_LETTERS = 40  # of an arm's name
-ROW_PX = 30  # height of an arm's row
-SEED = {"color": style.GREY, "symbol": "circle-open", "size": 7}
-MEAN = {"color": style.BLUE, "symbol": "diamond", "size": 9}
-CIRCLE = {"size": 9, "symbol": "circle-open", "line": {"width": 2}, "color": style.GREY}
 
 
 def learning_curves(view: StudyView) -> go.Figure:
@@ -53,8 +47,16 @@ def _trial_curves(view: StudyView) -> go.Figure:
     numbers = {trial.number for trial in (*top, *baseline)}
     for state, (_, colour, dash) in reversed(style.STATES.items()):
         others = [t for t in view.in_state(state) if t.number not in numbers and style.points(t)]
-        group = "other complete" if state == "complete" else state
-        _add_group(figure, others, group, colour, dash)
+        if not others:
+            continue
+        shown = style.thinned(others, MOST_CURVES)
+        lines = ([(*point, trial.number) for point in style.points(trial)] for trial in shown)
+        x, y, number = style.joined(lines)
+        name = style.with_count("other complete" if state == "complete" else state, shown, others)
+        look: dict[str, Any] = {"mode": "lines+markers", "marker": {"size": 3}, "opacity": 0.6}
+        look |= {"line": {"color": colour, "dash": dash, "width": 1}, "legendrank": 1001}  # last
+        hover = "#%{customdata}, epoch %{x}: %{y}"
+        style.add(figure, x, y, name, hover, customdata=number, **look)
     for rank, trial in enumerate((*top, *baseline)):
         name, look = f"#{trial.number}", style.line_style(rank)
         if trial.state != "complete":
@@ -64,29 +66,15 @@ def _trial_curves(view: StudyView) -> go.Figure:
         epochs, found = zip(*style.points(trial), strict=True)
         hover, line = f"#{trial.number}, epoch %{{x}}: %{{y}}", {**look, "width": 2}
         style.add(figure, epochs, found, f"{name}: {style.lowest(trial)}", hover, line=line)
-    best = [(row.epoch, style.short(row.value)) for trial in top if (row := trial.best)]
+    best = [(row.epoch, row.value) for trial in top if (row := trial.best)]
     if best:
         x, y = zip(*best, strict=True)
-        style.add(figure, x, y, "best epoch", marker=CIRCLE)
+        circle = {"size": 9, "symbol": "circle-open", "line": {"width": 2}, "color": style.GREY}
+        style.add(figure, x, y, "best epoch", marker=circle)
     remark = f"coloured: the best {len(top)} with their {view.spec.value.word}; one run each"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
     return figure.update_yaxes(style.value_axis(view))
-
-
-def _add_group(
-    figure: go.Figure, trials: Sequence[TrialView], name: str, colour: str, dash: str
-) -> None:
-    """Many curves as one trace with gaps, which is small and quick to draw."""
-    if not trials:
-        return
-    shown = style.thinned(trials, MOST_CURVES)
-    x, y = (style.joined([p[i] for p in style.points(trial)] for trial in shown) for i in (0, 1))
-    numbers = style.joined([trial.number] * len(style.points(trial)) for trial in shown)
-    look = {"mode": "lines+markers", "marker": {"size": 3}, "opacity": 0.6, "legendrank": BEHIND}
-    line, hover = {"color": colour, "dash": dash, "width": 1}, "#%{customdata}, epoch %{x}: %{y}"
-    name = style.with_count(name, shown, trials)
-    style.add(figure, x, y, name, hover, line=line, customdata=numbers, **look)
 
 
 def loss_against_parameters(view: StudyView) -> go.Figure:
@@ -98,8 +86,7 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
         return style.in_figure(f"#{trial.number}{config}")
 
     sized = [trial for trial in view.trials if measured(trial, size)]
-    for name, trials, look in style.kinds(sized):
-        style.add_trials(figure, view, trials, lambda t: measured(t, size), name, look, label)
+    style.add_trials(figure, view, sized, lambda trial: measured(trial, size), label)
     front = pareto_front(view)
     if front:
         x, y = [measured(trial, size) for trial in front], [style.lowest(trial) for trial in front]
@@ -126,21 +113,18 @@ def best_so_far(view: StudyView) -> go.Figure:
             steps.append((spent, row.value))
 
     def reached(trial: TrialView) -> float | None:
-        best = style.lowest_report(trial)
-        return None if best is None else style.short(found[trial.number, best.epoch])
+        best = trial.best or trial.partial_epoch
+        return None if best is None else found[trial.number, best.epoch]
 
-    for name, trials, look in style.kinds(view.trials):
-        style.add_trials(figure, view, trials, reached, name, look)
+    style.add_trials(figure, view, view.trials, reached)
     if len(steps) > 1:
         x, y = zip(*steps[1:], (spent, steps[-1][1]), strict=True)
         line = {"color": style.BLUE, "width": 2, "shape": "hv"}
         hover = f"lowest so far: {word} %{{y}} after %{{x}} epochs"
-        xs, ys = list(map(style.short, x)), list(map(style.short, y))
-        style.add(figure, xs, ys, "lowest so far", hover, line=line)
+        style.add(figure, x, y, "lowest so far", hover, line=line)
     if view.baseline and (low := style.lowest(view.baseline)) is not None:
         line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
-        ends = [0.0, style.short(spent)]
-        style.add(figure, ends, [low] * 2, "baseline", line=line, showlegend=False)
+        style.add(figure, [0.0, spent], [low] * 2, "baseline", line=line, showlegend=False)
     remark = "point: a trial's lowest; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_yaxes(style.value_axis(view))
@@ -150,24 +134,20 @@ def best_so_far(view: StudyView) -> go.Figure:
 def loss_by_arm(view: StudyView) -> go.Figure:
     """Lowest value of each complete training, and each arm's mean; the base arm on top."""
     figure, word = go.Figure(), view.spec.value.word
-    arms = list(runs_by_arm(view).values())
-    points = [
-        (style.lowest(trial), row, (trial.number, trial.repeat))
-        for row, runs in enumerate(arms)
-        for trial in runs.complete
-    ]
+    arms, points, means = list(runs_by_arm(view).values()), list[Any](), list[Any]()
+    for row, runs in enumerate(arms):
+        points += [(style.lowest(t), row, (t.number, t.repeat)) for t in runs.complete]
+        if losses := runs.values(view.spec.objective):
+            means.append((mean(losses), row, style.short(spread(losses) or 0.0)))
     if points:
         x, y, owners = zip(*style.thinned(points, MOST_SEEDS), strict=True)
         hover = f"#%{{customdata[0]}}, repeat %{{customdata[1]}}: {word} %{{x}}"
-        style.add(figure, x, y, "one seed", hover, marker=SEED, customdata=owners)
-        means = [
-            (style.short(mean(losses)), row, style.short(spread(losses) or 0.0))
-            for row, runs in enumerate(arms)
-            if (losses := runs.values(view.spec.objective))
-        ]
+        seed = {"color": style.GREY, "symbol": "circle-open", "size": 7}
+        style.add(figure, x, y, "one seed", hover, marker=seed, customdata=owners)
         x, y, bars = zip(*means, strict=True)
+        diamond = {"color": style.BLUE, "symbol": "diamond", "size": 9}
         bar = {"array": bars}
-        style.add(figure, x, y, "mean", f"mean {word} %{{x}}", marker=MEAN, error_x=bar)
+        style.add(figure, x, y, "mean", f"mean {word} %{{x}}", marker=diamond, error_x=bar)
     style.apply_style(figure, style.subtitle(view, "bar: one standard deviation over seeds"))
     figure.update_xaxes(style.value_axis(view))
     labels = [
@@ -177,7 +157,7 @@ def loss_by_arm(view: StudyView) -> go.Figure:
     ]
     ticks, ends = list(range(len(labels))), [len(labels) - 0.5, -0.5]
     figure.update_yaxes(tickvals=ticks, ticktext=labels, range=ends, showgrid=False)
-    return figure.update_layout(height=190 + ROW_PX * len(labels))
+    return figure.update_layout(height=190 + 30 * len(labels))
 
 
 def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
@@ -185,8 +165,8 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
 
     A mean ends where its first seed stopped.
     """
-    scale = style.value_scale(view)
-    shared = scale["type"] == "log"  # by two losses
+    axis = style.value_axis(view) | {"range": None}
+    shared = axis["type"] == "log"  # by two losses
     figure = make_subplots(rows=1, cols=2, shared_yaxes=shared, horizontal_spacing=0.12)
     best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))
     names = {runs.arm.name for runs in (arms[0], *best[: MOST_ARMS - 1])}
@@ -200,8 +180,7 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     style.apply_style(figure, style.subtitle(view, remark), "Learning curves of the arms")
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(title_text="training loss (nats)", type="log", col=1)
-    figure.update_yaxes(title_text=style.axis(view), **scale, col=2)
-    return figure
+    return figure.update_yaxes(axis, col=2)
 
 
 def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
@@ -212,14 +191,13 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
     name, hover = f"{label} ({len(runs.complete)})", f"{label}, epoch %{{x}}: %{{y}}"
     for column, loss in ((1, "train_loss"), (2, "value")):
         place: dict[str, Any] = {"row": 1, "col": column, "legendgroup": str(rank)}
-        x = style.joined([row.epoch for row in trial.curve] for trial in seeds)
-        y = style.joined(
-            [style.short(getattr(row, loss)) for row in trial.curve] for trial in seeds
+        x, y = style.joined(
+            [(row.epoch, getattr(row, loss)) for row in trial.curve] for trial in seeds
         )
         thin: dict[str, Any] = {"line": {**look, "width": 1}, "showlegend": False, "opacity": 0.4}
         style.add(figure, x, y, "one seed", **thin, **place)
         epochs = [rows[0].epoch for rows in shared]
-        means = [style.short(mean(getattr(row, loss) for row in rows)) for rows in shared]
+        means = [mean(getattr(row, loss) for row in rows) for rows in shared]
         thick: dict[str, Any] = {"line": {**look, "width": 3}, "showlegend": column == 2}
         style.add(figure, epochs, means, name, hover, **thick, **place)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import plotly.graph_objects as go
@@ -38,7 +38,6 @@ MOST_POINTS, BEST = 60, 10  # trials of each kind; the best are always drawn
 _TEXT = "#7D7D7D"  # 4.1:1 on white and the dashboard's dark background; pages have their own
 _GRID = "rgba(127,127,127,0.22)"
 _NOTHING = "rgba(0,0,0,0)"
-_MOST_ERROR = 100  # characters of an error's text
 
 
 def line_style(rank: int) -> dict[str, Any]:
@@ -50,15 +49,17 @@ def line_style(rank: int) -> dict[str, Any]:
 def add(
     figure: go.Figure, x: Sequence[Any], y: Sequence[Any], name: str, hover: str = "", **look: Any
 ) -> None:
-    """Add points, or a line if `look` has only `line`. `hover`: plotly's template."""
+    """Add points, or a line if `look` has only `line`, with few digits. `hover`: plotly's
+    template."""
+    x, y = ([short(it) if isinstance(it, float) else it for it in values] for values in (x, y))
     shown = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
     mode = "markers" if "marker" in look else "lines"
     figure.add_scatter(x=x, y=y, name=name, **{"mode": mode, **shown, **look})
 
 
-def kinds(
+def _kinds(
     trials: Sequence[TrialView],
-) -> Iterator[tuple[str, list[TrialView], Mapping[str, Any]]]:
+) -> Iterator[tuple[str, list[TrialView], dict[str, Any]]]:
     """(name, trials, marker) for each state, and separately for the baseline."""
     for state, (symbol, _, _) in STATES.items():
         found = [trial for trial in trials if trial.state == state and not trial.is_baseline]
@@ -72,24 +73,27 @@ def add_trials(
     view: StudyView,
     trials: Sequence[TrialView],
     x: Callable[[TrialView], Any],
-    name: str,
-    marker: Mapping[str, Any],
     label: Callable[[TrialView], str] = lambda trial: f"#{trial.number}",
-    **more: Any,
+    **panel: Any,
 ) -> None:
-    """Add trials as points at `x` and their lowest value: the BEST and MOST_POINTS others.
+    """Add trials as points at `x` and their lowest value, with a marker for each state and for the
+    baseline; of each kind the BEST and MOST_POINTS others.
 
-    Unless `marker` has a colour, the longer a trial was trained, the bluer it is.
+    The longer a trial was trained, the bluer it is. `panel`: which of several, with one legend.
     """
-    found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
-    shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
-    if shown:
-        hover = f"%{{customdata}}: {view.spec.value.word} %{{y}}"
+    hover = f"%{{customdata}}: {view.spec.value.word} %{{y}}"
+    for name, of_kind, marker in _kinds(trials):
+        found = sorted((low, t.number, t) for t in of_kind if (low := lowest(t)) is not None)
+        if not found:
+            continue
+        shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
         ys, _, drawn = zip(*shown, strict=True)
-        xs, labels = list(map(x, drawn)), list(map(label, drawn))
-        name = with_count(name, shown, found)
+        more = {"customdata": list(map(label, drawn)), **panel}
         look = {"color": [_trained_colour(view, trial) for trial in drawn], **marker}
-        add(figure, xs, ys, name, hover, marker=look, customdata=labels, **more)
+        if panel:
+            look["size"], more["legendgroup"] = 6, name
+        xs, told = list(map(x, drawn)), with_count(name, shown, found)
+        add(figure, xs, ys, told, hover, marker=look, **more)
 
 
 def _trained_colour(view: StudyView, trial: TrialView) -> str:
@@ -121,10 +125,10 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
     figure.update_xaxes(**axis, title_standoff=8).update_yaxes(**axis, title_standoff=8)
 
 
-def note_absence(figure: go.Figure, text: str) -> None:
+def note_absence(figure: go.Figure, *lines: str) -> None:
     """Plain text in the middle of a figure that has nothing to show."""
     place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
-    note = in_figure(fitted(text, _MOST_ERROR))
+    note = "<br>".join(in_figure(fitted(line, 100)) for line in lines)
     figure.add_annotation(text=note, showarrow=False, font={"size": 14}, **place)
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
 
@@ -148,25 +152,21 @@ def axis(view: StudyView) -> str:
     return f"{value.label} ({value.unit})" if value.unit else value.label
 
 
-def value_scale(view: StudyView) -> dict[str, Any]:
-    """A logarithmic axis; a linear one for an error and if any value is 0, which would vanish."""
-    found = (value for trial in view.trials for _, value in points(trial))
-    if view.spec.value.unit and all(value > 0 for value in found):
-        return {"type": "log"}
-    return {"type": "linear", "rangemode": "tozero"}
-
-
 def value_axis(view: StudyView) -> dict[str, Any]:
-    """A logarithmic axis from the lowest value, or a linear one from 0, to the highest, or to that
-    of guessing if lower, because a diverging trial would squeeze all others into a line."""
+    """A logarithmic axis; a linear one for an error and if any value is 0, which would vanish.
+
+    From the lowest value, or from 0, to the highest, or to that of guessing if lower, because a
+    diverging trial would squeeze all others into a line.
+    """
     found = [value for trial in view.trials for _, value in points(trial)]
-    guessing, scale = guessing_value(view), value_scale(view)
+    guessing = guessing_value(view)
     low, high = min(found, default=guessing / 10), max(found, default=guessing)
     top = 1.05 * (max(min(high, guessing), low) or guessing)
-    ends = [-0.02 * top, top]  # a marker at 0 is drawn whole
-    if scale["type"] == "log":
+    if view.spec.value.unit and low > 0:
         ends = [math.log10(0.95 * low), math.log10(top)]
-    return {"title_text": axis(view), **scale, "range": ends}
+        return {"title_text": axis(view), "type": "log", "range": ends}
+    ends = [-0.02 * top, top]  # a marker at 0 is drawn whole
+    return {"title_text": axis(view), "type": "linear", "rangemode": "tozero", "range": ends}
 
 
 def at_epoch(row: EpochRow) -> float:
@@ -180,14 +180,9 @@ def points(trial: TrialView) -> list[tuple[float, float]]:
     return [(epoch, value) for epoch, value in found if value is not None]
 
 
-def lowest_report(trial: TrialView) -> EpochRow | None:
-    """Its best epoch; rung 0 if it got no further."""
-    return trial.best or trial.partial_epoch
-
-
 def lowest(trial: TrialView) -> float | None:
-    """Value of `lowest_report`."""
-    best = lowest_report(trial)
+    """Value of its best epoch; of rung 0 if it got no further."""
+    best = trial.best or trial.partial_epoch
     return None if best is None else short(best.value)
 
 
@@ -198,9 +193,13 @@ def thinned(items: Sequence[T], most: int) -> Sequence[T]:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def joined(parts: Iterable[Iterable[Any]]) -> list[Any]:
-    """Many lines as one trace, separated by None, which leaves gaps."""
-    return [value for part in parts for value in (*part, None)]
+def joined(lines: Iterable[Sequence[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+    """The columns of many lines of points as one trace, with None between them, for gaps.
+
+    There must be at least one line, and none may be empty.
+    """
+    points = [point for line in lines for point in (*line, (None,) * len(line[0]))]
+    return list(zip(*points, strict=True))
 
 
 def with_count(name: str, shown: Sequence[T], all_of_them: Sequence[T]) -> str:

@@ -1,23 +1,22 @@
-"""Which trial of a study is finalised, how long it is trained, and what the user reads about it."""
+"""Which trial of a study is finalised, and how long it is trained."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import geometric_mean
 
 from search.analysis.candidates import Candidate, decision_in_words, ranked
 from search.analysis.findings import learned_by_heart
 from search.analysis.measures import objective_in_words
-from search.analysis.wording import counted, printable
-from search.pages.words import evaluated_before
+from search.analysis.wording import counted
 from search.spec.config import TrialConfig
 from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
-from search.terminal.commands import log
 from search.training.epoch import Epoch, RepeatError
 from search.training.metrics import HIGHEST_TEMPERATURE
 from search.training.repeat import TrainedRun
@@ -30,7 +29,7 @@ class Chosen:
     """A trial to repeat.
 
     Attributes:
-        config: the trial's own, or with another schedule, see `stretched`.
+        trial: its configuration may have another schedule than the study trained, see `stretched`.
         epochs: up to the trial's best epoch, or the length of the other schedule.
         temperature: fitted on the validation images after that epoch; 1 if none is on record, or if
             the network classified all of them correctly, so that no temperature was best.
@@ -38,21 +37,14 @@ class Chosen:
     """
 
     trial: TrialView
-    config: TrialConfig
     epochs: int
     temperature: float
-    why: str
+    why: str = ""
 
-
-def refuse_unfinished(view: StudyView) -> None:
-    """Raises StorageError if some of the study's trials have not finished."""
-    if view.finished < view.spec.trials:
-        study = command("study", view.name, view.storage)
-        raise StorageError(
-            f"study {view.name!r} has {view.finished} of its {view.spec.trials} trials, and only a "
-            f"first test evaluation is unbiased: finish it with {study}, or give --now to "
-            "finalize it as it is"
-        )
+    @property
+    def config(self) -> TrialConfig:
+        assert self.trial.config is not None
+        return self.trial.config
 
 
 def choose_trial(view: StudyView, number: int | None = None, arm: str | None = None) -> Chosen:
@@ -83,13 +75,9 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
         raise StorageError(
             f"trial {trial.number} of {of} has no finished epoch with a loss; name another --trial"
         )
-    return Chosen(
-        trial=trial,
-        config=trial.config,
-        epochs=trial.best.epoch,
-        temperature=temperature_of(trial.best),
-        why="" if number is None and arm is None else _why(view, trial, arm),
-    )
+    why = "" if number is None and arm is None else _why(view, trial, arm)
+    best = trial.best
+    return Chosen(trial=trial, epochs=best.epoch, temperature=temperature_of(best), why=why)
 
 
 def temperature_of(epoch: Epoch) -> float:
@@ -123,9 +111,11 @@ def choose_candidates(view: StudyView, count: int, epochs: int | None = None) ->
     found = []
     for trial in far[:count]:
         chosen = replace(choose_trial(view, trial.number), why="")
-        whole = None if trial.state == "complete" else chosen.config.recipe.epochs
-        length = epochs or whole
-        found.append(chosen if length is None else stretched(chosen, length))
+        if epochs is not None:
+            chosen = stretched(chosen, epochs)
+        elif trial.state != "complete":
+            chosen = stretched(chosen, chosen.config.recipe.epochs)
+        found.append(chosen)
     return found
 
 
@@ -137,11 +127,10 @@ def decide(
     The winner's temperature is the geometric mean of those of its fresh runs. `trained` has equally
     many runs per candidate, in the candidates' order. Raises RepeatError if every one diverged.
     """
-    found, seeds = [], len(trained) // len(candidates)
-    fresh = dict[int, Chosen]()
-    for place, chosen in enumerate(candidates):
-        ends = [run.curve[-1] for run in trained[place * seeds : (place + 1) * seeds]]
-        values = [view.spec.value.of(end) for end in ends]
+    found, fresh, runs = [], dict[int, Chosen](), iter(trained)
+    for chosen in candidates:
+        ends = [run.curve[-1] for run in islice(runs, len(trained) // len(candidates))]
+        values = map(view.spec.value.of, ends)
         number, best = chosen.trial.number, chosen.trial.best
         assert best is not None
         fresh[number] = replace(chosen, temperature=geometric_mean(map(temperature_of, ends)))
@@ -188,10 +177,8 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
             "memorising its training images."
         )
         recipe = replace(recipe, augmentation_strength=strong)
-    config = replace(chosen.config, recipe=recipe)
     return Chosen(
-        trial=replace(trial, config=config),
-        config=config,
+        trial=replace(trial, config=replace(chosen.config, recipe=recipe)),
         epochs=epochs,
         temperature=temperature_of(trial.curve[-1]),
         why=f"{chosen.why} {told}".lstrip(),
@@ -210,31 +197,3 @@ def _why(view: StudyView, trial: TrialView, arm: str | None) -> str:
         label = f"{view.spec.value.label} {own} against {theirs}"
         beside = f"not the study's best: {label} of trial {best.number}"
     return f"Trial {trial.number} {how}, {beside}."
-
-
-def note(text: str) -> None:
-    """Print a note to the user on standard error."""
-    log(f"Note: {text}")
-
-
-def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
-    """Print on standard error which candidates are compared first, and what to know before."""
-    unfinished = view.spec.trials - view.finished
-    if unfinished > 0:
-        note(f"the study still lacks {unfinished} of its trials.")
-    if view.results:
-        note(evaluated_before(view))
-    if candidates:
-        numbers = ", ".join(str(chosen.trial.number) for chosen in candidates)
-        log(
-            f"Trials {numbers} of study {view.name}, each trained again on the study's own split "
-            f"with {counted(seeds, 'fresh seed')}, to choose between them"
-        )
-
-
-def announce_final(view: StudyView, chosen: Chosen, seeds: int) -> None:
-    """Print on standard error what will be trained for the test, and why."""
-    if chosen.why:
-        note(printable(chosen.why))
-    what = f"Trial {chosen.trial.number} of study {view.name}"
-    log(f"{what}, trained on all training images, {counted(seeds, 'time')}")

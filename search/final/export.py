@@ -27,7 +27,6 @@ from search.training.bundle import Bundle
 from search.training.epoch import BundleError
 
 ONNX = "model.onnx"
-NEEDED = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-3  # of logits: float32 rounding in another summation order stays far below
 CHECKED = 64  # images
 
@@ -47,8 +46,8 @@ class Exported(NamedTuple):
 
 def require_onnx() -> None:
     """Raises BundleError if packages that the export needs are missing."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    needed = ("onnx", "onnxruntime", "onnxscript")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise BundleError(
             f"an ONNX file needs {', '.join(missing)}; pip install 'cnn-search[onnx]', or "
             "leave it out"
@@ -66,14 +65,11 @@ def cannot_write(folder: Path, error: OSError) -> BundleError:
 class _Deployed(nn.Module):
     """From image bytes to (logits, probabilities)."""
 
-    mean_C11: torch.Tensor
-    scale_C11: torch.Tensor
-
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
         self.network, self.temperature = bundle.network(), bundle.temperature
-        self.register_buffer("mean_C11", bundle.mean_C.view(-1, 1, 1))
-        self.register_buffer("scale_C11", 1 / bundle.std_C.view(-1, 1, 1))
+        self.mean_C11 = bundle.mean_C.view(-1, 1, 1)
+        self.scale_C11 = 1 / bundle.std_C.view(-1, 1, 1)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits_NK = self.network((images.float() / 255 - self.mean_C11) * self.scale_C11)
@@ -138,13 +134,11 @@ def _converted(model: _Deployed, bundle: Bundle, images_NCHW: torch.Tensor) -> b
         )
     assert program is not None
     proto: Any = program.model_proto  # includes the weights
-    names = json.dumps(bundle.class_names)
-    about = {"class_names": names, "study": bundle.study, "dataset": bundle.dataset}
-    for key, value in about.items():
-        proto.metadata_props.add(key=key, value=value)
+    proto.metadata_props.add(key="class_names", value=json.dumps(bundle.class_names))
+    proto.metadata_props.add(key="study", value=bundle.study)
+    proto.metadata_props.add(key="dataset", value=bundle.dataset)
     onnx.checker.check_model(proto)
-    payload: bytes = proto.SerializeToString()
-    return payload
+    return bytes(proto.SerializeToString())
 
 
 def _computed(payload: bytes, images_NCHW: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,27 +15,17 @@ from models import to_dict
 from models.summary import anatomy
 from search.analysis.candidates import Candidate, recorded_candidates
 from search.analysis.final_result import FeatureMaps, FinalResult, metrics
-from search.analysis.wording import printable
+from search.analysis.wording import counted, printable
 from search.dashboard.content import ContentWriter
-from search.final.choose import (
-    Chosen,
-    announce,
-    announce_final,
-    choose_candidates,
-    choose_trial,
-    decide,
-    note,
-    refuse_unfinished,
-    stretched,
-)
+from search.final.choose import Chosen, choose_candidates, choose_trial, decide, stretched
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
 from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
-from search.pages.words import in_utc
+from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
-from search.store import default_storage
+from search.store import StorageError, default_storage
 from search.store.data import check_data, find_place, keep_data
 from search.store.database import optuna_warnings_only
 from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
@@ -43,6 +33,8 @@ from search.store.opening import open_database
 from search.store.records import complete_result
 from search.store.studies import require_study
 from search.store.views import StudyView, view_study
+from search.terminal.command_line import command
+from search.terminal.commands import log
 from search.terminal.stopping import interrupts_set
 from search.training.bundle import Bundle
 from search.training.device import (
@@ -117,18 +109,19 @@ def finalise(
         progress: report each epoch, and earlier test evaluations, on standard error.
 
     Raises:
-        SpecError: an argument is invalid.
+        SpecError, DeviceError: an argument is invalid.
         StorageError: no such database, study, trial or arm; the study is not finished.
         DataError: images are not available, or are not those that the study was made with.
-        DeviceError, BundleError: no such device; files cannot be written or exported.
-        RepeatError: a training diverged or died.
-        StoppedError: `stop` was set; the same call resumes.
+        BundleError: files cannot be written or exported.
+        RepeatError, StoppedError: a training diverged or died; `stop` was set, and the same call
+            resumes.
     """
     if study is not None:
         check_study_name(study)
-    counts = {"seeds": seeds, "epochs": epochs, "candidates": candidates}
-    for name, count in {**counts, "candidate_seeds": candidate_seeds}.items():
-        check_count(name, count)
+    check_count("seeds", seeds)
+    check_count("epochs", epochs)
+    check_count("candidates", candidates)
+    check_count("candidate_seeds", candidate_seeds)
     if candidates == 1:
         raise SpecError("candidates", "candidates must be 2 or more to choose from, but got 1")
     named = {"trial": trial, "arm": arm, "candidates": candidates}
@@ -156,16 +149,25 @@ def finalise(
         several = [] if candidates is None else choose_candidates(view, candidates, epochs)
         if epochs is not None:
             chosen = stretched(chosen, epochs)
-        if not now:
-            refuse_unfinished(view)
+        lacking = view.spec.trials - view.finished
+        if lacking > 0 and not now:
+            finish = command("study", view.name, view.storage)
+            raise StorageError(
+                f"study {view.name!r} has {view.finished} of its {view.spec.trials} trials, and "
+                f"only a first test evaluation is unbiased: finish it with {finish}, or give --now "
+                "to finalize it as it is"
+            )
         source = find_place(found, dataset, images)
         task = load_study_task(view.spec, images, on, place=source, final=True)
         keep_data(found, task)
         count_test(source, images, reading=view.spec.reading)  # notices a damaged test file early
         folder = study_folder(found, runs_folder(storage, runs_dir))
         check_writable(folder)
-        if progress:
-            announce(view, several, candidate_seeds)
+        say = log if progress else lambda _: None
+        if lacking > 0:
+            say(f"Note: the study still lacks {lacking} of its trials.")
+        if view.results:
+            say(f"Note: {evaluated_before(view)}")
         train = partial(train_all, stop=stop, progress=progress, ray=ray, gpus=gpus_per_worker)
 
         def jobs(one: Chosen, count: int, candidate: int | None = None) -> list[Job]:
@@ -188,12 +190,21 @@ def finalise(
         rivals = [it for one in several for it in jobs(one, candidate_seeds, one.trial.number)]
         decided: tuple[Candidate, ...] = ()
         if rivals:
+            say(
+                f"Trials {', '.join(str(one.trial.number) for one in several)} of study "
+                f"{view.name}, each trained again on the study's own split with "
+                f"{counted(candidate_seeds, 'fresh seed')}, to choose between them"
+            )
             held_out = rivals[0].load(on)
             check_data(found, held_out)
             chosen, decided = decide(view, several, train(rivals, held_out))
             del held_out
-        if progress:
-            announce_final(view, chosen, seeds)
+        if chosen.why:
+            say(f"Note: {printable(chosen.why)}")
+        say(
+            f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
+            f"{counted(seeds, 'time')}"
+        )
         finals = jobs(chosen, seeds)
         runs = train(finals, task)
         bundle = make_bundle(view, chosen, task, runs[0])
@@ -209,11 +220,10 @@ def finalise(
             if not decided and (decided := recorded_candidates(row.figures)):
                 chosen = replace(chosen, why=row.figures["chosen"])
                 epochs = row.figures.get("requested_epochs", epochs)
-            if progress:
-                note(
-                    f"these networks were tested on {in_utc(row.opened_at)} already; the recorded "
-                    "results are used, and no test evaluation is added."
-                )
+            say(
+                f"Note: these networks were tested on {in_utc(row.opened_at)} already; the "
+                "recorded results are used, and no test evaluation is added."
+            )
         result = FinalResult(
             view=replace(view, results=earlier),
             trial=chosen.trial,

@@ -32,21 +32,13 @@ METRICS = "metrics.json"  # last but for the ONNX model: a folder that has it is
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Final:
-    """A finalised study.
+    """A finalised study."""
 
-    Attributes:
-        folder: holds `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
-        metrics: as in `metrics.json`. Losses in nats; accuracies and errors in [0, 1].
-        result: what the page and the pictures are made from.
-        bundle: the first seed's network with everything needed to use it.
-        exported: how far the ONNX model is from torch's; None if none was requested.
-    """
-
-    folder: Path
-    metrics: Mapping[str, Any]
-    result: FinalResult
-    bundle: Bundle
-    exported: Exported | None = None
+    folder: Path  # with model.safetensors, config.json, metrics.json, report.html and pictures
+    metrics: Mapping[str, Any]  # its content; losses in nats, accuracies and errors in [0, 1]
+    result: FinalResult  # what the page and the pictures are made from
+    bundle: Bundle  # the first seed's network with everything needed to use it
+    exported: Exported | None = None  # how far the ONNX model is from torch's, if one was requested
 
     def __repr__(self) -> str:
         return f"Final({str(self.folder)!r})"

@@ -25,30 +25,18 @@ from search.training.epoch import BundleError
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Predictions:
-    """A network's predictions for pictures.
+    """A network's predictions for pictures."""
 
-    Attributes:
-        bundle: the network.
-        pictures: in the order given, those of a folder sorted.
-        skipped: files in folders that are not readable pictures, and why.
-    """
-
-    bundle: Bundle
-    pictures: tuple[Prediction, ...]
-    skipped: tuple[Skipped, ...]
+    bundle: Bundle  # the network
+    pictures: tuple[Prediction, ...]  # in the order given, those of a folder sorted
+    skipped: tuple[Skipped, ...]  # files in folders that are not readable pictures, and why
 
     def table(self, top: int = 3) -> list[dict[str, Any]]:
         """A row for each picture, with plain values for `pandas.DataFrame` or `json.dumps`.
 
-        Args:
-            top: how many classes to name, from 1 up.
-
-        Returns:
-            `file`; `label`: the likeliest class's name; `probability`: its, in [0, 1]; `top`: the
-            likeliest classes, each with label and probability; `prepared`: how the picture was
-            preprocessed, in words.
-
-        Raises SpecError if `top` is not such a number.
+        `file`; `label`: the likeliest class's name; `probability`: its, in [0, 1]; `top`: the
+        `top` likeliest classes, each with label and probability; `prepared`: how the picture was
+        preprocessed, in words. Raises SpecError if `top` is not a whole number from 1 up.
         """
         check_count("top", top)
         names = self.bundle.class_names
@@ -112,15 +100,15 @@ def predict(
     given = [paths] if isinstance(paths, str | Path) else paths
     with kept_threads():
         prepare_process()
-        pictures, skipped = _classify(network, [Path(path) for path in given])
+        found = _classify(network, [Path(path) for path in given])
     if sheet is not None:
         try:
-            write_atomically(Path(sheet), contact_sheet(network, pictures))
+            write_atomically(Path(sheet), contact_sheet(network, found.pictures))
         except OSError as error:
             raise BundleError(
                 f"cannot write the contact sheet {sheet} ({error.strerror}); give another --sheet"
             ) from error
-    return Predictions(bundle=network, pictures=tuple(pictures), skipped=tuple(skipped))
+    return found
 
 
 def bundle_folder(
@@ -131,24 +119,17 @@ def bundle_folder(
 ) -> Path:
     """The network's folder: by its path or its study, else the latest.
 
-    Args:
-        storage: URL of the study's database, which need not exist; None: $SEARCH_STORAGE, or the
-            default.
-
-    Raises:
-        SpecError: an invalid study name.
-        BundleError: there is no finished network, or several studies of that name have one.
+    `storage` is the URL of the study's database, which need not exist; None: $SEARCH_STORAGE, or
+    the default. Raises SpecError for an invalid study name, BundleError if there is no finished
+    network, or several studies of that name have one.
     """
     if bundle is not None:
         return Path(bundle)
     storage = storage or default_storage()
     runs = runs_folder(storage, runs_dir)
-    if study is None:
-        of, configs = "", list(runs.glob(f"*/{FINAL}/{CONFIG}"))
-    else:
-        of = f" of study {study!r}"
-        folders = folders_named(runs, check_study_name(study), storage)
-        configs = [path for folder in folders for path in folder.glob(f"{FINAL}/{CONFIG}")]
+    of = "" if study is None else f" of study {check_study_name(study)!r}"
+    folders = runs.glob("*") if study is None else folders_named(runs, study, storage)
+    configs = [path for folder in folders for path in folder.glob(f"{FINAL}/{CONFIG}")]
     if not configs:
         raise BundleError(
             f"no finished network{of} under {runs.absolute()}; run python -m search.finalize "
@@ -160,10 +141,8 @@ def bundle_folder(
     return max(configs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
-def _classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], list[Skipped]]:
-    seen: list[tuple[Path, torch.Tensor, Sequence[str]]] = []
-    skipped: list[Skipped] = []
-    left_out: list[Path] = []
+def _classify(bundle: Bundle, paths: Sequence[Path]) -> Predictions:
+    seen, skipped, left_out = [], list[Skipped](), list[Path]()
     for file, was_named in _find_pictures(paths, left_out):
         try:
             read = read_alike(file, bundle.image_shape, bundle.composition, bundle.preparation)
@@ -179,14 +158,17 @@ def _classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], 
         raise DataError(
             f"no picture to classify in {names}; give files or folders of {', '.join(FORMATS)}"
         )
-    found = []
     shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in seen]))
-    for (file, image_CHW, notes), shares in zip(seen, shares_NK.tolist(), strict=True):
-        ranking = tuple(sorted(enumerate(shares), key=lambda it: -it[1]))
-        found.append(
-            Prediction(path=file, image_CHW=image_CHW, notes=tuple(notes), ranking=ranking)
+    found = [
+        Prediction(
+            path=file,
+            image_CHW=image_CHW,
+            notes=tuple(notes),
+            ranking=tuple(sorted(enumerate(shares), key=lambda it: -it[1])),
         )
-    return found, skipped
+        for (file, image_CHW, notes), shares in zip(seen, shares_NK.tolist(), strict=True)
+    ]
+    return Predictions(bundle=bundle, pictures=tuple(found), skipped=tuple(skipped))
 
 
 def _find_pictures(given: Iterable[Path], left_out: list[Path]) -> Iterator[tuple[Path, bool]]:

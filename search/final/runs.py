@@ -12,24 +12,29 @@ import json
 import math
 import os
 import queue
+import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data.errors import DataError
+from data.reading import write_atomically
 from models import ArchitectureError
+from models.checks import first_line
 from search.analysis.wording import duration
 from search.running.pool import WATCH_SECONDS, ChildProcess, default_workers, stop_all
 from search.running.trial import is_out_of_memory
 from search.running.worker import TRIALS_PER_GPU
 from search.spec.domains import SpecError
-from search.spec.extensions import require
+from search.spec.extensions import contents, handed_over, register_families, require
 from search.terminal.commands import BAD_INPUT, console, log
 from search.terminal.progress import can_be_live
 from search.terminal.stopping import StopOnSignal
@@ -39,6 +44,7 @@ from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
 THREADS = 1  # of a training on a CPU
+MAX_DEATHS = 5  # of the Ray tasks of one job
 OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and each finished epoch
 
 
@@ -64,8 +70,7 @@ def train_all(
     Args:
         stop: set it to stop at the next training step; only the current epochs are lost.
         progress: whether each epoch is reported on standard error.
-        ray: address of the Ray cluster to train on; None: this machine.
-        gpus: for each Ray task.
+        ray: address of the Ray cluster to train on, with `gpus` for each task; None: this machine.
 
     Raises:
         StoppedError: `stop` was set; the same call resumes.
@@ -77,8 +82,6 @@ def train_all(
     at_a_time = TRIALS_PER_GPU if kind == "cuda" else 1
     with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as on_epoch:
         if ray is not None:
-            from search.final.on_ray import train_on_ray  # only this needs Ray installed
-
             train_on_ray(jobs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
         elif processes > 1:
             train_apart(jobs, processes=processes, stop=stop, on_epoch=on_epoch)
@@ -90,36 +93,27 @@ def train_all(
 
 @contextmanager
 def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
-    """Show their progress: a bar on a terminal, else a line per epoch.
-
-    Epochs from earlier, interrupted runs count.
-    """
-    done = [len(job.saved()["curve"]) for job in jobs]
-    names = [
-        f"seed {job.seed}"
-        if job.candidate is None
-        else f"trial {job.candidate}, fresh seed {job.seed}"
-        for job in jobs
-    ]
-    started, before, total = time.monotonic(), sum(done), sum(job.epochs for job in jobs)
+    """Show a bar on a terminal, else a line per epoch; epochs of interrupted runs count."""
+    started, total = time.monotonic(), sum(job.epochs for job in jobs)
+    now = before = sum(len(job.saved()["curve"]) for job in jobs)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
     screen = console()
     is_live = can_be_live(screen)
     bar = Progress(TextColumn("{task.description}"), *columns, console=screen, disable=not is_live)
-    task, now = bar.add_task("training", total=total, completed=before), before
-    for job, name, count in zip(jobs, names, done, strict=True):
-        if count:
-            log(f"{name}: {count} of {job.epochs} epochs were trained earlier")
+    task = bar.add_task("training", total=total, completed=before)
+    if before:
+        log(f"{before} of {total} epochs were trained earlier")
 
     def tell(index: int, epoch: Epoch) -> None:
         nonlocal now
         now += 1
         left = duration((time.monotonic() - started) / (now - before) * (total - now))
-        words = f"training loss {epoch.train_loss:.4f}, about {left} left"
+        job, words = jobs[index], f"training loss {epoch.train_loss:.4f}, about {left} left"
+        of = "" if job.candidate is None else f"trial {job.candidate}, fresh "
         if is_live:
-            bar.update(task, completed=now, description=f"{names[index]}, {words}")
+            bar.update(task, completed=now, description=f"{of}seed {job.seed}, {words}")
         else:
-            log(f"{names[index]}: epoch {epoch.epoch} of {jobs[index].epochs}, {words}")
+            log(f"{of}seed {job.seed}: epoch {epoch.epoch} of {job.epochs}, {words}")
 
     with bar:
         yield tell
@@ -131,19 +125,16 @@ def train_apart(
     """Train each in a process of its own on CPUs, `processes` at a time; if one dies, the others
     are terminated. Raises what `train_all` raises."""
     reports = queue.SimpleQueue[tuple[int, bytes]]()
-    waiting, running = list(range(len(jobs))), dict[int, ChildProcess]()
-
-    def keep(index: int, line: bytes) -> None:
-        reports.put((index, line))
-
+    waiting, running = deque(enumerate(jobs)), dict[int, ChildProcess]()
     try:
         while waiting or running:
             if stop.is_set():
                 raise StoppedError
             while waiting and len(running) < processes:
-                index = waiting.pop(0)
-                running[index] = ChildProcess(f"{__name__}:train_one", partial(keep, index))
-                running[index].call(jobs[index])
+                index, job = waiting.popleft()
+                keep = partial(lambda index, line: reports.put((index, line)), index)
+                running[index] = ChildProcess(f"{__name__}:train_one", keep)
+                running[index].call(job)
             stop.wait(WATCH_SECONDS)
             ended = [index for index, child in running.items() if child.poll() is not None]
             while not reports.empty():
@@ -170,16 +161,15 @@ def train_one(job: Job) -> int:
     reports = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing else may write between the reports
     prepare_process(THREADS)
-    spec = job.spec
+
+    def tell(_: int, epoch: Epoch) -> None:
+        print(json.dumps(dataclasses.asdict(epoch)), file=reports)
+
     with StopOnSignal() as stopping, suppress(StoppedError):
         try:
-            require(spec.extensions, spec.families, spec.dataset)
-            train_in_turn(
-                [job],
-                job.load(torch.device("cpu")),
-                stop=stopping.event,
-                on_epoch=lambda _, it: print(json.dumps(dataclasses.asdict(it)), file=reports),
-            )
+            require(job.spec.extensions, job.spec.families, job.spec.dataset)
+            task = job.load(torch.device("cpu"))
+            train_in_turn([job], task, stop=stopping, on_epoch=tell)
         except (RepeatError, DataError, SpecError, ArchitectureError, OSError) as error:
             raise RepeatError(f"seed {job.seed}: {error}") from error
     return stopping.exit_code
@@ -195,32 +185,115 @@ def train_in_turn(
 ) -> list[TrainedRun]:
     """Train them in this process, `at_a_time` interleaved, a slice each in turn.
 
-    If they do not fit into memory together, they resume from their checkpoints one by one. Raises
+    If they do not fit into memory together, all resume from their checkpoints one by one. Raises
     what `train_slices` raises.
     """
-    waiting, ended = list(range(len(jobs))), dict[int, TrainedRun]()
-    running = deque[tuple[int, Generator[None, None, TrainedRun]]]()
+    try:
+        return _interleaved(jobs, task, at_a_time, stop, on_epoch)
+    except Exception as error:
+        if at_a_time == 1 or not is_out_of_memory(error):
+            raise
+    return_memory()  # outside the `except` block, where no exception keeps tensors alive
+    return _interleaved(jobs, task, 1, stop, on_epoch)
+
+
+def _interleaved(
+    jobs: Sequence[Job], task: Task, at_a_time: int, stop: threading.Event, on_epoch: OnEpoch
+) -> list[TrainedRun]:
+    waiting, ended = deque(enumerate(jobs)), dict[int, TrainedRun]()
+    running = dict[int, Generator[Epoch | None, None, TrainedRun]]()
     while waiting or running:
         while waiting and len(running) < at_a_time:
-            index = waiting.pop(0)
-            told = partial(on_epoch, index)
-            running.append((index, train_slices(jobs[index], task, stop=stop, on_epoch=told)))
-        index, slices = running.popleft()
-        try:
-            next(slices)
-        except StopIteration as done:
-            ended[index] = done.value
-            continue
-        except Exception as error:
-            if not (running and is_out_of_memory(error)):
-                raise
-        else:
-            running.append((index, slices))
-            continue
-        # Outside the `except` block no exception keeps tensors alive.
-        waiting, at_a_time = sorted([index, *(it[0] for it in running), *waiting]), 1
-        while running:
-            running.pop()[1].close()
-        del slices
-        return_memory()
+            index, job = waiting.popleft()
+            running[index] = train_slices(job, task, stop=stop)
+        for index in list(running):
+            try:
+                epoch = next(running[index])
+            except StopIteration as done:
+                ended[index] = done.value
+                del running[index]
+            else:
+                if epoch is not None:
+                    on_epoch(index, epoch)
     return [ended[index] for index in range(len(jobs))]
+
+
+def train_on_ray(
+    jobs: Sequence[Job],
+    task: Task,
+    address: str,
+    gpus: float,
+    *,
+    stop: threading.Event,
+    on_epoch: OnEpoch,
+) -> None:
+    """Train each as a Ray task, on whichever node has room, until `stop` is set.
+
+    After each epoch a task hands its checkpoint back to this process. If its node is lost or the
+    command interrupted, training resumes there, and the nodes need no shared folder. Raises what
+    `train_all` raises.
+    """
+    from search.running.on_ray import cause_of, joined, ray  # only this needs Ray installed
+
+    with joined(address):
+        there = ray.remote(
+            num_cpus=1, num_gpus=gpus, num_returns="streaming", max_retries=0, max_calls=1
+        )(train_there)
+        images, deaths = ray.put(task.to(torch.device("cpu"))), Counter[int]()
+        files = contents(jobs[0].spec.extensions)  # of one study
+
+        def start(index: int) -> Any:
+            path = jobs[index].checkpoint
+            saved = path.read_bytes() if path.exists() else None
+            return there.remote(jobs[index], files, images, saved, "cuda" if gpus else "cpu")
+
+        waiting = dict[int, Any]()
+        try:
+            for index in range(len(jobs)):
+                waiting[index] = start(index)
+            while waiting and not stop.is_set():
+                ready, _ = ray.wait(list(waiting.values()), timeout=WATCH_SECONDS)
+                for index in [index for index, stream in waiting.items() if stream in ready]:
+                    seed = jobs[index].seed
+                    try:
+                        epoch, checkpoint = ray.get(next(waiting[index]))
+                    except StopIteration:
+                        del waiting[index]
+                    except ray.exceptions.RayError as error:
+                        cause = cause_of(error)
+                        if isinstance(cause, RepeatError):
+                            raise RepeatError(str(cause)) from error
+                        deaths[index] += 1
+                        if deaths[index] >= MAX_DEATHS:
+                            raise RepeatError(
+                                f"{MAX_DEATHS} tasks that trained seed {seed} died, the last with "
+                                f"{type(cause).__name__}: {first_line(cause)}; the same command "
+                                "resumes"
+                            ) from error
+                        log(f"the task that trained seed {seed} was lost; another one resumes it")
+                        waiting[index] = start(index)
+                    else:
+                        write_atomically(jobs[index].checkpoint, checkpoint)
+                        if epoch is not None:
+                            on_epoch(index, epoch)
+        finally:  # in a Ray that this process keeps, they would go on
+            for stream in waiting.values():
+                ray.cancel(stream, force=True)
+
+
+def train_there(
+    job: Job, files: Mapping[str, bytes], task: Task, checkpoint: bytes | None, device: str
+) -> Iterator[tuple[Epoch | None, bytes]]:
+    """What a Ray task runs: yields each epoch with the checkpoint after it, then None with the
+    last. `files`: the study's extensions, see `contents`."""
+    prepare_process(THREADS if device == "cpu" else None)
+    with handed_over(files), tempfile.TemporaryDirectory() as folder:
+        register_families(job.spec.families)
+        here = dataclasses.replace(job, checkpoints=Path(folder))
+        path = here.checkpoint
+        if checkpoint is not None:
+            path.write_bytes(checkpoint)
+        for epoch in train_slices(here, task.to(torch.device(device))):
+            if epoch is not None:
+                yield epoch, path.read_bytes()
+        yield None, path.read_bytes()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,10 @@ def begin_evaluation(
 ) -> tuple[ResultRow, tuple[ResultRow, ...]]:
     """Record a test evaluation; for weights that were evaluated before, find the existing record.
 
-    Returns:
-        the record, without metrics if scoring has not ended yet, and the study's earlier ones.
-
-    Raises:
-        DataError: the test images have changed since `task` was loaded.
-
     A process that is killed after this may have seen the test set; the same command then finds
-    this record again, because it arrives at the same weights.
+    this record again, because it arrives at the same weights. Returns the record, without metrics
+    if scoring has not ended yet, and the study's earlier ones. Raises DataError if the test images
+    have changed since `task` was loaded.
     """
     if not find_dataset(task.info.name, job.spec.reading).has_same_test(task.info, job.data_dir):
         raise DataError(
@@ -68,7 +63,7 @@ def test(
     examples = load_test(task.info.name, job.data_dir, reading=job.spec.reading).to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
-    scored, all_logits, bins_2B3 = [], [], np.zeros((2, CALIBRATION_BINS, 3))
+    scored, all_logits, bins_2B3 = list[SeedRun](), [], np.zeros((2, CALIBRATION_BINS, 3))
     for run in runs:
         model.load_state_dict(run.weights)
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
@@ -77,25 +72,23 @@ def test(
         for bins_B3, divisor in zip(bins_2B3, (1, bundle.temperature), strict=True):
             shares_NK = (logits_NK / divisor).softmax(1)
             bins_B3 += reliability(shares_NK, examples.labels_N).cpu().numpy()
+        tested = score(logits_NK, examples.labels_N)
+        calibrated = calibration(logits_NK, examples.labels_N, bundle.temperature)
+        if recorded is not None:
+            stored = recorded["per_seed"][len(scored)]
+            tested = Score(loss=stored["loss"], error=stored["error"])
+            calibrated = stored.get("calibration", calibrated)  # earlier versions kept none
         scored.append(
             SeedRun(
                 seed=run.seed,
                 curve=run.curve,
                 training=run.training,
-                test=score(logits_NK, examples.labels_N),
-                calibration=calibration(logits_NK, examples.labels_N, bundle.temperature),
+                test=tested,
+                calibration=calibrated,
                 seconds=sum(epoch.seconds for epoch in run.curve),
             )
         )
     if recorded is not None:
-        scored = [
-            replace(
-                run,
-                test=Score(loss=it["loss"], error=it["error"]),
-                calibration=it.get("calibration", run.calibration),  # earlier versions kept none
-            )
-            for run, it in zip(scored, recorded["per_seed"], strict=True)
-        ]
         counts_KK = np.array(recorded["confusion"], dtype=np.int64)
     mistakes = collect_mistakes(
         examples.images_NCHW.cpu().numpy(),

@@ -8,40 +8,37 @@ from typing import Any
 
 from data.datasets import DATASETS
 from data.errors import grouped
-from search.analysis.candidates import mean_over_seeds, ranked
 from search.analysis.final_result import FinalResult, by_class, calibrations, confused_pairs
 from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, spread
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
-from search.figures.final import image_drawings, tested_on
-from search.pages.render import markdown, page, plain, plot_values
+from search.figures.final import image_drawings
+from search.pages.render import markdown, page, plain
 from search.training.epoch import Score
-from search.training.metrics import CALIBRATION_BINS
 
 PAIRS = 10
 
 
 def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
-    pictures = {name: rendered(draw, "png") for name, draw in image_drawings(final).items()}
     figures = draw_all(FINAL_FIGURES, final)
+    for name, draw in image_drawings(final).items():
+        figures[name] = rendered(draw, "png")
     dataset = DATASETS.get(final.view.dataset.name)
     title = f"{final.view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(
         "final.md",
         kind="png",
-        pictures=pictures,
+        registry=FINAL_FIGURES,
+        figures=figures,
         means=_means,
-        ranked=ranked,
-        mean_over_seeds=mean_over_seeds,
         test_loss=_of_seeds([run.test.loss for run in final.runs], "loss"),
         options=_options(final),
         licence=dataset and dataset.licence,
         **_values(final),
-        **plot_values(FINAL_FIGURES, figures),
     )
-    return page(title, text, figures, pictures)
+    return page(title, text, figures)
 
 
 def final_text(final: FinalResult) -> str:
@@ -54,15 +51,12 @@ def _values(final: FinalResult) -> dict[str, Any]:
     return {
         "final": final,
         "view": final.view,
-        "tested_on": tested_on,
-        "by_class": by_class,
         "scores": _scores(final),
         "pairs": _confused(final),
         "calibrated": {
             name: _of_seeds(found, "loss" if name == "loss" else "error")
             for name, found in calibrations(final).items()
         },
-        "BINS": CALIBRATION_BINS,
         "untested": [one["name"] for one in by_class(final) if not one["images"]],
     }
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 from search.analysis.findings import stopped_trials
 from search.analysis.wording import capitalized
-from search.pages.render import markdown
-from search.pages.words import in_utc
+from search.pages.render import in_utc, markdown
 from search.store.views import StudyView
 from search.terminal.summary import standing_in_words
 

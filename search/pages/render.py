@@ -12,6 +12,7 @@ import hashlib
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
@@ -23,44 +24,28 @@ from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
 
 from data.errors import grouped
+from models.family import compact
+from search.analysis import (
+    candidates,
+    comparison,
+    comparison_words,
+    final_result,
+    findings,
+    measures,
+    wording,
+)
+from search.analysis.measures import MEASURES, measure_of, measured, recorded_accuracy
 from search.analysis.wording import in_columns, printable
-from search.figures import HEIGHT, Figure
-from search.pages.words import WORDS
+from search.figures import HEIGHT
+from search.figures.final import tested_on
+from search.figures.style import axis
+from search.spec.space import make_config
+from search.spec.study_file import write_study_file
+from search.store.records import ResultRow
+from search.store.views import StudyView, TrialView
+from search.terminal import command_line, summary
 
 WIDTH = 80  # of text for the terminal
-DRAW = """
-for (const data of document.querySelectorAll("script.figure")) {
-  const figure = JSON.parse(data.textContent);
-  if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;  // a finger scrolls
-  Plotly.newPlot(data.previousElementSibling, figure.data, figure.layout,
-    {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
-}
-"""
-# Sorts tables of trials, arms, studies and classes: a click on a header sorts, another reverses.
-SORT = """
-const key = (row, column) => {
-  const shown = row.cells[column].textContent.replace("−", "-");
-  const text = shown.replace(/[#<]|(?<=\\d)\\s(?=\\d)/g, "");
-  return isNaN(parseFloat(text)) ? text : parseFloat(text);
-};
-const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : isNaN(a) - isNaN(b);
-for (const table of document.querySelectorAll("table")) {
-  const heads = [...table.rows[0].cells];
-  if (!["trial", "arm", "study", "class"].includes(heads[0].textContent)) continue;
-  heads.forEach((head, column) => {
-    const sort = () => {
-      const turn = head.ariaSort === "ascending" ? -1 : 1;
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.ariaSort = turn > 0 ? "ascending" : "descending";
-      table.tBodies[0].append(...[...table.tBodies[0].rows].sort(
-        (one, other) => turn * compare(key(one, column), key(other, column))));
-    };
-    head.tabIndex = 0;
-    head.onclick = sort;
-    head.onkeydown = (event) => event.key === "Enter" && sort();
-  });
-}
-"""
 # What would be markup in a text: anywhere; at the start of a line; `1.` there.
 _SIGNS = re.compile(r"[\\`*_\[\]<>#|~&]|\A[-+=]|(?<=\A\d)[.)](?=\s)")
 # A template's figure as rendered Markdown; no user text can contain it, because that is escaped.
@@ -106,7 +91,15 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["grouped"] = grouped
-    environment.globals |= {**WORDS, "head": head, "row": row, "code": code, "aligned": _aligned}
+    # Templates can use by name what these modules define or import, and the functions below.
+    modules = candidates, comparison, comparison_words, final_result, findings, measures
+    for module in (*modules, wording, command_line, summary):
+        environment.globals |= {name: it for name, it in vars(module).items() if name[0] != "_"}
+    functions = (
+        *(axis, compact, make_config, tested_on, write_study_file, head, row, code, aligned),
+        *(in_utc, evaluation_in_words, evaluated_before, value, listed),
+    )
+    environment.globals |= {function.__name__: function for function in functions}
     return environment
 
 
@@ -121,7 +114,7 @@ def row(*cells: object) -> Markup:
     return Markup("| {} |").format(Markup(" | ").join(map(escape, cells)))
 
 
-def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
+def aligned(*tables: Sequence[Sequence[str]]) -> Markup:
     """The rows of all tables in shared columns, see `in_columns`."""
     rows = [[printable(cell) for cell in row] for table in tables for row in table]
     return Markup("\n".join(in_columns(rows)))
@@ -134,39 +127,16 @@ def code(text: str, language: str = "") -> Markup:
     return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")
 
 
-def plot_values(
-    registry: Mapping[str, Figure[Any]], figures: Mapping[str, go.Figure]
-) -> dict[str, Any]:
-    """What `plots` in macros.md needs for these figures, drawn by the registry's entries."""
-    plots = [
-        {
-            "name": Markup(name),  # of a file
-            "section": registry[name].section,
-            "description": registry[name].description,
-            "caption": meta.get("caption") if isinstance(meta, Mapping) else None,
-        }
-        for name, figure in figures.items()
-        for meta in [figure.layout.meta]
-    ]
-    return {"figures": plots, "sections": {plot["section"] for plot in plots}}
-
-
-def page(
-    title: str,
-    text: str,
-    figures: Mapping[str, go.Figure],
-    pictures: Mapping[str, bytes] | None = None,
-) -> str:
+def page(title: str, text: str, figures: Mapping[str, go.Figure | bytes]) -> str:
     """A whole page from Markdown, in which `![description](figures/NAME)` stands for a figure or
-    picture (a PNG file). If there are figures, the page contains plotly.js (4.8 MB) once."""
+    picture (a PNG file). If there are any, the page contains plotly.js (4.8 MB) once."""
 
     def shown(found: re.Match[str]) -> str:
         name, description = found.groups()
-        picture = (pictures or {}).get(name)
-        if picture is not None:
-            data = base64.b64encode(picture).decode()
-            return f'<p><img alt="{description}" src="data:image/png;base64,{data}"></p>'
         figure = figures[name]
+        if isinstance(figure, bytes):
+            data = base64.b64encode(figure).decode()
+            return f'<p><img alt="{description}" src="data:image/png;base64,{data}"></p>'
         height = figure.layout.height or HEIGHT
         # plotly writes "<" as \u003c, so that nothing in it can end the element.
         return (
@@ -178,22 +148,56 @@ def page(
     to_html = MarkdownIt("commonmark", {"html": True}).enable("table")
     body = _PICTURE.sub(shown, to_html.render(text))
     body = re.sub("<table>.*?</table>", r'<div class="table">\g<0></div>', body, flags=re.DOTALL)
-    scripts = [*([_plotly(), DRAW] if figures else []), *([SORT] if "<table>" in body else [])]
-    template = _environment(escape_html).get_template("page.html")
-    return template.render(
+    template, scripts = _environment(escape_html).get_template, []
+    if figures:  # plotly.js is escaped for a script element
+        plotly = re.sub("<(/script|!--)", r"<\\\1", get_plotlyjs().replace("\r\n", "\n"))
+        scripts += [plotly, template("draw.js").render()]
+    if "<table>" in body:
+        scripts.append(template("sort.js").render())
+    digests = (base64.b64encode(hashlib.sha256(it.encode()).digest()).decode() for it in scripts)
+    return template("page.html").render(
         title=printable(title),
         body=Markup(body),
         scripts=list(map(Markup, scripts)),
-        policy=Markup(" ".join(map(_hash, scripts)) or "'none'"),
+        policy=Markup(" ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"),
     )
 
 
-@cache
-def _plotly() -> str:
-    """plotly.js, escaped for a script element."""
-    return re.sub("<(/script|!--)", r"<\\\1", get_plotlyjs().replace("\r\n", "\n"))
+def in_utc(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+def evaluation_in_words(result: ResultRow) -> str:
+    """One test evaluation: when, which trial, and the result with seeds and spread."""
+    seeds = ", ".join(map(str, result.seeds))
+    of = "" if result.is_ours else " of an earlier study of this name"
+    head = f"{in_utc(result.opened_at)}: trial {result.trial_number}{of}, seeds {seeds}"
+    found = result.figures
+    if found is None:
+        return f"{head}: started, but not finished"
+    accuracy = recorded_accuracy(found)
+    measure, images = MEASURES["test_loss"], grouped(accuracy.images)
+    loss = measure.shown(found["loss"]) + measure.of_seeds(found.get("loss_std"), accuracy.seeds)
+    return f"{head}: accuracy {accuracy}, loss {loss}, on {images} images"
+
+
+def evaluated_before(view: StudyView) -> str:
+    """A warning if a test evaluation is not the first."""
+    count = len(view.results)
+    times = "once" if count == 1 else f"{count} times"
+    return (
+        f"The test set had been evaluated {times} before, first on "
+        f"{in_utc(view.results[0].opened_at)}. Choosing among test evaluations biases the result "
+        "upward: trust the first."
+    )
+
+
+def value(trial: TrialView, name: str) -> str:
+    """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty if not measured."""
+    found = measured(trial, name)
+    return "" if found is None else measure_of(name).bare(found)
+
+
+def listed(versions: Mapping[str, str]) -> str:
+    """`torch 2.11, numpy 2.4`."""
+    return ", ".join(f"{name} {number}" for name, number in versions.items())

@@ -19,7 +19,7 @@ from search.analysis.comparison import against_base, ranked_arms
 from search.analysis.comparison_words import verdict_in_words
 from search.figures import FIGURES, KINDS, Kind, draw_all
 from search.figures.files import write_pictures
-from search.pages.render import escape, markdown, page, plot_values
+from search.pages.render import escape, markdown, page
 from search.sampling.registry import SAMPLERS
 from search.spec.objectives import RAW_LOSS
 from search.store.folders import FINAL
@@ -67,7 +67,8 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         and anatomy(config.architecture, dataset.image_shape, len(dataset.class_names)),
         lowest=lowest,
         verdict=lowest and verdicts.get(lowest.arm.name, "it is the base itself"),
-        **plot_values(FIGURES, figures),
+        registry=FIGURES,
+        figures=figures,
     )
     return Report(title=view.spec.title or view.name, markdown=text, figures=figures)
 

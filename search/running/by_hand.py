@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from models.checks import shown
 from search.sampling.flat import unstop
 from search.spec import space
 from search.spec.config import StudySpec
-from search.spec.domains import ParameterValue, SpecError, plain_values
+from search.spec.domains import ParameterValue, SpecError, plain
 from search.spec.parameters import read_values
 from search.spec.space import CONTINUED, ENQUEUED, OVERRIDES
 from search.store.claims import COUNTED, is_paused
@@ -61,16 +61,15 @@ def check_requests(
     Args:
         first: number of trials that a new study (`study` is None) begins with.
     """
+    there = [space.queued_trial(spec, {}, {})] * first
     if study is None and numbers:
         why = "there is no such study yet; name one with --study and --storage"
         raise SpecError("continue", f"trial {shown(numbers[0])} cannot be continued: {why}")
-    if study is None:
-        _missing([space.queued_trial(spec, {}, {})] * first, spec, queue)
-        return
-    if numbers:
+    if study is not None and numbers:
         read(study.db, lambda connection: _find(connection, study, spec, numbers))
-    if queue:
-        _missing(read(study.db, lambda _: _trials_of(study)), spec, queue)
+    if study is not None and queue:
+        there = read(study.db, lambda _: _trials_of(study))
+    _missing(there, spec, queue)
 
 
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
@@ -87,19 +86,15 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
         if any(map(_is_stopped, rows)):
             unstop(study)
         run_again(connection, [it.trial_id for it in rows if it.state == TrialState.PRUNED])
-        free: dict[str, Any] = {"paused": None, "expires_at": None, "abandonments": 0}
         for row in rows:
             if row.state != TrialState.COMPLETE:
                 study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
-            if not _is_stopped(row):
-                continue
-            # A new token tells processes that have seen the trial end to read it again.
-            if row.claim is None:  # started by another program
-                fresh = {"trial_id": row.trial_id, "worker": "unknown", "claim": "", "token": 2}
-                connection.execute(insert(leases).values(**free, **fresh))
-            else:
-                of_trial = update(leases).where(leases.c.trial_id == row.trial_id)
-                connection.execute(of_trial.values(**free, token=leases.c.token + 1))
+            if _is_stopped(row):  # another program's trial has no lease
+                connection.execute(delete(leases).where(leases.c.trial_id == row.trial_id))
+                # A new token tells processes that have seen the trial end to read it again.
+                free = {"trial_id": row.trial_id, "abandonments": 0, "token": (row.token or 1) + 1}
+                free |= {"claim": row.claim or "", "worker": row.worker or "unknown"}
+                connection.execute(insert(leases).values(free))
         return rows
 
     return [f"trial {row.number} {_told(study, spec, row)}" for row in study.write(go_on)]
@@ -137,9 +132,9 @@ def _find(
     connection: Connection, study: StudyHandle, spec: StudySpec, numbers: Sequence[int]
 ) -> Sequence[Row[Any]]:
     """Trials and their leases, by number; raises SpecError if one of them cannot be continued."""
-    columns = (trials.c.trial_id, trials.c.number, trials.c.state)
+    columns = (leases.c[name] for name in ("claim", "token", "worker", "paused", "expires_at"))
     query = (
-        select(*columns, leases.c.claim, leases.c.paused, leases.c.expires_at)
+        select(trials.c.trial_id, trials.c.number, trials.c.state, *columns)
         .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study.study_id)
     )
@@ -181,7 +176,7 @@ def _trials_of(study: StudyHandle) -> list[FrozenTrial]:
 
 def _is_of(trial: FrozenTrial, values: Values) -> bool:
     """Whether the trial trains what the user asks for, or has; not so if it failed."""
-    wanted = trial.user_attrs.get(ENQUEUED) == plain_values(values)
+    wanted = trial.user_attrs.get(ENQUEUED) == plain(values)
     return wanted and trial.state != TrialState.FAIL
 
 
@@ -203,13 +198,12 @@ def _missing(
 
 def _queued(spec: StudySpec, values: Values) -> FrozenTrial:
     """The trial for a configuration that the user asks for; what it leaves out is sampled."""
-    open_ones, usual = space.searched(spec), space.base_values(spec)
+    open_ones = space.searched(spec)
     inside = {n: it for n, it in values.items() if n in open_ones and open_ones[n].contains(it)}
-    rest = {n: it for n, it in values.items() if n not in inside}
-    outside = {n: it for n, it in rest.items() if n in open_ones or it != usual[n]}
-    attributes = {ENQUEUED: plain_values(values)}
+    outside = {n: it for n, it in values.items() if n not in inside}
+    attributes = {ENQUEUED: plain(values)}
     if outside:
-        attributes[OVERRIDES] = plain_values(outside)
+        attributes[OVERRIDES] = plain(outside)
     return space.queued_trial(spec, inside, attributes)
 
 

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -71,10 +70,9 @@ def export_study(
 
 def _in_files(study: Study, to: str, format: str) -> str:
     Path(to).mkdir(parents=True, exist_ok=True)
-    files = {f"{name}.{format}": study.to_pandas(name) for name in FILES}
-    for file, table in files.items():
-        write_atomically(Path(to) / file, encoded(table, format))
-    return f"{', '.join(files)} in {to}"
+    for name in FILES:
+        write_atomically(Path(to) / f"{name}.{format}", encoded(study.to_pandas(name), format))
+    return f"{', '.join(f'{name}.{format}' for name in FILES)} in {to}"
 
 
 def encoded(table: pandas.DataFrame, format: str) -> bytes:
@@ -135,29 +133,29 @@ def _mlflow(view: StudyView, to: str) -> str:
     if "://" not in to:
         Path(to).mkdir(parents=True, exist_ok=True)
         to = f"sqlite:///{Path(to) / 'mlflow.db'}"
-    begun = [trial for trial in view.trials if trial.started is not None]
+    begun = [(trial, trial.started) for trial in view.trials if trial.started is not None]
     try:
         client = MlflowClient(tracking_uri=to)
         found = client.get_experiment_by_name(view.name)
         experiment = found.experiment_id if found else client.create_experiment(view.name)
         runs = client.search_runs([experiment], max_results=MOST_RUNS)
         known = {run.data.tags.get(TRIAL): run for run in runs}
-        for trial in begun:
+        for trial, started in begun:
             metrics = [
                 Metric(name, value, round(1000 * when), step)
                 for name, value, step, when in _measured(view, trial)
             ]
-            whose = f"{trial.number}, begun {trial.started}"  # an older study may have had the name
+            whose = f"{trial.number}, begun {started}"  # an older study may have had the name
             told = f"{trial.state}, {len(metrics)} values"
             if (old := known.get(whose)) is not None:
                 if old.data.tags.get(TOLD) == told:
                     continue
                 client.delete_run(old.info.run_id)
-            tags = {TRIAL: whose, "arm": trial.arm, "reason": trial.reason}
+            tags = {TRIAL: whose, "arm": trial.arm or "", "reason": trial.reason or ""}
             run = client.create_run(
                 experiment,
-                start_time=_milliseconds(trial.started),
-                tags={name: text for name, text in tags.items() if text is not None},
+                start_time=round(1000 * started.timestamp()),
+                tags={name: text for name, text in tags.items() if text},
                 run_name=f"trial {trial.number}",
             ).info.run_id
             params = [Param(name, str(value)) for name, value in trial.params.items()]
@@ -165,21 +163,16 @@ def _mlflow(view: StudyView, to: str) -> str:
             for first in range(0, len(metrics), MOST_METRICS):
                 client.log_batch(run, metrics[first : first + MOST_METRICS])
             if trial.finished is not None:
-                client.set_terminated(run, ENDS[trial.state], _milliseconds(trial.finished))
+                ended = round(1000 * trial.finished.timestamp())
+                client.set_terminated(run, ENDS[trial.state], ended)
             client.set_tag(run, TOLD, told)
     except MlflowException as error:
         raise SpecError("to", f"MLflow cannot use {to}: {first_line(error)}") from error
     return f"{counted(len(begun), 'run')} in MLflow's experiment {view.name} at {to}"
 
 
-def _milliseconds(when: datetime | None) -> int | None:
-    return None if when is None else round(1000 * when.timestamp())
-
-
 FORMATS: Mapping[str, Callable[[Study, str], str]] = {
-    "csv": partial(_in_files, format="csv"),
-    "json": partial(_in_files, format="json"),
-    "parquet": partial(_in_files, format="parquet"),
+    **{name: partial(_in_files, format=name) for name in ("csv", "json", "parquet")},
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,
 }

@@ -11,18 +11,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from models.checks import first_line
-from models.family import number
 from search.running.pool import LEAVE_SECONDS, MAX_DEFAULT_WORKERS, WorkerPool
 from search.running.request import Request
 from search.running.run import Run
 from search.running.worker import work_for_study
-from search.spec.domains import SpecError, check_count, check_fields
+from search.spec.domains import SpecError
 from search.spec.extensions import contents, handed_over
 from search.store import StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
@@ -37,7 +36,6 @@ try:
 except ImportError as error:
     raise SpecError("ray", "--ray needs Ray; pip install 'cnn-search[ray]'") from error
 
-LOCAL = "local"
 JOIN_SECONDS = 5.0  # until a cluster must answer
 LONGEST_BACKOFF = 30.0  # seconds before a task that died is started again
 Handed = tuple[Mapping[str, Any], Mapping[str, bytes]]
@@ -55,8 +53,8 @@ def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
     if is_sqlite(url) and url.database:
         file = url.set(database=str(Path(url.database).absolute()))
         here["storage"] = file.render_as_string(hide_password=False)
-    if isinstance(run.elsewhere, Path):
-        here["checkpoints"] = str(run.elsewhere.parent.absolute())
+    if arguments.get("checkpoints") is not None and isinstance(run.checkpoints, Path):
+        here["checkpoints"] = str(run.checkpoints.parent.absolute())
     return {**arguments, **here}, contents(run.spec.extensions)
 
 
@@ -79,7 +77,7 @@ def joined(address: str) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     with ExitStack() as leaving:
         if not ray.is_initialized():
-            local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+            local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
             host, _, port = address.removeprefix("ray://").rpartition(":")
             try:
                 if host and port.isdigit():  # Ray itself would try for minutes
@@ -102,25 +100,13 @@ def cause_of(error: BaseException) -> BaseException:
     return getattr(error, "cause", None) or error
 
 
-def _check_shares(request: Request) -> None:
-    """Raises SpecError for a worker's share of a node that Ray cannot give it."""
-    cpus, gpus = request.cpus_per_worker, request.gpus_per_worker
-    given = {"cpus_per_worker": cpus, "gpus_per_worker": gpus}
-    check_fields(given, dict.fromkeys(given, number(1.0, "share")))
-    if cpus == 0:
-        raise SpecError("cpus_per_worker", f"cpus_per_worker must be above 0, but got {cpus}")
-    if gpus > 1 and gpus % 1:
-        raise SpecError("gpus_per_worker", f"gpus_per_worker above 1 must be whole, but got {gpus}")
-
-
 class RayTask:
     """A worker that Ray runs somewhere, with the methods of `ChildProcess` that a pool uses."""
 
+    ref: Any = None  # of its result, once it is submitted
+
     def __init__(self, remote: Any, delay: float) -> None:
         self._remote, self._due = remote, time.monotonic() + delay
-        self._arguments: Mapping[str, Any] = {}
-        self._cause = ""
-        self.ref: Any = None
 
     def call(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments
@@ -154,15 +140,13 @@ class RayPool(WorkerPool):
     def __init__(self, request: Request, arguments: Mapping[str, Any]) -> None:
         if request.device != "auto":
             raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
-        check_count("workers", request.workers)
-        _check_shares(request)
         threads = max(1, int(request.cpus_per_worker))
         super().__init__([], {**arguments, "threads": threads})
         self._request = request
 
-    def __enter__(self) -> RayPool:
+    def __enter__(self) -> Self:
         request = self._request
-        address = request.ray or LOCAL
+        address = request.ray or "local"
         with ExitStack() as leaving:
             leaving.enter_context(joined(address))
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -187,31 +171,29 @@ class RayPool(WorkerPool):
         self._task = ray.remote(
             num_cpus=request.cpus_per_worker,
             num_gpus=request.gpus_per_worker,
-            max_retries=0,  # watch() starts it again
+            max_retries=0,  # the pool starts it again
             max_calls=1,  # a process each, like a local worker
         )(work)
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._leaving.close()
 
-    def begin(self, run: Run) -> None:
+    def train(self, run: Run) -> None:
         self._arguments = {"handed": ray.put(hand(run, self._arguments))}
-        super().begin(run)
         ended = run.study.study.get_trials(deepcopy=False, states=COUNTED)
-        for device in self.devices[: max(1, run.spec.trials - len(ended))]:
-            self._start(device)
+        del self._running[max(1, run.spec.trials - len(ended)) :]  # not submitted yet
+        super().train(run)
 
     def _child(self) -> RayTask:
-        delay = min(LONGEST_BACKOFF, 2.0 ** (self._deaths - 1)) if self._deaths else 0.0
-        return RayTask(self._task, delay)
+        return RayTask(self._task, min(LONGEST_BACKOFF, 2.0**self._deaths - 1))
 
-    @staticmethod
-    def _stop(children: Iterable[RayTask]) -> None:
+    def stop(self) -> None:
         """Cancelling interrupts a task as Ctrl-C does, so that it releases its trials."""
-        if refs := [child.ref for child in children if child.ref is not None]:
+        if refs := [task.ref for _, task in self._running if task.ref is not None]:
             for ref in refs:
                 ray.cancel(ref, force=False)
             for ref in ray.wait(refs, num_returns=len(refs), timeout=LEAVE_SECONDS)[1]:
                 ray.cancel(ref, force=True)
+        self._running.clear()

@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.store import StudyBrokenError
 from search.store.records import count_reports
@@ -43,9 +45,7 @@ def default_workers(device: str, gpus: int = 1) -> int:
     machine, and slower than one if something else ran too; two processes are 2 times as fast in
     any case. With more than 8, the sampler would propose too many trials without their results.
     """
-    if device != "cpu":
-        return gpus
-    return min(MAX_DEFAULT_WORKERS, available_cores())
+    return min(MAX_DEFAULT_WORKERS, available_cores()) if device == "cpu" else gpus
 
 
 def threads_for(workers: int) -> int:
@@ -95,12 +95,11 @@ class ChildProcess:
 
     def ask_to_stop(self) -> None:
         """Send its function a SIGTERM; kill the process at once if that was not called yet."""
-        self._close()
+        self._close_input()
         if not self._is_called:
             self.process.kill()
 
-    def _close(self) -> None:
-        """End its standard input, which tells it to stop."""
+    def _close_input(self) -> None:
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -117,7 +116,7 @@ class ChildProcess:
         if code is not None:
             for thread in self._threads:
                 thread.join(1.0)
-            self._close()
+            self._close_input()
         return code
 
     def cause_of_death(self) -> str:
@@ -163,63 +162,68 @@ class WorkerPool:
     def __init__(self, devices: list[str], arguments: Mapping[str, Any]) -> None:
         self.devices = devices
         threads = arguments.get("threads", 1)
-        each = "a thread" if threads == 1 else f"{threads} threads"
-        self.words = [f"{len(devices)} workers with {each} each"] if devices else []  # for the user
+        self.words = [f"workers: {len(devices)}, threads each: {threads}"] if devices else []
         self._arguments = dict(arguments)
         self._running: list[tuple[str, Any]] = []
-        self._run: Run | None = None
         self._reports = self._deaths = 0  # deaths since an epoch was last reported
 
-    def __enter__(self) -> WorkerPool:
+    def __enter__(self) -> Self:
         for device in self.devices:
-            self._start(device)
+            self._running.append((device, self._child()))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def begin(self, run: Run) -> None:
-        """Let the workers begin to train a study's trials."""
-        self._run = run
-        self._arguments["study"] = run.study.name
-        for device, child in self._running:
-            child.call({**self._arguments, "device": device})
-
-    def _start(self, device: str) -> None:
-        child = self._child()
-        self._running.append((device, child))
-        if self._run is not None:
-            child.call({**self._arguments, "device": device})
-
-    _stop: Callable[[Iterable[Any]], None] = staticmethod(stop_all)
-
     def _child(self) -> Any:
         return ChildProcess("search.running.worker:work_for_study")
 
-    def watch(self) -> bool:
-        """Replace workers that died; returns whether there is still work to do.
+    def train(self, run: Run) -> None:
+        """Let them train the study's trials until it has its total, or `stop` is set; then stop.
 
         Raises:
             StudyBrokenError: they keep dying before they finish an epoch, or one met an error that
                 the user must fix (it has said so on standard error).
+            StudyGoneError: the study was deleted, or its database or folder removed.
         """
+        self._arguments["study"] = run.study.name
+        for worker in self._running:
+            self._call(*worker)
+        try:
+            while not run.stop.is_set() and self._watch(run):
+                run.stop.wait(WATCH_SECONDS)
+                run.on_change()
+                run.check()
+                with suppress(SQLAlchemyError):  # workers wait for a database that is unavailable
+                    run.study.check()
+        except StudyBrokenError:
+            run.check()  # a worker that finds its folder gone leaves it to this process to say so
+            raise
+        finally:
+            self.stop()
+
+    def _call(self, device: str, child: Any) -> None:
+        child.call({**self._arguments, "device": device})
+
+    def _watch(self, run: Run) -> bool:
+        """Replace workers that died; returns whether there is still work to do."""
         for device, child in list(self._running):
-            if (code := child.poll()) is not None:
-                self._running.remove((device, child))
+            if (code := child.poll()) is None:
+                continue
             if code == BAD_INPUT:
                 raise StudyBrokenError(
                     "a worker stopped with the error above; fix it, then run the same command again"
                 )
             if code == 0:  # it has found nothing left to do, and neither will others
                 return False
-            if code:
-                self._count_death(child)
-                self._start(device)
-        return bool(self._running)
+            self._count_death(run, child)
+            self._running.remove((device, child))
+            self._running.append((device, self._child()))
+            self._call(*self._running[-1])
+        return True
 
-    def _count_death(self, child: Any) -> None:
-        assert self._run is not None
-        reports = count_reports(self._run.db, self._run.study.study_id)
+    def _count_death(self, run: Run, child: Any) -> None:
+        reports = count_reports(run.db, run.study.study_id)
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
         if self._deaths >= MAX_DEATHS:
@@ -230,5 +234,5 @@ class WorkerPool:
 
     def stop(self) -> None:
         """Ask every worker to release its trials; kill those that do not stop in time."""
-        self._stop([child for _, child in self._running])
+        stop_all(child for _, child in self._running)
         self._running.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from data.datasets import canonical_name, default_data_dir
 from data.errors import DataError
+from models.family import number
 from search.spec.config import StudySpec, check_study_name, study_name_for
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, check_count, check_fields, plain
 from search.spec.extensions import Extension, register_families
 from search.spec.parameters import families_in, read_tables
 from search.spec.study_file import (
@@ -21,7 +23,7 @@ from search.spec.study_file import (
     read_configurations,
     read_study_file,
 )
-from search.store import default_storage
+from search.store import default_checkpoints, default_storage
 
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
@@ -55,17 +57,31 @@ class Request:
     storage: str = field(default_factory=default_storage)
     data_dir: Path = field(default_factory=default_data_dir)
     runs_dir: Path | None = None
-    checkpoints: str | None = None
+    checkpoints: str | None = field(default_factory=default_checkpoints)
     device: str = "auto"
     workers: int | None = None
     trials_per_device: int | None = None
     continue_trials: Sequence[int] = ()
     enqueue: Sequence[Mapping[str, Any]] = ()
-    warm_start: tuple[str, ...] = ()
+    warm_start: Sequence[str] = ()
     stop_when_flat: float | None = None
     ray: str | None = None
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "trials_per_device"):
+            check_count(name, getattr(self, name))
+        for name in ("stop_when_flat", "cpus_per_worker"):
+            value = getattr(self, name)
+            is_above_0 = isinstance(value, int | float) and 0 < value < math.inf
+            if value is not None and not is_above_0:
+                raise SpecError(name, f"{name} must be a number above 0, but got {value!r}")
+        gpus, share = self.gpus_per_worker, number(0.0, "of a node")
+        check_fields({"gpus_per_worker": gpus}, {"gpus_per_worker": share})
+        if gpus > 1 and gpus % 1:
+            problem = f"gpus_per_worker above 1 must be whole, but got {gpus}"
+            raise SpecError("gpus_per_worker", problem)
 
     @property
     def dataset(self) -> str | None:
@@ -171,7 +187,7 @@ def read_request(
 
     Args:
         config: name or path of a study file; None for the default one.
-        given: values of OPTIONS (None: not given) and of WHERE, by name; others are ignored.
+        given: values of OPTIONS and of WHERE by name, None: not given; others are ignored.
         space: replaces the file's, in the form of its [space]; there is no baseline then.
         extensions: files that the study needs, in addition to those that its file names.
 
@@ -181,21 +197,23 @@ def read_request(
         StorageError: it may be one of an existing study's extensions, which cannot be read.
         StudyFileError: there is no such file, or it is not a study file.
     """
-    options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    given = {name: it for name, it in given.items() if it is not None}
+    options = {name: given[name] for name in OPTIONS if name in given}
     where = {name: given[name] for name in WHERE if name in given}
-    named = given.get("warm_start") or ()
-    where["warm_start"] = (named,) if isinstance(named, str) else tuple(named)
-    if where.get("study") is not None:
+    for name in ("continue_trials", "enqueue", "warm_start"):  # one or several
+        named = where.get(name, ())
+        where[name] = [named] if isinstance(named, int | str | Mapping) else list(named)
+    where["enqueue"] = plain(read_configurations(where["enqueue"]))
+    if "study" in where:
         check_study_name(where["study"])
-    where["enqueue"] = list(map(_as_toml, read_configurations(where.get("enqueue", ()))))
-    if "seed" in options and where.get("trials_per_device") is None:
-        where["trials_per_device"] = 1
+    if "seed" in options:
+        where.setdefault("trials_per_device", 1)
     file = find_study_file(config or DEFAULT_FILE)
     fields = read_study_file(file)
     if extensions:
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
-        written = {"space": _as_toml(space)}
+        written = {"space": plain(space)}
         register_families(families_in(written))
         options |= {"space": read_tables(written, by_user=True)["space"], "baseline": None}
         if config is None:
@@ -221,10 +239,3 @@ def _check_dataset(request: Request, name: str) -> None:
         with closing(open_database(request.storage)) as db:
             find_study(db, request.study_name(name))
         canonical_name(name)
-
-
-def _as_toml(value: Any) -> Any:
-    """The value with lists in place of tuples, also inside tables."""
-    if isinstance(value, Mapping):
-        return {key: _as_toml(it) for key, it in value.items()}
-    return list(map(_as_toml, value)) if isinstance(value, tuple | list) else value

@@ -14,9 +14,8 @@ from rich.text import Text
 
 from search.analysis.comparison import against_base, ranked_arms
 from search.analysis.comparison_words import SPREAD, verdict_in_words
-from search.analysis.describe import short_config
 from search.analysis.measures import MEASURES, busy_seconds, legend, measured, sampling_error
-from search.analysis.wording import data_in_words, printable, spread
+from search.analysis.wording import data_in_words, printable, short_config, spread
 from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
@@ -105,7 +104,7 @@ class Study(StudyView):
             meaning = f"{SPREAD}; verdict against “{base}”: paired t test, corrected after Holm."
         else:
             columns = ["rank", "trial", "state", objective, error, "epochs", "parameters"]
-            columns.append("configuration")
+            columns.append("configuration")  # cut to the width that the others leave
             meaning = (
                 f"At each trial's epoch with the lowest {self.spec.value.label}; only complete "
                 f"trials have a rank. {legend(images)}"
@@ -116,13 +115,12 @@ class Study(StudyView):
         table.caption = Text(f"{meaning} {data_in_words(self)}.", "dim", justify="left")
         heads = {objective: self.spec.value.word.split()[-1], error: "error (%)"}
         for name in columns:
-            cut = name == "configuration"  # to the width that the others leave
             table.add_column(
                 heads.get(name, name),
                 justify="left" if name in WORDS else "right",
-                ratio=1 if cut else None,
+                ratio=1 if name == "configuration" else None,
                 no_wrap=name not in ("arm", "verdict"),
-                overflow="ellipsis" if cut else "fold",
+                overflow="fold" if name in ("arm", "verdict") else "ellipsis",
             )
         for row in _leaderboard(self)[:top]:
             if "trial" in row and row[error] is not None:
@@ -227,9 +225,7 @@ def _cell(row: Mapping[str, Any], name: str) -> Text:
     if name not in MEASURES:
         return Text(printable(str(value)))
     bare = MEASURES[name].bare
-    return Text(
-        f"{bare(value)} ± {bare(around)}" if around and name != "parameters" else bare(value)
-    )
+    return Text(bare(value) + (f" ± {bare(around)}" if around else ""))
 
 
 def _arms(view: StudyView) -> list[dict[str, Any]]:
@@ -248,12 +244,8 @@ def _arms(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _whose(trial: TrialView) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "state": trial.state,
-        "arm": trial.arm,
-        "repeat": trial.repeat,
-    }
+    names = ("state", "arm", "repeat")
+    return {"trial": trial.number, **{name: getattr(trial, name) for name in names}}
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:

@@ -25,7 +25,7 @@ from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
 from search.spec.space import check_space, has_baseline
 from search.store import folders, studies, without_password
-from search.store.data import check_data, find_place, is_folder, keep_data
+from search.store.data import check_data, find_place, keep_data
 from search.store.database import Database
 from search.store.opening import database_exists, open_database
 from search.store.schema import HARDWARE, VERSIONS
@@ -43,7 +43,8 @@ class Run:
     """One process's part in a study; made by `begin_run`.
 
     Attributes:
-        folder: the study's own, where its checkpoints are kept, if not `elsewhere`.
+        folder: the study's own.
+        checkpoints: the folder of its trials' checkpoints.
         stop: set it to stop at the next training step; the running trials are released.
         check: raises StudyGoneError if the folder was removed; called before each checkpoint.
         on_change: called after each trial that ended.
@@ -55,20 +56,16 @@ class Run:
     spec: StudySpec
     task: Task
     folder: Path
+    checkpoints: Path | Remote
     stop: threading.Event
     check: Callable[[], None] = lambda: None
     on_change: Callable[[], None] = lambda: None
     trials_at_a_time: int | None = None
-    elsewhere: Path | Remote | None = None
     train: Callable[..., Any] = train
 
     @property
     def db(self) -> Database:
         return self.study.db
-
-    @property
-    def checkpoints(self) -> Path | Remote:
-        return self.elsewhere or self.folder / folders.CHECKPOINTS
 
 
 def begin_run(
@@ -82,24 +79,26 @@ def begin_run(
     checkpoints: str | None,
     trials_per_device: int | None,
 ) -> Run:
-    """Join a study: store what is known about its data, claim its folder.
+    """Join a study: store what is known about its data, claim its folder and clear that up.
 
     Raises DataError if the study was made with other data.
     """
+    study.db.leaving = stop
     keep_data(study, task)
     folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
-    elsewhere = None
+    folders.sweep(study, folder)
+    kept: Path | Remote = folder / folders.CHECKPOINTS
     if checkpoints is not None:
-        elsewhere = folders.find_checkpoints(checkpoints) / str(study.identity)
+        kept = folders.find_checkpoints(checkpoints) / str(study.identity)
     return Run(
         study=study,
         spec=spec,
         task=task,
         folder=folder,
+        checkpoints=kept,
         stop=stop,
         check=partial(folders.check_folder, study, folder),
         trials_at_a_time=trials_per_device,
-        elsewhere=elsewhere,
     )
 
 
@@ -131,11 +130,10 @@ class Plan:
     def begin(self, stop: threading.Event) -> Run:
         """Create or resume the study; from here on it is in the database.
 
-        Raises SpecError if another start has meanwhile made it, and differently.
+        Raises SpecError or StudyFileError if another start has made it meanwhile, and differently.
         """
         request, task = self.request, self.task
         db = self.db or open_database(request.storage)
-        db.leaving = stop
         study = self.existing or studies.create_study(
             db,
             self.name,
@@ -167,7 +165,6 @@ class Plan:
         with study.transaction():  # it may have been deleted while images were loaded
             study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
             study.study.set_user_attr(VERSIONS, versions())
-        folders.sweep(study, run.folder)
         return run
 
 
@@ -189,10 +186,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         place = dataset
         try:
             if existing is not None:
-                named = None if request.dataset is None else dataset
-                place = find_place(existing, named, request.data_dir)
-                if is_folder(place):
-                    dataset = studies.load_spec(existing).dataset  # the study's name for it
+                place = find_place(existing, request.dataset, request.data_dir)
+                dataset = studies.load_spec(existing).dataset  # the study's name for it
             spec = request.spec(dataset, existing, place)
             task = load_study_task(spec, request.data_dir, device, place=place)
             limits = limits_of(spec, task.image_shape, task.classes)

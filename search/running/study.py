@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from functools import partial
+from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sqlalchemy.exc import SQLAlchemyError
 
-from data.datasets import default_data_dir
 from search.analysis.wording import printable
 from search.running import by_hand
-from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
+from search.running.pool import WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
-from search.running.run import Run, make_plan
-from search.running.worker import TRIALS_PER_GPU, train_trials
-from search.spec.domains import SpecError, check_count
+from search.running.run import make_plan
+from search.running.worker import TRIALS_PER_GPU, train_shown, train_trials
+from search.spec.domains import SpecError
 from search.spec.extensions import load_extension
-from search.store import StudyBrokenError, default_checkpoints, default_storage
 from search.store.database import optuna_warnings_only
-from search.store.folders import sweep
 from search.store.views import StudyView, view_study
-from search.terminal.commands import LONGEST, console, log
-from search.terminal.progress import Progress
+from search.terminal.commands import LONGEST, log
 from search.terminal.stopping import interrupts_set, stop_after
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
@@ -40,7 +31,6 @@ if TYPE_CHECKING:
     from search.running.results import Study
 
 Configuration = str | Mapping[str, Any]
-CHECK_SECONDS = 1.0  # between checks that the study still exists
 
 
 def run_study(
@@ -130,20 +120,10 @@ def run_study(
     """
     given = {
         **locals(),
-        "storage": storage or default_storage(),
-        "checkpoints": checkpoints or default_checkpoints(),
-        "data_dir": Path(data_dir or default_data_dir()),
+        "storage": storage or None,
+        "checkpoints": checkpoints or None,
+        "data_dir": Path(data_dir) if data_dir else None,
     }
-    check_count("trials_per_device", trials_per_device)
-    if stop_when_flat is not None:
-        if not (isinstance(stop_when_flat, int | float) and 0 < stop_when_flat < math.inf):
-            message = f"stop_when_flat must be a number above 0, but got {stop_when_flat!r}"
-            raise SpecError("stop_when_flat", message)
-        given["stop_when_flat"] = float(stop_when_flat)
-    if isinstance(continue_trials, int):
-        given["continue_trials"] = [continue_trials]
-    if isinstance(enqueue, str | Mapping):
-        given["enqueue"] = [enqueue]
     if timeout is not None and not 0 < timeout <= LONGEST:
         limits = "seconds above 0, at most a year"
         raise SpecError("timeout", f"timeout must be {limits}, but got {timeout!r}")
@@ -166,9 +146,7 @@ def run_study(
 
 def choose_devices(request: Request) -> list[torch.device]:
     """The device of each training process; images are checked on the first one's."""
-    check_count("workers", request.workers)
-    chosen = choose_device(request.device)
-    devices = [chosen]
+    devices = [chosen := choose_device(request.device)]
     if request.device in ("auto", "cuda") and chosen.type == "cuda":
         devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     # With several workers, their timing would decide what the sampler proposes, not the seed alone.
@@ -215,20 +193,17 @@ def search_study(
         if plan.substitute is not None:
             on_substitute(plan.substitute)
         run = plan.begin(stop)
-        with run.study.told_if_gone():
+        with closing(run.db), run.study.told_if_gone():
             told = by_hand.enqueue(run.study, run.spec, plan.queue) if plan.queue else []
             if request.continue_trials:
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials)
-        if progress:
-            for note in (*plan.notes, *told, *pool.words, *what_a_seed_costs(request, device)):
-                log(printable(note))
-        try:
-            with run.study.told_if_gone():
-                _train(run, pool, timeout, progress=progress)
-                sweep(run.study, run.folder)
-                return view_study(run.study)
-        finally:
-            run.db.close()
+            if progress:
+                for note in (*plan.notes, *told, *pool.words, *what_a_seed_costs(request, device)):
+                    log(printable(note))
+            with stop_after(timeout, stop):
+                train = pool.train if pool.devices else train_trials
+                train_shown(run, train, progress=progress)
+            return view_study(run.study)
 
 
 def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
@@ -243,44 +218,3 @@ def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
     threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
     names = [str(device) for device in devices] if len(devices) > 1 else []
     return WorkerPool(names, {**arguments, "threads": threads}), devices[0]
-
-
-def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool) -> None:
-    if pool.devices:
-        pool.begin(run)
-    # Its libraries take half a second to load, while the workers are already busy.
-    from search.dashboard.content import ContentWriter
-
-    content = ContentWriter(run.study)
-    read = run.study.told_if_gone()(partial(view_study, run.study))
-    shown = Progress(read, console=console()) if progress else nullcontext()
-    try:
-        with stop_after(timeout, run.stop), shown:
-            if pool.devices:
-                _oversee(run, pool, content.write_if_due)
-            else:
-                train_trials(dataclasses.replace(run, on_change=content.write_if_due))
-    except BaseException:
-        run.stop.set()  # so that nothing waits any longer
-        raise
-    finally:
-        content.write()
-
-
-def _oversee(run: Run, pool: WorkerPool, write_content: Callable[[], None]) -> None:
-    """Keep the workers running until the study has its total, or should stop."""
-    checked = time.monotonic()
-    try:
-        while not run.stop.is_set() and pool.watch():
-            run.stop.wait(WATCH_SECONDS)
-            write_content()
-            if time.monotonic() - checked >= CHECK_SECONDS:
-                run.check()
-                with suppress(SQLAlchemyError):  # workers wait for a database that is unavailable
-                    run.study.check()
-                checked = time.monotonic()
-    except StudyBrokenError:
-        run.check()  # a worker that finds its folder gone leaves it to this process to say so
-        raise
-    finally:
-        pool.stop()

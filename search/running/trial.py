@@ -15,16 +15,15 @@ from sqlalchemy import select
 
 from models.checks import ArchitectureError, first_line, shown
 from models.summary import sizes
-from search.dashboard.artifacts import TrialPictures
+from search.dashboard.content import TrialPictures
 from search.running.run import Run
-from search.sampling.chooser import Chooser
-from search.sampling.pruner import should_prune
+from search.sampling.chooser import Chooser, should_prune
 from search.spec.config import TrialConfig
 from search.spec.space import share_of_limits, suggest
 from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
 from search.store.database import read
-from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
-from search.store.records import best_epoch, epochs_of_trial, record_epoch
+from search.store.leases import Lease, finish, sample
+from search.store.records import best_epoch, epochs_of, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS, trials
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import Remote, latest_checkpoint, save_checkpoint
@@ -50,58 +49,36 @@ def checkpoint_path(folder: Path | Remote, trial_number: int) -> Path | Remote:
     return folder / f"trial-{trial_number}.pt"
 
 
-class TrialCheckpoint:
-    """The state of one trial's training on disk, to resume from."""
+def load_training(
+    path: Path | Remote, identity: dict[str, Any], reported: int
+) -> dict[str, Any] | None:
+    """The state to resume from, see `train`; None: from scratch. `reported`: the latest epoch."""
+    saved = latest_checkpoint(path, identity)
+    state: dict[str, Any] | None = saved and saved["training"]
+    # Ahead of that if a power cut undid reports (see `transaction`): they must be made again.
+    return None if state is None or state["epoch"] > reported else state
 
-    def __init__(
-        self, run: Run, lease: Lease, started: datetime | None, config: TrialConfig
-    ) -> None:
-        content = run.task.content
-        self._run, self._trial_id = run, lease.trial_id
-        self._path = checkpoint_path(run.checkpoints, lease.trial_number)
-        # The file must match this, because it may stem from a study since deleted. The order of the
-        # images is part of it: it decides which of them are for validation.
-        self._identity = {
-            "trial": lease.trial_id,
-            "started": str(started),
-            "config": config.to_dict(),
-            "content": None if content is None else content.to_dict(),
-        }
 
-    def load(self) -> dict[str, Any] | None:
-        """See `train`; None to start from scratch."""
-        saved = latest_checkpoint(self._path, self._identity)
-        if saved is None:
-            return None
-        state: dict[str, Any] = saved["training"]
-        reported = epochs_of_trial(self._run.db, self._trial_id)
-        # Ahead of them if a power cut undid reports (see `transaction`): they must be made again.
-        is_ahead = state["epoch"] > max((row.epoch for row in reported), default=0)
-        return None if is_ahead else state
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the previous one; an error says that this failed, or that the folder is gone."""
-        self._run.check()
-        try:
-            save_checkpoint(self._path, {"identity": self._identity, "training": state})
-        except OSError as error:
-            self._run.check()  # the folder may have been removed at this very moment
-            problem = f"cannot write {self._path} ({error.strerror})"
-            remedy = "nothing is lost: make room, then run the same command again"
-            raise CheckpointUnwritableError(f"{problem}; {remedy}") from error
+def save_training(
+    run: Run, path: Path | Remote, identity: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Replace a checkpoint; an error says that this failed, or that the folder is gone."""
+    run.check()
+    try:
+        save_checkpoint(path, {"identity": identity, "training": state})
+    except OSError as error:
+        run.check()  # the folder may have been removed at this very moment
+        problem = f"cannot write {path} ({error.strerror})"
+        remedy = "nothing is lost: make room, then run the same command again"
+        raise CheckpointUnwritableError(f"{problem}; {remedy}") from error
 
 
 def train_trial(
-    run: Run,
-    lease: Lease,
-    heartbeat: Heartbeat,
-    pictures: TrialPictures,
-    chooser: Chooser | None = None,
+    run: Run, lease: Lease, pictures: TrialPictures, chooser: Chooser | None
 ) -> Generator[None, None, Ending]:
     """Train a trial, a slice for each `next()`; the generator returns how it ended.
 
-    Args:
-        chooser: pauses the trial if it is not worth its next epochs now.
+    `chooser` pauses the trial if it is not worth its next epochs now.
 
     Raises:
         StoppedError: the run was asked to stop.
@@ -117,8 +94,7 @@ def train_trial(
     def begin(trial: Trial) -> tuple[TrialConfig, datetime | None]:
         config = suggest(trial, spec)
         with suppress(ArchitectureError):  # training it will raise the error
-            found = sizes(config.architecture, task.image_shape, task.classes)
-            for name, size in found.items():
+            for name, size in sizes(config.architecture, task.image_shape, task.classes).items():
                 trial.set_user_attr(name, size)
         return config, trial.datetime_start
 
@@ -126,10 +102,11 @@ def train_trial(
     share, words = share_of_limits(config.architecture, spec, task.image_shape, task.classes)
     if share > 1:  # something other than our sampler has queued it
         return TrialState.FAIL, f"too large: it {words}"
+    rows = epochs_of(db, lease.study_id, numbers=[lease.trial_number])
+    reported = max((row.epoch for row in rows), default=-1)
     # Earlier holders already decided about the epochs they reported, but one that vanished may have
     # died before deciding.
-    reported = epochs_of_trial(db, lease.trial_id) if chooser else []
-    decided = max((row.epoch for row in reported), default=-1) - (lease.attempt > 1)
+    decided = reported - (lease.attempt > 1)
 
     def ending_after(epoch: int) -> Ending | None:
         if should_prune(run.study, spec, lease, epoch):
@@ -137,13 +114,21 @@ def train_trial(
         goes_on = chooser is None or epoch <= decided or chooser.goes_on(lease, epoch)
         return None if goes_on else (TrialState.RUNNING, None)
 
-    checkpoint = TrialCheckpoint(run, lease, started, config)
+    path = checkpoint_path(run.checkpoints, lease.trial_number)
+    # The file must match this, because it may stem from a study since deleted. The order of the
+    # images is part of it: it decides which of them are for validation.
+    identity = {
+        "trial": lease.trial_id,
+        "started": str(started),
+        "config": config.to_dict(),
+        "content": None if task.content is None else task.content.to_dict(),
+    }
     training = run.train(
         config.architecture,
         config.recipe,
         task,
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
-        state=checkpoint.load(),
+        state=load_training(path, identity, reported),
         stop=run.stop,
         partial_epoch=True,
         metrics=spec.metrics,
@@ -154,12 +139,10 @@ def train_trial(
             return ending
         for epoch in training.slices():
             if epoch is not None:
-                if heartbeat.lost(lease):
-                    raise LostLeaseError(f"trial {lease.trial_number} was taken over")
                 raise_if_diverged(epoch)
                 record_epoch(db, lease, epoch, spec.value.of(epoch))
                 if epoch.epoch > 0:
-                    checkpoint.save(training.state())
+                    save_training(run, path, identity, training.state())
                 if ending := ending_after(epoch.epoch):
                     return ending
             yield
@@ -195,7 +178,8 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
 
     A paused one (RUNNING) is not marked as ended. For errors see `finish`.
     """
-    rows = epochs_of_trial(run.db, lease.trial_id, run.spec.objective)
+    numbers, objective = [lease.trial_number], run.spec.objective
+    rows = epochs_of(run.db, lease.study_id, numbers=numbers, objective=objective)
     attributes: dict[str, Any] = {
         EPOCHS: max((row.epoch for row in rows), default=0),
         SECONDS: round(sum(row.seconds for row in rows), 2),
@@ -213,19 +197,16 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
     finish(run.study, lease, state=state, value=value, attributes=attributes)
 
 
-def give_up_if_broken(run: Run) -> None:
-    """Raises StudyBrokenError if the last trials to end have all failed."""
+def give_up_if_broken(run: Run, number: int, reason: str | None) -> None:
+    """Raises StudyBrokenError if the last trials to end, this one among them, have all failed."""
     ended = (
-        select(trials.c.trial_id, trials.c.number, trials.c.state)
+        select(trials.c.state)
         .where(trials.c.study_id == run.study.study_id, trials.c.datetime_complete.is_not(None))
         .order_by(trials.c.datetime_complete.desc(), trials.c.number.desc())
         .limit(MAX_FAILURES_IN_A_ROW)
     )
-    latest = read(run.db, lambda connection: connection.execute(ended).all())
-    if [row.state for row in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
-        trial_id, number, _ = latest[0]
-        attributes = read(run.db, lambda _: run.db.optuna.get_trial_user_attrs(trial_id))
-        reason = attributes.get(REASON, "no reason given")
+    latest = read(run.db, lambda connection: connection.scalars(ended).all())
+    if latest == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
         raise StudyBrokenError(
             f"the last {len(latest)} trials failed, so the study stops; trial {number}: {reason}; "
             "fix it, then run the same command again"

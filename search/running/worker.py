@@ -9,16 +9,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from optuna.trial import TrialState
 
-from search.dashboard.artifacts import TrialPictures
+from search.dashboard.content import ContentWriter, TrialPictures
 from search.running.run import Run, begin_run
 from search.running.trial import (
     Ending,
@@ -46,14 +46,9 @@ from search.store.opening import open_database
 from search.store.studies import load_spec, require_study
 from search.store.views import view_study
 from search.terminal.commands import BAD_INPUT, START_AGAIN, console, log
-from search.terminal.progress import Progress
+from search.terminal.progress import show_progress
 from search.terminal.stopping import StopOnSignal, stop_after
-from search.training.device import (
-    choose_device,
-    describe_hardware,
-    prepare_process,
-    return_memory,
-)
+from search.training.device import choose_device, describe_hardware, prepare_process, return_memory
 from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
 from search.training.task import Task, load_study_task
@@ -92,7 +87,7 @@ def join_study(
     chosen = choose_device(device)
     check_count("threads", threads)
     prepare_process(threads)
-    with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
+    with StopOnSignal() as stopping, stop_after(max_seconds, stopping):
         # A Ray pool restarts lost tasks by itself, so they need not be patient.
         db = open_database(storage, must_exist=True, patient=task is None)
         with outages_told(db), (found := require_study(db, study)).told_if_gone():
@@ -101,7 +96,6 @@ def join_study(
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
             task = task.to(chosen)
-            db.leaving = stopping.event
             # The study's creator checked it; others who can write to the database may not have.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
@@ -109,7 +103,7 @@ def join_study(
                 found,
                 spec,
                 task,
-                stopping.event,
+                stopping,
                 storage=storage,
                 runs_dir=runs_dir,
                 checkpoints=checkpoints,
@@ -118,22 +112,14 @@ def join_study(
             if quiet:
                 train_trials(run)
             else:
-                _train_shown(run)
-    again = stopping.event.is_set() and not stopping.signal
+                log(f"{describe_hardware(chosen)} joins study {found.name}")
+                with _shown(run):
+                    train_trials(run)
+                # Only now, because this process trains; and not after an error, such as an outage.
+                ContentWriter(found).write()
+                sweep(found, run.folder)
+    again = stopping.is_set() and not stopping.signal
     return START_AGAIN if again else stopping.exit_code
-
-
-def _train_shown(run: Run) -> None:
-    sweep(run.study, run.folder)
-    log(f"{describe_hardware(run.task.device)} joins study {run.study.name}")
-    read = run.study.told_if_gone()(partial(view_study, run.study))
-    with Progress(read, console=console()):
-        train_trials(run)
-    # Imported here so that the workers of a study command need not load plotting libraries.
-    from search.dashboard.content import ContentWriter
-
-    ContentWriter(run.study).write()
-    sweep(run.study, run.folder)
 
 
 def work_for_study(arguments: Mapping[str, Any]) -> int:
@@ -144,6 +130,25 @@ def work_for_study(arguments: Mapping[str, Any]) -> int:
         return BAD_INPUT  # the process that started this one reports it for all
     except OutageError as error:  # which ends the study for all: another worker would wait as long
         raise StorageError(str(error)) from error.__cause__
+
+
+def train_shown(run: Run, train: Callable[[Run], None], *, progress: bool = True) -> None:
+    """Call `train`, show its progress, and keep what the dashboard shows up to date."""
+    content = ContentWriter(run.study)
+    try:
+        with _shown(run) if progress else nullcontext():
+            train(replace(run, on_change=content.write_if_due))
+        sweep(run.study, run.folder)
+    except BaseException:
+        run.stop.set()  # so that nothing waits any longer
+        raise
+    finally:
+        content.write()
+
+
+def _shown(run: Run) -> AbstractContextManager[object]:
+    read = run.study.told_if_gone()(partial(view_study, run.study))
+    return show_progress(read, console=console())
 
 
 def train_trials(run: Run) -> None:
@@ -167,26 +172,14 @@ def train_trials(run: Run) -> None:
             pass
         finally:
             unreachable = isinstance(sys.exception(), StorageError)
-            for slot in (*slots.running, *slots.crowded_out):
-                slot.held.close()
+            for lease, work in slots.running:
+                work.close()
                 if not unreachable:  # otherwise the lease expires by itself
-                    release(run.db, slot.lease)
-
-
-class Slot(NamedTuple):
-    """One trial that is trained here; its lease is kept alive until `held` is closed."""
-
-    lease: Lease
-    training: Generator[None, None, Ending]
-    held: ExitStack
+                    release(run.db, lease)
 
 
 class Slots:
-    """The trials that one process trains: `running`, in the order of their turns.
-
-    One that ran out of memory beside others waits in `crowded_out` until those have ended, and is
-    then trained alone.
-    """
+    """The trials that one process trains: `running`, in the order of their turns."""
 
     def __init__(self, run: Run, heartbeat: Heartbeat) -> None:
         on_gpu = COMPARED_PER_GPU if run.spec.is_comparison else TRIALS_PER_GPU
@@ -195,8 +188,7 @@ class Slots:
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
         self._resting_until = 0.0
-        self._alone = False
-        self.running, self.crowded_out = deque[Slot](), deque[Slot]()
+        self.running = deque[tuple[Lease, Generator[None, None, Ending | None]]]()
         self._follow()
 
     def _follow(self) -> None:
@@ -215,11 +207,6 @@ class Slots:
     def claim(self) -> None:
         """Fill the free places; if all are empty on return, there is no work left for good."""
         run, running = self._run, self.running
-        if self.crowded_out and not running:
-            running.append(self.crowded_out.popleft())
-            self._alone = True
-        if self.crowded_out or self._alone:
-            return
         while len(running) < self._limit and not run.stop.is_set():
             if time.monotonic() < self._resting_until:
                 return
@@ -233,9 +220,9 @@ class Slots:
                 flat=self._flat,
             ):
                 case Lease() as lease:
-                    held = ExitStack()
-                    held.enter_context(self._heartbeat.keep(lease))
-                    running.append(self._begin(lease, held))
+                    work = self._work(lease)
+                    next(work)  # it keeps the lease
+                    running.append((lease, work))
                 case "changed":  # another start has changed the totals
                     with_retry(run.db, self._follow)
                 case "wait" if not running:
@@ -245,55 +232,54 @@ class Slots:
                 case _:  # none will be available for a while, unless a trial ends here
                     self._resting_until = time.monotonic() + WAIT_SECONDS
 
+    def _work(self, lease: Lease) -> Generator[None, None, Ending | None]:
+        """Keep a lease, and train and end its trial, a slice for each `next()` after the first.
+
+        Returns None if the trial ran out of memory beside others. It is handed back, and is claimed
+        again once there are fewer of them.
+        """
+        run, chooser = self._run, self._chooser
+        with self._heartbeat.keep(lease):
+            yield
+            crowded = False
+            try:
+                ending = yield from train_trial(run, lease, self._pictures, chooser)
+            except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
+                raise
+            except Exception as error:
+                # Whatever a configuration does to its training is its own fault, not the study's.
+                crowded = is_out_of_memory(error) and len(self.running) > 1
+                ending = TrialState.FAIL, describe(error)
+            # Outside of the except blocks, no error keeps tensors alive.
+            if crowded:
+                self._limit = len(self.running) // 2  # from now on
+                release(run.db, lease)
+                return None
+            end_trial(run, lease, *ending)
+            return ending
+
     def advance(self) -> None:
-        """Train one trial for a slice; end or pause it if that was its last one."""
-        run, slot = self._run, self.running[0]
-        crowded = False
+        """Train one trial for a slice; free its place and clear up if that was its last one."""
+        run, (lease, work) = self._run, self.running[0]
         try:
-            next(slot.training)
-        except StopIteration as ended:
-            ending: Ending = ended.value
-        except LostLeaseError:
-            self._let_go(slot)  # another worker took the trial over, with its checkpoint
-            return
-        except (StoppedError, StorageError, CheckpointUnwritableError):
-            raise
-        except Exception as error:
-            # Whatever a configuration does to its training is its own fault, not the study's.
-            crowded = is_out_of_memory(error) and len(self.running) > 1
-            ending = TrialState.FAIL, describe(error)
-        else:
+            next(work)
             self.running.rotate(-1)
             return
-        # Outside of the except blocks, no error keeps tensors alive.
-        if crowded:
-            self.running.remove(slot)
-            self.crowded_out.append(self._begin(slot.lease, slot.held))
-            self._limit = min(len(self.running), self._limit)  # from now on
-            return_memory()
+        except StopIteration as ended:
+            ending: Ending | None = ended.value
+        except LostLeaseError:  # another worker took the trial over, with its checkpoint
+            ending = None
+        self.running.popleft()
+        self._resting_until = 0.0
+        return_memory(of_gpu=not self.running)
+        if ending is None:
             return
-        try:
-            end_trial(run, slot.lease, *ending)
-        except LostLeaseError:
-            return
-        finally:
-            self._let_go(slot)
-        gone: Sequence[int] = [slot.lease.trial_number]
-        if ending[0] == TrialState.RUNNING and self._chooser is not None:
+        state, reason = ending
+        gone: Sequence[int] = [lease.trial_number]
+        if state == TrialState.RUNNING and self._chooser is not None:
             gone = drop(run.study, self._chooser.surplus())
         for number in gone:
             delete_checkpoint(checkpoint_path(run.checkpoints, number))
-        return_memory(of_gpu=not self.running)
-        if ending[0] == TrialState.FAIL:
-            give_up_if_broken(run)
+        if state == TrialState.FAIL:
+            give_up_if_broken(run, lease.trial_number, reason)
         run.on_change()
-
-    def _begin(self, lease: Lease, held: ExitStack) -> Slot:
-        training = train_trial(self._run, lease, self._heartbeat, self._pictures, self._chooser)
-        return Slot(lease, held.enter_context(closing(training)), held)
-
-    def _let_go(self, slot: Slot) -> None:
-        """Free its place at once."""
-        self.running.remove(slot)
-        slot.held.close()
-        self._alone, self._resting_until = False, 0.0

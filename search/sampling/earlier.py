@@ -6,17 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from search.sampling.chooser import contender_of, values_of
+from search.sampling.chooser import contender_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
 from search.sampling.priors import prior_for, recorded_parameters
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, ParameterValue, Range, SpecError, choice_label
+from search.spec.domains import ParameterValue, Range, SpecError, choice_label
 from search.spec.earlier import Earlier
 from search.spec.parameters import FAMILY
-from search.spec.space import base_values, overrides_of, queued_baseline, searched
+from search.spec.space import base_values, queued_baseline, searched, suggest_values, values_of
 from search.store import without_password
 from search.store.database import Database
 from search.store.opening import open_database
@@ -82,8 +82,9 @@ def _taken_over(
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
     first, left_out, clipped, repeated = list[Params](), 0, 0, 0
     for _, place in by_end:
-        if (values := _values_of(trials[place], old)) is None:
-            continue
+        if not searched(old).keys() <= trials[place].params.keys():
+            continue  # not all of it is known
+        values = {**base_values(old), **suggest_values(trials[place], old)}
         moved = adapted(values, spec)
         if moved is None or (limits is not None and not limits.fit(moved[0])):
             left_out += 1
@@ -112,19 +113,6 @@ def _taken_over(
         clipped=clipped,
         not_searched=tuple(sorted(searched(old).keys() - searched(spec).keys())),
     )
-
-
-def _values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue] | None:
-    """All values that a trial of a search trained with; None if it does not have all yet."""
-    open_ones = searched(spec)
-    if not open_ones.keys() <= trial.params.keys():
-        return None
-    values = {**base_values(spec), **overrides_of(trial.user_attrs, spec)}
-    for name, domain in open_ones.items():
-        stored = trial.params[name]
-        labels = domain.values if isinstance(domain, Choice) else ()
-        values[name] = next((it for it in labels if choice_label(it) == stored), stored)
-    return values
 
 
 def adapted(values: Mapping[str, ParameterValue], spec: StudySpec) -> tuple[Params, bool] | None:

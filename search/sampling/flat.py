@@ -19,6 +19,7 @@ from search.sampling.chooser import Contenders
 from search.sampling.forecast import Contender, fit, informative
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
+from search.spec.config import StudySpec
 from search.store.leases import revive
 from search.store.schema import FLAT, STOPPED, stored_flat, trials
 from search.store.studies import StudyHandle, load_spec
@@ -27,24 +28,16 @@ FEWEST = 20  # started trials; the first ten were not proposed by a model
 
 
 def why_flat(
-    contenders: Sequence[Contender],
-    epochs: int,
-    gain: float,
-    *,
-    prior: Path | None,
-    measure: str = "objective",
+    contenders: Sequence[Contender], spec: StudySpec, gain: float, prior: Path | None
 ) -> str | None:
     """Why further training is expected to lower the best value by less than `gain`, or None.
 
-    Args:
-        contenders: all trials of the study except failed ones, by number.
-        epochs: maximum per trial.
-        prior: see `forecast.fit`.
-        measure: the name of the value, for the message.
+    `contenders`: all trials of the study except failed ones, by number. `prior`: see `read_prior`.
     """
     told = informative(contenders)
-    ends = fit(told, epochs, prior).estimates(told)
-    whole = [ends[one.number][0] for one in told if one.state == "complete"]
+    ends = fit(told, spec.epochs, prior).estimates(told)
+    # Even a complete trial has no estimate if it was added by hand, without a finite report.
+    whole = [ends[one.number][0] for one in told if one.state == "complete" and one.number in ends]
     early = contenders[: math.ceil(2 * len(contenders) / 3)]
     before = [ends[one.number][0] for one in early if one.number in ends]
     if not whole or not before:
@@ -61,8 +54,8 @@ def why_flat(
         return None
     left = f"no paused one promises more than {promised:.2g}" if open_ones else "none is paused"
     return (
-        f"further trials are expected to lower the {measure} by less than {gain:g}: the latest "
-        f"{len(contenders) - len(early)} of {len(contenders)} lowered the best forecast by "
+        f"further trials are expected to lower the {spec.value.word} by less than {gain:g}: the "
+        f"latest {len(contenders) - len(early)} of {len(contenders)} lowered the best forecast by "
         f"{gained:.2g}, and {left}"
     )
 
@@ -77,16 +70,14 @@ def make_flat(contenders: Contenders) -> Callable[[Connection], str | None] | No
     if stored is None:
         return None
     gain, begun = stored
-    fewest = max(FEWEST, 1.5 * begun)
-    prior = prior_for(spec.dataset)
     of_study = trials.c.study_id == study.study_id
     queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
 
     def why(connection: Connection) -> str | None:
         found = contenders(connection)
-        if len(found) < fewest or connection.scalar(queued):
+        if len(found) < max(FEWEST, 1.5 * begun) or connection.scalar(queued):
             return None
-        return why_flat(found, spec.epochs, gain, prior=prior, measure=spec.value.word)
+        return why_flat(found, spec, gain, prior_for(spec.dataset))
 
     return why
 

@@ -21,7 +21,7 @@ from functools import cache, partial
 from heapq import nsmallest
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +29,8 @@ from search.sampling import halving
 from search.sampling.priors import Array, features, read_prior
 from search.sampling.regression import Regression
 from search.spec.recipe import PARTIAL_EPOCH
+from search.store.views import State
 
-State = Literal["running", "paused", "complete", "pruned", "failed"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
 # Scales (of the logarithm of a final objective), noise deviations as multiples of the prior's, and
 # how far its predictions from parameters hold: every combination of them is a hypothesis.
@@ -45,24 +45,16 @@ MOST = 40  # of the best and of the latest trials of a long study
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """The state of one started trial, as the sampler and the pruner see it.
-
-    Attributes:
-        params: all that it does not share with the whole study, as Optuna stores them; see
-            `search.sampling.chooser.values_of`.
-        recorded: those that the prior knows, see `search.sampling.priors.as_recorded`.
-        curve: its objective by epoch; 0 is the partial-epoch validation. Empty before any report.
-        size: logarithm of what its study minimises besides the objective; 0 if nothing.
-        in_space: whether its configuration lies in its study's space.
-    """
+    """The state of one started trial, as the sampler and the pruner see it."""
 
     number: int
     state: State
-    params: Mapping[str, Any]
-    recorded: Mapping[str, Any]
-    curve: Mapping[int, float]
-    size: float = 0.0
-    in_space: bool = True
+    params: Mapping[str, Any]  # that not all trials share, see `search.spec.space.values_of`
+    recorded: Mapping[str, Any]  # that the prior knows, see `search.sampling.priors.as_recorded`
+    curve: Mapping[int, float]  # its objective by epoch; 0: the partial-epoch validation
+    size: float = 0.0  # logarithm of what its study minimises besides the objective
+    work: int = 0  # multiply-adds of its network for one image; 0: unknown
+    in_space: bool = True  # whether its configuration lies in its study's space
 
     @property
     def epochs(self) -> float:

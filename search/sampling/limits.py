@@ -60,8 +60,7 @@ class Limits:
     def draw(self, random: optuna.Study) -> dict[str, Any]:
         """A random configuration that fits; `random`: an in-memory study with a random sampler.
 
-        Raises:
-            SpecError: hardly any configuration fits.
+        Raises SpecError if hardly any configuration fits.
         """
         space = distributions(self.spec)
         for _ in range(MOST_DRAWS):
@@ -98,8 +97,7 @@ class Limits:
     def check(self) -> str:
         """A message for the user: how much of the space fits, and whether the baseline does.
 
-        Raises:
-            SpecError: none of many random draws fits.
+        Raises SpecError if none of many random draws fits.
         """
         random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space = distributions(self.spec)

@@ -7,13 +7,15 @@ To add one, assign an entry, also from a study's extension file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from models.family import choice
 from search.sampling import halving
-from search.spec.domains import SpecError
+from search.spec.domains import check_fields
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -34,7 +36,7 @@ class Sampler:
 
     Attributes:
         description: one line, a noun phrase: "a grid".
-        make: (specification, seed) -> any Optuna sampler; called for each trial, with its own seed.
+        make: (specification, seed) -> any Optuna sampler; called for each trial with its own seed.
         on_estimates: whether it works on an in-memory study that holds all trials as complete, with
             estimated final losses (see `search.sampling.forecast`). False: it gets the study
             itself, for samplers that keep their state in the study.
@@ -73,22 +75,14 @@ class Pruner:
     choose: Callable[..., Choice] | None = None
 
 
-def _gp(_spec: StudySpec, seed: int) -> BaseSampler:
-    from optuna.samplers import GPSampler
+def _optunas(name: str, **options: Any) -> Callable[[StudySpec, int], BaseSampler]:
+    """`Sampler.make` for a class of `optuna.samplers`, which takes half a second to import."""
 
-    return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
+    def make(_spec: StudySpec, seed: int) -> BaseSampler:
+        sampler: BaseSampler = getattr(import_module("optuna.samplers"), name)(seed=seed, **options)
+        return sampler
 
-
-def _tpe(_spec: StudySpec, seed: int) -> BaseSampler:
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-
-
-def _random(_spec: StudySpec, seed: int) -> BaseSampler:
-    from optuna.samplers import RandomSampler
-
-    return RandomSampler(seed=seed)
+    return make
 
 
 def _grid(spec: StudySpec, _seed: int) -> BaseSampler:
@@ -110,11 +104,20 @@ def _promotion(contenders: Sequence[Contender], **limits: Any) -> Choice:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "gp": Sampler(description="a Gaussian process on estimated final losses", make=_gp, untried=30),
-    "tpe": Sampler(
-        description="a tree-structured Parzen estimator (TPE) on estimated final losses", make=_tpe
+    "gp": Sampler(
+        description="a Gaussian process on estimated final losses",
+        make=_optunas(
+            "GPSampler", n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False
+        ),
+        untried=30,
     ),
-    "random": Sampler(description="random search", make=_random, on_estimates=False),
+    "tpe": Sampler(
+        description="a tree-structured Parzen estimator (TPE) on estimated final losses",
+        make=_optunas("TPESampler", n_startup_trials=STARTUP_TRIALS),
+    ),
+    "random": Sampler(
+        description="random search", make=_optunas("RandomSampler"), on_estimates=False
+    ),
     "grid": Sampler(description="a grid: every arm, every repeat", make=_grid, on_estimates=False),
 }
 
@@ -146,26 +149,20 @@ PRUNERS: dict[str, Pruner] = {
     ),
 }
 
-_Entry = TypeVar("_Entry", Sampler, Pruner)
-
 
 def find_sampler(name: str) -> Sampler:
     """Raises SpecError for an unknown name, listing the known ones."""
-    return _find(SAMPLERS, name, "sampler")
+    check_fields({"sampler": name}, {"sampler": choice(SAMPLERS, name, "")})
+    return SAMPLERS[name]
 
 
 def find_pruner(name: str) -> Pruner:
     """Raises SpecError for an unknown name, listing the known ones."""
-    return _find(PRUNERS, name, "pruner")
+    check_fields({"pruner": name}, {"pruner": choice(PRUNERS, name, "")})
+    return PRUNERS[name]
 
 
 def epoch_budget(spec: StudySpec) -> float | None:
     """Epochs that a study may spend on all its trials; None if each runs until it is stopped."""
     pauses = find_pruner(spec.pruner).choose is not None
     return spec.budget * spec.trials * spec.epochs if pauses else None
-
-
-def _find(entries: Mapping[str, _Entry], name: str, key: str) -> _Entry:
-    if name not in entries:
-        raise SpecError(key, f"{key} must be one of {', '.join(entries)}, but got {name!r}")
-    return entries[name]

@@ -11,18 +11,12 @@ from search.sampling.priors import Array
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Linear regression with a normal belief about F coefficients under each of S hypotheses.
+    """Linear regression with a normal belief about F coefficients under each of S hypotheses."""
 
-    Attributes:
-        means, precisions: of the coefficients, (S, F) and (S, F, F).
-        variances: of the noise, (S,).
-        log_weights: how likely each hypothesis is, (S,), up to a constant.
-    """
-
-    means: Array
-    precisions: Array
-    variances: Array
-    log_weights: Array
+    means: Array  # of the coefficients, (S, F)
+    precisions: Array  # of the coefficients, (S, F, F)
+    variances: Array  # of the noise, (S,)
+    log_weights: Array  # how likely each hypothesis is, (S,), up to a constant
 
     @classmethod
     def believed(cls, means: Array, sds: Array, variances: Array, weights: Array) -> Regression:

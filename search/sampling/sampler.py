@@ -28,14 +28,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.chooser import STATES, contender_of, values_of
+from search.sampling.chooser import contender_of
 from search.sampling.forecast import Contender, best_and_latest, fit, support
 from search.sampling.halving import rungs
 from search.sampling.limits import Limits
 from search.sampling.priors import as_recorded, promise, recorded_parameters
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
-from search.spec.space import ARM, REPEAT, distributions
+from search.spec.space import ARM, REPEAT, distributions, values_of
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
@@ -79,9 +79,11 @@ class StudySampler(BaseSampler):
         """The started trials except this one."""
         if self._begun is not None:
             return [one for one in self._begun() if one.number != number]
-        trials = study.get_trials(deepcopy=False, states=tuple(STATES))
-        begun = [it for it in trials if it.number != number]
-        return [contender_of(it, self._spec, self._usual) for it in begun]
+        return [
+            contender_of(it, self._spec, self._usual)
+            for it in study.get_trials(deepcopy=False)
+            if it.state != TrialState.WAITING and it.number != number
+        ]
 
     def _known(
         self, others: Sequence[Contender], untried: Sequence[Mapping[str, Any]]

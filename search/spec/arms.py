@@ -8,13 +8,13 @@ data and draws of the augmentation, so that they can be compared pair by pair.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from models import Parameter
 from models.checks import shown
 from models.family import choice, count, number
-from search.spec.domains import ParameterValue, SpecError, check_fields, check_keys, plain_values
+from search.spec.domains import ParameterValue, SpecError, check_fields, check_keys
 from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 
 Outcome = Literal["better", "worse", "no different"]
@@ -41,17 +41,12 @@ EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """One of the compared configurations.
+    """One of the compared configurations."""
 
-    Attributes:
-        name: unique in its study, one line.
-        values: what it changes in the base configuration: parameters of [space].
-        reported: metrics of a published report, by name in REPORTED.
-    """
-
-    name: str
+    name: str  # unique in its study, one line
+    # What it changes in the base configuration: parameters of [space].
     values: Mapping[str, ParameterValue] = field(default_factory=dict)
-    reported: Mapping[str, float] = field(default_factory=dict)
+    reported: Mapping[str, float] = field(default_factory=dict)  # metrics of a published report
 
     def __post_init__(self) -> None:
         check_line("name", self.name, MAX_NAME)
@@ -61,29 +56,19 @@ class Arm:
         check_keys(self.reported, REPORTED, "key", " in reported")
         check_fields(self.reported, REPORTED)
 
-    def to_dict(self) -> dict[str, Any]:
-        values, reported = plain_values(self.values), dict(self.reported)
-        return {"name": self.name, "values": values, "reported": reported}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expectation:
-    """What a hypothesis says about two arms.
-
-    Attributes:
-        arm, than: names of arms: `arm` is expected to be `outcome` (than) `than`.
-        metric: one of EXPECTED; lower is better for all but accuracy.
-        margin: largest difference that counts as no different; None for the other outcomes.
-    """
+    """What a hypothesis says about two arms: `arm` is expected to be `outcome` (than) `than`."""
 
     arm: str
     than: str
-    metric: str
+    metric: str  # one of EXPECTED; lower is better for all but accuracy
     outcome: Outcome
-    margin: float | None = None
+    margin: float | None = None  # largest difference that counts as none; for "no different" only
 
     def __post_init__(self) -> None:
-        check_fields(self.to_dict(), EXPECT)
+        check_fields(self.written, EXPECT)
         if (self.margin is None) == (self.outcome == "no different") or self.margin == 0:
             given = "no margin" if self.margin is None else f"margin = {self.margin}"
             raise SpecError(
@@ -94,9 +79,11 @@ class Expectation:
         if self.arm == self.than:
             raise SpecError("than", f"than must be another arm, but got {shown(self.arm)} twice")
 
-    def to_dict(self) -> dict[str, Any]:
-        plain = {"arm": self.arm, "than": self.than, "metric": self.metric, "is": self.outcome}
-        return plain if self.margin is None else {**plain, "margin": self.margin}
+    @property
+    def written(self) -> dict[str, Any]:
+        """In JSON form: `from_dict` reads it back."""
+        table = {"arm": self.arm, "than": self.than, "metric": self.metric, "is": self.outcome}
+        return table if self.margin is None else {**table, "margin": self.margin}
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Expectation:
@@ -107,30 +94,21 @@ class Expectation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalEntry:
-    """A question put to a study before it runs.
-
-    Attributes:
-        objective, hypothesis, methodology: plain text, each a paragraph; the last may be empty.
-        expect: the hypothesis in a form that a test can decide; all must hold for it to be
-            supported.
-    """
+    """A question put to a study before it runs. Each text is a paragraph."""
 
     objective: str
     hypothesis: str
     methodology: str = ""
-    expect: tuple[Expectation, ...] = ()
+    expect: tuple[Expectation, ...] = ()  # the hypothesis for a test to decide; all must hold
 
     def __post_init__(self) -> None:
         for key in ("objective", "hypothesis", "methodology"):
             if key != "methodology" or self.methodology != "":
                 check_line(key, getattr(self, key), MAX_TEXT)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"expect": [one.to_dict() for one in self.expect]}
-
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> JournalEntry:
-        """From what `to_dict` returned, or from a user's [[journal]] table."""
+        """From its JSON form, or from a user's [[journal]] table."""
         plain: dict[str, Any] = {"objective": "", "hypothesis": "", "expect": [], **written}
         check_keys(plain, ("objective", "hypothesis", "methodology", "expect"), "key")
         expected = plain.pop("expect")

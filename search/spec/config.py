@@ -24,7 +24,7 @@ from search.spec.domains import (
     check_fields,
     check_keys,
     corners,
-    plain_values,
+    plain,
 )
 from search.spec.extensions import Extension, needed, require
 from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, RAW_LOSS, SIZES, Objective
@@ -159,8 +159,9 @@ class StudySpec:
             key = "repeats" if self.repeats != 1 else "sampler"
             needs = f"{key} = {getattr(self, key)!r} needs [[arm]] tables"
             raise SpecError(key, f"{needs}; leave it out of a search")
-        for expected in (one for entry in self.journal for one in entry.expect):
-            for name in {expected.arm, expected.than} - {*names}:
+        expected = [one for entry in self.journal for one in entry.expect]
+        for name in (name for one in expected for name in (one.arm, one.than)):
+            if name not in names:
                 there = f"there are: {', '.join(names)}" if names else "there is no [[arm]]"
                 message = f"[[journal]] expect: no arm is called {shown(name)}; {there}"
                 raise SpecError("journal", message)
@@ -215,14 +216,7 @@ class StudySpec:
         return dataclasses.replace(self, repeats=repeats)
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["space"] = plain_values(self.space)
-        plain |= {"published": dict(self.published), "metrics": list(self.metrics)}
-        if self.baseline is not None:
-            plain["baseline"] = plain_values(self.baseline)
-        for name in ("arms", "journal", "extensions"):
-            plain[name] = [one.to_dict() for one in plain[name]]
-        return {"format": FORMAT, **plain}
+        return {"format": FORMAT, **plain(self)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
@@ -231,18 +225,14 @@ class StudySpec:
         Raises SpecError if it is from another version of cnn-search or of an extension, or holds
         what no study file can.
         """
-        plain = dict(stored)
-        if plain.pop("format", None) != FORMAT:
+        older = {"reading_version": 1, "objective": RAW_LOSS, "budget": 1.0, "pruner": "halving"}
+        values = {"extensions": (), **older, **stored}
+        if values.pop("format", None) != FORMAT:
             raise SpecError("format", "this study was made by another version of cnn-search")
-        plain.pop("base", None)  # from an earlier version: the first arm's name
-        # Studies from before comparisons, or extensions, existed have none of them.
-        plain["extensions"] = tuple(Extension(**it) for it in plain.get("extensions", ()))
-        plain.setdefault("reading_version", 1)
-        plain.setdefault("objective", RAW_LOSS)
-        plain.setdefault("budget", 1.0)
-        plain.setdefault("pruner", "halving")
-        require(plain["extensions"], families_in(plain), str(plain["dataset"]))
-        return cls(**{**plain, **read_tables(plain)})
+        values.pop("base", None)  # from an earlier version: the first arm's name
+        values["extensions"] = tuple(Extension(**it) for it in values["extensions"])
+        require(values["extensions"], families_in(values), str(values["dataset"]))
+        return cls(**{**values, **read_tables(values)})
 
 
 FIELDS = {  # what a field may be, if it is a single value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from data.errors import did_you_mean
@@ -58,7 +58,7 @@ class Choice:
     @property
     def written(self) -> Any:
         """In JSON form: `domain_from_json` reads it back."""
-        return [plain(value) for value in self.values]
+        return plain(self.values)
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -79,17 +79,12 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
-    """low and high are both included. Integers if both are.
-
-    Attributes:
-        log: uniform in the logarithm.
-        step: for integers, only low, low + step, ...
-    """
+    """low and high are both included. Integers if both are."""
 
     low: int | float
     high: int | float
-    log: bool = False
-    step: int = 1
+    log: bool = False  # uniform in the logarithm
+    step: int = 1  # for integers, only low, low + step, ...
 
     @property
     def integer(self) -> bool:
@@ -202,16 +197,16 @@ def _are_whole(written: Iterable[Any]) -> bool:
     return all(type(one) is int for one in written)
 
 
-def plain(domain: Domain) -> Any:
-    """In the form for JSON and TOML: lists for tuples."""
-    if isinstance(domain, Choice | Range):
-        return domain.written
-    return list(domain) if isinstance(domain, tuple) else domain
-
-
-def plain_values(values: Mapping[str, Domain]) -> dict[str, Any]:
-    """Each in JSON form."""
-    return {name: plain(value) for name, value in values.items()}
+def plain(value: Any) -> Any:
+    """In the form for JSON and TOML: lists for tuples; what is `written`, or a table, for a
+    dataclass."""
+    if hasattr(value, "written"):
+        return value.written
+    if is_dataclass(value):
+        value = {one.name: getattr(value, one.name) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    return list(map(plain, value)) if isinstance(value, tuple | list) else value
 
 
 def check_count(name: str, value: int | None) -> None:

@@ -38,9 +38,6 @@ class Extension:
     sha256: str
     path: str = field(compare=False)
 
-    def to_dict(self) -> dict[str, str]:
-        return dataclasses.asdict(self)
-
 
 _loaded: dict[str, LoadedFile] = {}  # in this process, by the name that studies use
 

@@ -18,19 +18,12 @@ DEFAULT_OBJECTIVE, RAW_LOSS = "calibrated_validation_loss", "validation_loss"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """One number of an epoch; lower is better.
+    """One number of an epoch; lower is better."""
 
-    Attributes:
-        description: one line.
-        label: its name in tables and on axes.
-        unit: its unit; empty for a share.
-        of: reads it from an epoch (`search.training.epoch.Epoch`); NaN if it was not measured.
-    """
-
-    description: str
-    label: str
-    unit: str
-    of: Callable[[Any], float]
+    description: str  # one line
+    label: str  # its name in tables and on axes
+    unit: str  # empty for a share
+    of: Callable[[Any], float]  # from an epoch (`search.training.epoch.Epoch`); NaN: not measured
 
     @property
     def word(self) -> str:

@@ -53,6 +53,7 @@ def read_parameter(
     known: Mapping[str, Parameter] | None = None,
     *,
     by_user: bool = False,
+    single: bool = False,
 ) -> Domain:
     """A parameter's domain as written in a study file, checked by type.
 
@@ -60,13 +61,15 @@ def read_parameter(
         known: from `known_parameters`; None: for all registered families.
         by_user: whole ends of a range are real numbers if the parameter's values are, and no step
             is given. Stored ranges stay what they were when their study was made.
+        single: a list of numbers is not a choice if it can be one value.
 
     Raises SpecError for an unknown name or a value of the wrong type.
     """
     known = known_parameters() if known is None else known
     check_keys([name], known, "parameter")
     parameter = known[name]
-    domain = domain_from_json(written, name, is_list=parameter.is_list)
+    is_list = parameter.is_list or (single and tuple in parameter.kinds)
+    domain = domain_from_json(written, name, is_list=is_list)
     if isinstance(domain, Range) and not set(parameter.kinds) & {int, float}:
         raise SpecError(name, f"{name} cannot be a range ({parameter.description}); give a list")
     for value in corners(domain):
@@ -92,13 +95,10 @@ def read_values(
     """A table's parameters, one value each; raises SpecError as above, or for a choice."""
     found: dict[str, ParameterValue] = {}
     for name, one in written.items():
-        # Here a list of numbers is not a choice; a list parameter needs no second bracket.
-        whole = isinstance(one, list) and all(type(item) is int for item in one)
-        is_list = whole and name in known and tuple in known[name].kinds
-        domain = read_parameter(name, [one] if is_list else one, known)
-        if isinstance(domain, Range) or len(corners(domain)) != 1:
+        domain = read_parameter(name, one, known, single=True)
+        found[name], *more = corners(domain)
+        if more:
             raise SpecError(name, f"{name} must have one value here, but got {shown(one)}")
-        (found[name],) = corners(domain)
     return found
 
 

@@ -13,10 +13,10 @@ START = 0.05  # where a one-cycle schedule starts, as a share of its peak
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """description: one line. factor: the learning rate as a share of its peak, 0 or more, after
-    `progress` in [0, 1] of all training steps."""
+    """The course of the learning rate over a training."""
 
-    description: str
+    description: str  # one line
+    # progress in [0, 1] of all training steps -> learning rate as a share of its peak, 0 or more
     factor: Callable[[float], float]
 
 

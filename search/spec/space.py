@@ -21,7 +21,7 @@ from search.spec.domains import (
     SpecError,
     choice_label,
     corners,
-    plain_values,
+    plain,
 )
 from search.spec.objectives import SIZES
 from search.spec.parameters import DEFAULT_FAMILY, FAMILY, known_parameters, read_values
@@ -49,13 +49,18 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
         arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
         trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range: repeats may be raised later
         return make_config(arm.values, spec)
+    return make_config(suggest_values(trial, spec), spec)
+
+
+def suggest_values(trial: BaseTrial, spec: StudySpec) -> dict[str, ParameterValue]:
+    """What a search's trial trains with for parameters that the study does not fix; see above."""
     overrides, open_ones = overrides_of(trial.user_attrs, spec), searched(spec)
     drawn = {
         name: open_ones[name].suggest(trial, name)
         for name in spec.parameters
         if name in open_ones and name not in overrides
     }
-    return make_config({**drawn, **overrides}, spec)
+    return {**drawn, **overrides}
 
 
 def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
@@ -205,7 +210,7 @@ def queued_baseline(spec: StudySpec) -> FrozenTrial:
     seen = base_values(spec) | told  # what the record suggests: stored values, else the space's
     false = [n for n in told if matters(n, seen, spec) and not matters(n, values, spec)]
     stored = {name: it for name, it in told.items() if name not in false}
-    return queued_trial(spec, stored, {OVERRIDES: plain_values(values)})
+    return queued_trial(spec, stored, {OVERRIDES: plain(values)})
 
 
 def matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -> bool:
@@ -258,6 +263,19 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     """
     trained = {n: choice_label(it) for n, it in _overrides(trial, spec).items()}
     return {n: value for n, value in trial.params.items() if trained.get(n, value) == value}
+
+
+def values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
+    """A trial's parameters as Optuna stores them, also those with which it leaves the space.
+
+    Trials with equal ones train the same configuration.
+    """
+    found = dict(trial.params)
+    if overrides := _overrides(trial, spec):
+        open_ones, usual = searched(spec), base_values(spec)
+        kept = {n: it for n, it in overrides.items() if n in open_ones or it != usual[n]}
+        found |= {name: choice_label(value) for name, value in kept.items()}
+    return found
 
 
 def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:

@@ -17,7 +17,7 @@ from data.reading import read_regular
 from models.checks import shown
 from search.spec.arms import PUBLISHED, TEXT, Arm
 from search.spec.config import FIELDS, StudySpec
-from search.spec.domains import Range, SpecError, check_fields, check_keys, corners
+from search.spec.domains import SpecError, check_fields, check_keys, corners
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.parameters import families_in, read_tables
 
@@ -169,7 +169,7 @@ def _in_order(fields: dict[str, Any], study: dict[str, Any]) -> tuple[Arm, ...]:
                 f"repeats trials; leave {key} = {shown(study[key])} out",
             )
     for name, domain in fields["space"].items():
-        if isinstance(domain, Range) or len(corners(domain)) > 1:
+        if len(corners(domain)) > 1:
             raise SpecError(
                 name,
                 f"{name}: with [[arm]], [space] is the base configuration and holds one value "

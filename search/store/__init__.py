@@ -1,8 +1,8 @@
 """The database: Optuna's tables and ours beside them, leases on trials, and read-only views.
 
-This module holds the errors shown to the user and everything about the URL: where it comes from,
-how it is parsed, and how it is shown without a password. It imports nothing slow, so that --help
-answers at once.
+This module imports nothing slow, so that --help and --status answer at once: the errors shown to
+the user, the URL (where it comes from, how it is parsed, how it is shown without a password), and
+which study is meant if none is named.
 
 An ambiguous URL is rejected if one of its readings would show part of a password.
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.engine import URL
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
@@ -36,11 +38,7 @@ class OutageError(StorageError):
 
 
 class StudyGoneError(StorageError):
-    """The study, or something it needs, was removed; nothing was written after that."""
-
-
-class DatabaseGoneError(StudyGoneError):
-    """The file of the database was removed or replaced; nothing was written."""
+    """The study, its folder or its database was removed; nothing was written after that."""
 
 
 class StudyBrokenError(ValueError):
@@ -101,3 +99,25 @@ def without_password(url: str) -> str:
     """The URL, masked or not, minus what may be a password: PGPASSWORD or ~/.pgpass supplies it."""
     bare = mask_password(url).replace(":***@", "@", 1)
     return re.sub(r"(?<=[?&])[^=&]*=\*\*\*(&|$)", "", bare).rstrip("?&")
+
+
+_BEGUN = """
+    SELECT s.study_id, s.study_name,
+        max(coalesce(t.datetime_complete, t.datetime_start)) AS changed_at,
+        (SELECT max(e.reported_at) FROM epochs e WHERE e.study_id = s.study_id) AS reported_at
+    FROM studies s JOIN trials t ON t.study_id = s.study_id
+    JOIN study_user_attributes a ON a.study_id = s.study_id AND a.key = 'spec'
+    WHERE t.datetime_start IS NOT NULL GROUP BY s.study_id, s.study_name
+"""
+
+
+def latest_study(connection: Connection) -> str | None:
+    """The name of the study in which a trial last began, reported or ended; None if none began."""
+    from sqlalchemy import text
+
+    def worked_on(row: Any) -> tuple[float, int]:
+        changed_at = datetime.fromisoformat(str(row.changed_at))  # Optuna's times are local
+        return max(changed_at.timestamp(), row.reported_at or 0.0), row.study_id
+
+    latest = max(connection.execute(text(_BEGUN)), key=worked_on, default=None)
+    return None if latest is None else latest.study_name

@@ -22,13 +22,13 @@ import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import psutil
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from data.reading import this_host
 from search.spec.config import StudySpec
@@ -47,9 +47,6 @@ Choice = int | Literal["new"] | None
 # abandoned ("wait"); the study has reached its total ("done"); or the caller's total or budget is
 # no longer the study's ("changed").
 Nothing = Literal["wait", "done", "changed"]
-_stored_spec = select(attributes.c.value_json).where(
-    attributes.c.study_id == bindparam("of_study"), attributes.c.key == SPEC
-)
 
 
 def this_worker() -> str:
@@ -111,21 +108,82 @@ def claim(
         StudyGoneError: the study was deleted.
         StorageError: its stored specification is damaged.
     """
-    claimant = _Claimant(study, worker or this_worker(), lease_seconds, uuid.uuid4().hex)
+    db, of_study = study.db, trials.c.study_id == study.study_id
+    claim_name, worker_name = uuid.uuid4().hex, worker or this_worker()
+
+    def lease_of(trial_id: int, number: int, abandonments: int) -> Lease:
+        return Lease(
+            study_id=study.study_id,
+            trial_id=trial_id,
+            trial_number=number,
+            claim=claim_name,
+            attempt=abandonments + 1,
+            worker=worker_name,
+            seconds=lease_seconds,
+        )
 
     def foresee(connection: Connection) -> tuple[Choice, str | None]:
         why = flat(connection) if flat else None
         return choose(connection) if choose and not why else None, why
 
-    foreseen = read(study.db, foresee) if choose or flat else (None, None)
-    give = partial(
-        claimant.claim,
-        total=total,
-        budget=budget,
-        counted=counted,
-        choose=choose,
-        foreseen=foreseen,
-    )
+    def give(connection: Connection) -> Lease | Nothing:
+        paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
+        for row in running_trials(connection, study.study_id):
+            if row.claim == claim_name:  # by this same call, whose answer was lost
+                return lease_of(row.trial_id, row.number, row.abandonments)
+            if choose is not None and is_paused(row):
+                paused[row.number] = row
+            elif is_abandoned(row):
+                abandoned.append(row)
+            else:
+                held += 1
+                if row.claim is None:
+                    ours = lease_of(row.trial_id, row.number, 0)
+                    stranger = replace(ours, worker="unknown", claim="")
+                    _insert_lease(connection, stranger, token=0)
+                elif row.expires_at < row.now:
+                    _update_lease(connection, row, lease_seconds, extended=1)
+        if budget is not None:
+            stored = connection.scalar(
+                select(attributes.c.value_json).where(
+                    attributes.c.study_id == study.study_id, attributes.c.key == SPEC
+                )
+            )
+            with damage_in_a_line(study):
+                if _totals(stored) != (total, budget):
+                    return "changed"
+        # Counted after the running ones were read, so that a trial that something ignoring our lock
+        # ends in between counts twice rather than not at all.
+        ended = select(func.count()).where(of_study, trials.c.state.in_(counted))
+        finished = connection.scalar(ended) or 0
+        room = total - finished - held - len(paused)
+        if abandoned and room > 0:
+            taken = (_take_over(connection, row, lease_of) for row in abandoned)
+            return next(filter(None, taken), "wait")  # all their holders may just have come back
+        choice, why = foreseen
+        if finished < total and why is not None:
+            if held:
+                return "wait"
+            if study.study.user_attrs.get(STOPPED) is None:
+                study.study.set_user_attr(STOPPED, why)
+        elif finished < total:
+            if choose is None:
+                choice = "new"
+            elif not (
+                choice in paused or (choice == "new" and room > 0) or (choice is None and held)
+            ):
+                choice = choose(connection)  # the first answer is outdated
+            if choice in paused:
+                return _take_over(connection, paused[choice], lease_of) or "wait"
+            if room > 0 and (choice == "new" or not held):
+                return _begin(connection, study, lease_of)
+            if held:
+                return "wait"
+        for row in paused.values():
+            tell(connection, db, row.trial_id, TrialState.PRUNED)
+        return "done"
+
+    foreseen = read(db, foresee) if choose or flat else (None, None)
     return study.write(give, durable=False)
 
 
@@ -164,120 +222,46 @@ def is_abandoned(row: Row[Any]) -> bool:
     return row.expires_at < row.now and (row.extended is not None or not lives)
 
 
-@dataclass(frozen=True, slots=True)
-class _Claimant:
-    """One call of `claim`; each method in a transaction under the study's lock."""
+def _take_over(
+    connection: Connection, row: Row[Any], lease_of: Callable[[int, int, int], Lease]
+) -> Lease | None:
+    """None if its holder renewed the lease since the row was read."""
+    abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
+    lease = lease_of(row.trial_id, row.number, abandonments)
+    values = {"token": leases.c.token + 1, "abandonments": abandonments, "paused": None}
+    values |= {"worker": lease.worker, "claim": lease.claim, "extended": None}
+    return lease if _update_lease(connection, row, lease.seconds, **values) else None
 
-    study: StudyHandle
-    worker: str
-    seconds: float
-    name: str
 
-    def claim(
-        self,
-        connection: Connection,
-        *,
-        total: int,
-        budget: float | None,
-        counted: Sequence[TrialState],
-        choose: Callable[[Connection], Choice] | None,
-        foreseen: tuple[Choice, str | None],
-    ) -> Lease | Nothing:
-        paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
-        for row in running_trials(connection, self.study.study_id):
-            if row.claim == self.name:  # claimed by this same call, whose answer was lost
-                return self._lease(row.trial_id, row.number, row.abandonments)
-            if choose is not None and is_paused(row):
-                paused[row.number] = row
-            elif is_abandoned(row):
-                abandoned.append(row)
-            else:
-                held += 1
-                if row.claim is None:
-                    self._insert_lease(row.trial_id, token=0, worker="unknown", claim="")
-                elif row.expires_at < row.now:
-                    self._update_lease(row, extended=1)
-        if budget is not None:
-            stored = connection.scalar(_stored_spec, {"of_study": self.study.study_id})
-            with damage_in_a_line(self.study):
-                if _totals(stored) != (total, budget):
-                    return "changed"
-        # Counted after the running ones were read, so that a trial that something ignoring our lock
-        # ends in between counts twice rather than not at all.
-        of_study = trials.c.study_id == self.study.study_id
-        count = select(func.count()).where(of_study, trials.c.state.in_(counted))
-        finished = connection.scalar(count) or 0
-        room = total - finished - held - len(paused)
-        if abandoned and room > 0:
-            # None: all their holders came back at this very moment.
-            return next(filter(None, map(self._take_over, abandoned)), "wait")
-        choice, why = foreseen
-        if finished < total and why is not None:
-            if held:
-                return "wait"
-            if self.study.study.user_attrs.get(STOPPED) is None:
-                self.study.study.set_user_attr(STOPPED, why)
-        elif finished < total:
-            if choose is None:
-                choice = "new"
-            elif not (
-                choice in paused or (choice == "new" and room > 0) or (choice is None and held)
-            ):
-                choice = choose(connection)  # the first answer is outdated
-            if choice in paused:
-                return self._take_over(paused[choice]) or "wait"
-            if room > 0 and (choice == "new" or not held):
-                return self._begin()
-            if held:
-                return "wait"
-        for row in paused.values():
-            tell(connection, self.study.db, row.trial_id, TrialState.PRUNED)
-        return "done"
+def _begin(
+    connection: Connection, study: StudyHandle, lease_of: Callable[[int, int, int], Lease]
+) -> Lease:
+    """Start a queued or a new trial, like `study.ask`, which would read all trials."""
+    optuna, of_study = study.db.optuna, trials.c.study_id == study.study_id
+    queued = select(trials.c.trial_id).where(of_study, trials.c.state == TrialState.WAITING)
+    trial_id = connection.scalar(queued.order_by(trials.c.number).limit(1))
+    if trial_id is None:
+        trial_id = optuna.create_new_trial(study.study_id)
+    else:
+        optuna.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+    number = select(trials.c.number).where(trials.c.trial_id == trial_id)
+    lease = lease_of(trial_id, connection.execute(number).scalar_one(), 0)
+    _insert_lease(connection, lease, token=1)
+    return lease
 
-    def _take_over(self, row: Row[Any]) -> Lease | None:
-        """None if its holder renewed the lease since the row was read."""
-        abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
-        values = {"token": leases.c.token + 1, "abandonments": abandonments, "paused": None}
-        values |= {"worker": self.worker, "claim": self.name, "extended": None}
-        taken = self._update_lease(row, **values)
-        return self._lease(row.trial_id, row.number, abandonments) if taken else None
 
-    def _begin(self) -> Lease:
-        """Start a queued or a new trial, like `study.ask`, which would read all trials."""
-        db, of_study = self.study.db, trials.c.study_id == self.study.study_id
-        queued = select(trials.c.trial_id).where(of_study, trials.c.state == TrialState.WAITING)
-        trial_id = db.connection.scalar(queued.order_by(trials.c.number).limit(1))
-        if trial_id is None:
-            trial_id = db.optuna.create_new_trial(self.study.study_id)
-        else:
-            db.optuna.set_trial_state_values(trial_id, state=TrialState.RUNNING)
-        self._insert_lease(trial_id, token=1, worker=self.worker, claim=self.name)
-        number = select(trials.c.number).where(trials.c.trial_id == trial_id)
-        return self._lease(trial_id, db.connection.execute(number).scalar_one(), 0)
+def _insert_lease(connection: Connection, lease: Lease, *, token: int) -> None:
+    values = {name: getattr(lease, name) for name in ("trial_id", "worker", "claim")}
+    expires = {"expires_at": DatabaseClock() + lease.seconds}
+    connection.execute(insert(leases).values(**values, **expires, token=token, abandonments=0))
 
-    def _insert_lease(self, trial_id: int, **values: Any) -> None:
-        values |= {"trial_id": trial_id, "abandonments": 0}
-        values["expires_at"] = DatabaseClock() + self.seconds
-        self.study.db.connection.execute(insert(leases).values(values))
 
-    def _update_lease(self, row: Row[Any], **values: Any) -> bool:
-        """False if it changed since it was read: on PostgreSQL its holder may have renewed it."""
-        unchanged = and_(
-            leases.c.trial_id == row.trial_id,
-            leases.c.claim == row.claim,
-            leases.c.expires_at.is_not_distinct_from(row.expires_at),
-        )
-        values["expires_at"] = DatabaseClock() + self.seconds
-        renewed = update(leases).where(unchanged).values(values)
-        return self.study.db.connection.execute(renewed).rowcount == 1
-
-    def _lease(self, trial_id: int, number: int, abandonments: int) -> Lease:
-        return Lease(
-            study_id=self.study.study_id,
-            trial_id=trial_id,
-            trial_number=number,
-            claim=self.name,
-            attempt=abandonments + 1,
-            worker=self.worker,
-            seconds=self.seconds,
-        )
+def _update_lease(connection: Connection, row: Row[Any], seconds: float, **values: Any) -> bool:
+    """False if it changed since it was read: on PostgreSQL its holder may have renewed it."""
+    unchanged = and_(
+        leases.c.trial_id == row.trial_id,
+        leases.c.claim == row.claim,
+        leases.c.expires_at.is_not_distinct_from(row.expires_at),
+    )
+    values["expires_at"] = DatabaseClock() + seconds
+    return connection.execute(update(leases).where(unchanged).values(values)).rowcount == 1

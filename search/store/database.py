@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -135,7 +135,8 @@ def transaction(db: Database, **options: bool) -> Iterator[Connection]:
     savepoints. Must not be nested.
 
     Options: `durable=False` for one that survives every kill, but perhaps not a power cut within
-    the next second (else it is on disk when this returns), and `read_only=True`, see `snapshot`.
+    the next second (else it is on disk when this returns); `read_only=True` for one that on SQLite
+    neither waits for writers nor delays them.
     """
     sessions = db.optuna.scoped_session
     outer = sessions.registry() if sessions.registry.has() else None
@@ -150,13 +151,8 @@ def transaction(db: Database, **options: bool) -> Iterator[Connection]:
                 sessions.registry.set(outer)
 
 
-def snapshot(db: Database) -> AbstractContextManager[Connection]:
-    """For reading, also through Optuna; on SQLite it neither waits for writers nor delays them."""
-    return transaction(db, read_only=True)
-
-
 def read(db: Database, ask: Callable[[Connection], T]) -> T:
-    """Return what `ask` finds in a snapshot; it may be called more than once."""
+    """Return what `ask` finds; as `write`, but read-only."""
     return write(db, ask, read_only=True)
 
 

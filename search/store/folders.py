@@ -42,8 +42,6 @@ RUNS = Path("runs")
 ARTIFACTS = "artifacts"  # there: the dashboard's pictures, named randomly: databases share it
 CHECKPOINTS = "checkpoints"  # in a study's folder
 FINAL = "final"  # there, too: points to the network that was finished first
-MOST_OWNER_BYTES = 10_000
-UNREADABLE = "?"  # instead of an identity: somebody's, so not ours
 LONGEST_NAME = 100
 FORGOTTEN = 30 * 86_400  # seconds: a final training left for so long is not resumed
 _log = logging.getLogger(__name__)
@@ -170,11 +168,9 @@ def check_folder(study: StudyHandle, folder: Path) -> None:
 
 
 def owner_of(folder: Path) -> str | None:
-    """The identity of the study whose folder it is; None if it has none."""
-    if (mark := _mark_of(folder)) is None:
-        return None
-    found = mark.get("identity")
-    return found if isinstance(found, str) else UNREADABLE
+    """The identity of the study whose folder it is, `?` if that is unreadable; None if none's."""
+    mark = _mark_of(folder)
+    return None if mark is None else str(mark.get("identity", "?"))
 
 
 def folders_named(runs: Path, study_name: str, storage: str) -> list[Path]:
@@ -197,7 +193,7 @@ def _mark_of(folder: Path) -> dict[str, Any] | None:
     """The content of its `study.json`; empty if that is unreadable, None if there is none."""
     path = folder / OWNER
     try:
-        found = parse_json(read_regular(path, MOST_OWNER_BYTES))
+        found = parse_json(read_regular(path, most_bytes=10_000))
     except FileNotFoundError:
         return {} if os.path.lexists(path) else None
     except (OSError, ValueError):
@@ -234,10 +230,10 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     that has not ended or may be resumed, and those of a final training less than a month older
     than the last test evaluation, because another finalize may resume it.
     """
-    ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
+    unended = trials.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
     of_use = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
     of_use = of_use.where(
-        trials.c.study_id == study.study_id, or_(~ended, leases.c.paused.is_not(None))
+        trials.c.study_id == study.study_id, or_(unended, leases.c.paused.is_not(None))
     )
     try:
         delete_abandoned(folder)
@@ -247,8 +243,6 @@ def sweep(study: StudyHandle, folder: Path) -> None:
             for path in (folder / CHECKPOINTS).glob("*.pt")
             if (it := _CHECKPOINT.fullmatch(path.name))
         ]
-        if not written:
-            return
         kept = set(read(study.db, lambda connection: connection.scalars(of_use).all()))
         results = [row for row in results_of(study) if row.figures is not None]
         tested = max((row.opened_at.timestamp() for row in results), default=0.0)

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import Trial, TrialState
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from search.store import StudyGoneError
 from search.store.database import Database, write
@@ -45,34 +45,7 @@ _now: Callable[[], float] = (
     partial(time.clock_gettime, _CLOCK) if hasattr(time, "clock_gettime") else time.monotonic
 )
 
-# Built once: SQLAlchemy takes longer to build a statement than to run it.
-MINE = and_(leases.c.trial_id == bindparam("held_trial"), leases.c.claim == bindparam("held_claim"))
-_held = and_(MINE, leases.c.expires_at.is_not(None))
-_running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
-_fence = select(leases.c.claim).join(trials, _running).where(_held).with_for_update()
-# By `finish` under this same lease: only it both empties the lease and ends or marks the trial.
-_finished = (
-    select(leases.c.claim)
-    .join(trials, trials.c.trial_id == leases.c.trial_id)
-    .where(
-        MINE,
-        leases.c.expires_at.is_(None),
-        or_(trials.c.state != TrialState.RUNNING, leases.c.paused.is_not(None)),
-    )
-)
-_give_up = update(leases).where(_held).values(expires_at=None)
-_pause = _give_up.values(paused=1)
-_renew = (
-    update(leases)
-    .where(_held, select(trials.c.trial_id).where(_running).exists())
-    .values(expires_at=DatabaseClock() + bindparam("duration"), extended=None)
-)
-_last_report = (
-    select(reports.c.intermediate_value)
-    .where(reports.c.trial_id == bindparam("of_trial"))
-    .order_by(reports.c.step.desc())
-    .limit(1)
-)
+_is_running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
 
 
 class LostLeaseError(Exception):
@@ -104,9 +77,14 @@ class Lease:
         return self.attempt > MAX_ATTEMPTS
 
     @property
-    def key(self) -> dict[str, int | str]:
-        """Parameters of the statements that find its row."""
-        return {"held_trial": self.trial_id, "held_claim": self.claim}
+    def own(self) -> ColumnElement[bool]:
+        """Its row, until another claims the trial."""
+        return and_(leases.c.trial_id == self.trial_id, leases.c.claim == self.claim)
+
+    @property
+    def held(self) -> ColumnElement[bool]:
+        """Its row, until it is given up or another claims the trial."""
+        return and_(self.own, leases.c.expires_at.is_not(None))
 
 
 def fence(connection: Connection, lease: Lease) -> None:
@@ -114,7 +92,8 @@ def fence(connection: Connection, lease: Lease) -> None:
 
     Raises `LostLeaseError` if the trial was claimed by another, released, or has ended.
     """
-    if connection.execute(_fence, lease.key).first() is None:
+    query = select(leases.c.claim).join(trials, _is_running).where(lease.held)
+    if connection.execute(query.with_for_update()).first() is None:
         raise LostLeaseError(f"trial {lease.trial_number} has ended, or its lease is lost")
 
 
@@ -158,7 +137,11 @@ def finish(
     """
 
     def is_done(connection: Connection) -> bool:
-        if connection.execute(_finished, lease.key).first() is not None:  # the answer was lost
+        # Only this function both empties a lease and ends its trial or marks it as paused.
+        ended = or_(trials.c.state != TrialState.RUNNING, leases.c.paused.is_not(None))
+        done = select(leases.c.claim).join(trials, trials.c.trial_id == leases.c.trial_id)
+        done = done.where(lease.own, leases.c.expires_at.is_(None), ended)
+        if connection.execute(done).first() is not None:  # the answer was lost
             return True
         fence(connection, lease)
         return False
@@ -170,9 +153,12 @@ def finish(
 
     def end(connection: Connection) -> None:
         if not is_done(connection):
-            if state != TrialState.RUNNING:
+            given_up: dict[str, Any] = {"expires_at": None}
+            if state == TrialState.RUNNING:
+                given_up["paused"] = 1
+            else:
                 tell(connection, study.db, lease.trial_id, state, value)
-            connection.execute(_give_up if state.is_finished() else _pause, lease.key)
+            connection.execute(update(leases).where(lease.held).values(given_up))
 
     if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
         raise ValueError(f"a {state.name} trial cannot have the value {value}")
@@ -190,7 +176,8 @@ def tell(
 ) -> None:
     """Like Optuna's `Study.tell`, which would not end a trial that it has seen ended before."""
     if state == TrialState.PRUNED:
-        value = connection.scalar(_last_report, {"of_trial": trial_id})
+        of_trial = select(reports.c.intermediate_value).where(reports.c.trial_id == trial_id)
+        value = connection.scalar(of_trial.order_by(reports.c.step.desc()).limit(1))
     db.optuna.set_trial_state_values(trial_id, state, None if value is None else [value])
 
 
@@ -210,7 +197,7 @@ def run_again(connection: Connection, trial_ids: Sequence[int]) -> None:
 
 def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
     """End paused trials for good; returns which. Those resumed in the meantime continue."""
-    paused = (_running, leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
+    paused = (_is_running, leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
     wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers))
     query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
 
@@ -228,26 +215,28 @@ def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
 def release(db: Database, lease: Lease) -> None:
     """Hand the trial back unfinished, to be claimed at once. A lost lease does no harm, and one
     that cannot be handed back because the database is unavailable runs out by itself."""
-    write(db, lambda connection: connection.execute(_give_up, lease.key))
+    given_up = update(leases).where(lease.held).values(expires_at=None)
+    write(db, lambda connection: connection.execute(given_up))
 
 
 def renew(db: Database, lease: Lease) -> bool:
     """Hold the trial for `lease.seconds` from now; False if the lease is lost. Tries only once."""
+    is_running = select(trials.c.trial_id).where(_is_running).exists()
+    statement = update(leases).where(lease.held, is_running)
+    renewed = statement.values(expires_at=DatabaseClock() + lease.seconds, extended=None)
     with db.engine.begin() as connection:
-        renewed = connection.execute(_renew, {**lease.key, "duration": lease.seconds})
-        return renewed.rowcount == 1
+        return connection.execute(renewed).rowcount == 1
 
 
 class Heartbeat:
     """Context manager that renews each lease three times in its duration, from its own thread.
 
-    No database error ends it: a lease counts as lost only when the database says so.
+    No database error ends it. That a lease is lost, the next write in its name reports.
     """
 
     def __init__(self, db: Database) -> None:
-        self._db = db
-        self._due: dict[Lease, float] = {}  # by _now; infinite if the lease is lost
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._db, self._kept = db, set[Lease]()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -261,32 +250,25 @@ class Heartbeat:
     @contextmanager
     def keep(self, lease: Lease) -> Iterator[None]:
         """Renew a lease while the `with` block runs. Any number may be kept at a time."""
-        self._due[lease] = _now() + lease.seconds / 3
+        self._kept.add(lease)
         try:
             yield
         finally:
-            with self._lock:
-                del self._due[lease]
-
-    def lost(self, lease: Lease) -> bool:
-        """Whether a lease that is kept is lost, so that training on is pointless."""
-        return self._due.get(lease) == math.inf
+            self._kept.remove(lease)
 
     def _run(self) -> None:
+        due = _now()
         while not self._ended.wait(_LOOK_SECONDS):
-            for lease in [lease for lease, due in self._due.copy().items() if due <= _now()]:
-                next_due = self._renew(lease)
-                with self._lock:
-                    if lease in self._due:  # not given up meanwhile
-                        self._due[lease] = next_due
+            if due <= _now():
+                due = min(map(self._renew, self._kept.copy()), default=due)
 
     def _renew(self, lease: Lease) -> float:
         """Renew the lease; returns when it is due again."""
         try:
-            held = renew(self._db, lease)
+            renew(self._db, lease)
         except StudyGoneError:
-            held = False
+            pass  # the next write reports it
         except Exception as error:  # whatever it was, the next beat may succeed
             _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
             return _now() + _AGAIN_SECONDS
-        return _now() + lease.seconds / 3 if held else math.inf
+        return _now() + lease.seconds / 3

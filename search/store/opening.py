@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from sqlalchemy.pool import NullPool
 
 from search.store import (
     NOT_SHOWN,
-    DatabaseGoneError,
     StorageError,
+    StudyGoneError,
     is_sqlite,
     mask_password,
     read_url,
@@ -46,9 +46,13 @@ _POSTGRESQL = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+    # Behind a pooler such as pgbouncer each transaction may run in another session, which does not
+    # know what an earlier one has prepared. Without statements prepared, ours are as fast.
+    "prepare_threshold": None,
 }
+_POOL = {"pool_pre_ping": True, "pool_size": 3}  # for each process
 # A worker stopped in the middle of a transaction must not block all the others with its locks.
-_SESSION = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
+_LOCK_LIMITS = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
 
 
 def database_exists(url: str) -> bool:
@@ -126,41 +130,41 @@ def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
 
 
 def _open(address: URL, name: str, *, must_exist: bool) -> Database:
-    options: Mapping[str, Any] = _SQLITE if is_sqlite(address) else _POSTGRESQL
-    arguments = {name: value for name, value in options.items() if name not in address.query}
-    unpooled: dict[str, Any] = {"poolclass": NullPool, "connect_args": arguments}
-    pooled: dict[str, Any] = {"connect_args": arguments}
-    if not is_sqlite(address):
-        unpooled["connect_args"] = {**arguments, "prepare_threshold": None}  # see _set_up_session
-        pooled |= {"pool_pre_ping": True, "pool_size": 3}
+    sqlite = is_sqlite(address)
+    options: Mapping[str, Any] = _SQLITE if sqlite else _POSTGRESQL
+    arguments = {key: value for key, value in options.items() if key not in address.query}
+    unpooled: dict[str, Any] = {"connect_args": arguments, "poolclass": NullPool}
+    pooled = {"connect_args": arguments, **({} if sqlite else _POOL)}
 
     with create_engine(address, **unpooled).connect() as connection:
         _refuse_others(connection, must_exist=must_exist)
         current = is_current(connection)
-        if is_sqlite(address):  # persistent; readers and the writer do not wait for each other
+        if sqlite:  # persistent; readers and the writer do not wait for each other
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
     place = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    if not current:  # creates what is missing, on a connection inside a transaction of another
+    if not current:  # creates what is missing
         RDBStorage(place, engine_kwargs=unpooled)
     storage = RDBStorage(
         place, engine_kwargs=pooled, skip_compatibility_check=True, skip_table_creation=True
     )
     db = Database(url=name, optuna=storage)
+    # Not by Optuna's own check, which opens a connection while another is in a transaction: behind
+    # a pooler that has only one, it would wait for itself.
     fits = storage.get_current_version() == storage.get_head_version()
-    db.close()  # its connections lack what follows
+    db.close()  # the connections made so far lack what follows
     if not fits:
         RDBStorage(place, engine_kwargs=unpooled)  # refuses, in Optuna's words
-    if is_sqlite(address):
+    if sqlite:
         _set_up_sqlite(db)
     else:
-        _on_connect(db, _set_up_session)
-    try:
-        if not current:
+        _on_connect(db, _LOCK_LIMITS)
+    if not current:
+        try:
             migrate(db.engine)
-    except BaseException:
-        db.close()
-        raise
+        except BaseException:
+            db.close()
+            raise
     return db
 
 
@@ -194,7 +198,7 @@ def _set_up_sqlite(db: Database) -> None:
 
     def check_file(*_: Any) -> None:
         if _file(path) != opened:
-            raise DatabaseGoneError(
+            raise StudyGoneError(
                 f"{db.url}: the file was removed or replaced while this ran, and nothing more can "
                 "be stored; put it back, or run the command again to start from scratch"
             )
@@ -252,20 +256,12 @@ def forbid_writing(db: Database) -> None:
     db.close()  # the connections made before
     db.engine.update_execution_options(read_only=True, postgresql_readonly=True)
     if db.engine.dialect.name == "sqlite":
-        _on_connect(db, lambda connection: connection.execute("PRAGMA query_only = ON"))
+        _on_connect(db, "PRAGMA query_only = ON")
 
 
-def _set_up_session(connection: Any) -> None:
-    connection.execute(_SESSION)
-    # Behind a pooler such as pgbouncer, each transaction may run in another session.
-    (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
-    if process != connection.info.backend_pid:
-        connection.prepare_threshold = None
-
-
-def _on_connect(db: Database, do: Callable[[Any], object]) -> None:
+def _on_connect(db: Database, statements: str) -> None:
     def connected(driver_connection: Any, _record: Any) -> None:
-        do(driver_connection)
+        driver_connection.execute(statements)
         driver_connection.commit()
 
     event.listen(db.engine, "connect", connected)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from search.spec.objectives import OBJECTIVES, RAW_LOSS
 from search.store.database import Database, read, write
-from search.store.leases import MINE, Lease, fence
+from search.store.leases import Lease, fence
 from search.store.schema import (
     DatabaseClock,
     epochs,
@@ -70,10 +70,6 @@ class ResultRow:
 
 
 _distribution = lru_cache(maxsize=1000)(json_to_distribution)
-_whole = sa.case((epochs.c.epoch > 0, epochs.c.best_validation_loss))  # see `best_epoch`
-_earlier = select(func.max(epochs.c.epoch), func.min(_whole)).where(
-    epochs.c.trial_id == sa.bindparam("of_trial"), epochs.c.epoch <= sa.bindparam("to")
-)
 
 
 def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None:
@@ -94,10 +90,14 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
         "reported_at": DatabaseClock(),
     }
 
+    whole = sa.case((epochs.c.epoch > 0, epochs.c.best_validation_loss))  # see `best_epoch`
+    earlier = select(func.max(epochs.c.epoch), func.min(whole)).where(
+        epochs.c.trial_id == lease.trial_id, epochs.c.epoch <= epoch.epoch
+    )
+
     def record(connection: Connection) -> None:
         fence(connection, lease)
-        known = {"of_trial": lease.trial_id, "to": epoch.epoch}
-        latest, lowest = connection.execute(_earlier, known).one()
+        latest, lowest = connection.execute(earlier).one()
         if latest == epoch.epoch:
             return  # already reported
         finite = [it for it in (lowest, value) if it is not None and math.isfinite(it)]
@@ -105,7 +105,7 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
         connection.execute(insert(epochs).values(**row, best_validation_loss=best))
         db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, value)
         if lease.attempt > 1:  # holders that vanished before this epoch no longer count
-            connection.execute(update(leases).where(MINE).values(abandonments=0), lease.key)
+            connection.execute(update(leases).where(lease.own).values(abandonments=0))
 
     write(db, record, durable=False)
 
@@ -121,22 +121,13 @@ def epochs_of(
 
     The study's objective decides the rows' values.
     """
-    condition = epochs.c.study_id == study_id
-    if numbers is not None:
-        condition &= epochs.c.trial_number.in_(numbers)
-    return _epochs_where(db, condition, objective)
-
-
-def epochs_of_trial(db: Database, trial_id: int, objective: str = RAW_LOSS) -> list[EpochRow]:
-    """All reports of one trial, by epoch."""
-    return _epochs_where(db, epochs.c.trial_id == trial_id, objective)
-
-
-def _epochs_where(
-    db: Database, condition: sa.ColumnElement[bool], objective: str
-) -> list[EpochRow]:
     columns = [epochs.c[item.name] for item in fields(EpochRow) if item.name != "value"]
-    query = select(*columns).where(condition).order_by(epochs.c.trial_number, epochs.c.epoch)
+    query = select(*columns).order_by(epochs.c.trial_number, epochs.c.epoch)
+    if numbers is None:
+        query = query.where(epochs.c.study_id == study_id)
+    else:  # by key only: asked for the study, too, SQLite would scan all its epochs
+        wanted = (trials.c.study_id == study_id, trials.c.number.in_(numbers))
+        query = query.where(epochs.c.trial_id.in_(select(trials.c.trial_id).where(*wanted)))
     rows = []
     for found in read(db, lambda connection: connection.execute(query).mappings().all()):
         values: dict[str, Any] = {k: math.nan if v is None else v for k, v in found.items()}

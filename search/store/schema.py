@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,8 +136,11 @@ identities = sa.Table(
 )
 
 _VERSION = sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
-schema = sa.Table("cnn_search_schema", metadata, _VERSION)  # one row, see MIGRATIONS
+schema = sa.Table("cnn_search_schema", metadata, _VERSION)  # one row
 OURS = (epochs, leases, results, identities, schema)
+# Version of the tables above. Increment it when you add a table, or a column that can be NULL;
+# change nothing else, so that earlier versions can still use the database.
+VERSION = 5
 
 # SQLite gives a deleted row's id to the next one, and enforces foreign keys only if each client
 # asks for it (optuna-dashboard does not): without these, a new trial would find an old one's rows.
@@ -210,12 +213,15 @@ class SchemaError(RuntimeError):
 
 def is_current(connection: sa.Connection) -> bool:
     """Whether our tables need no migration; `SchemaError` if a later version of ours made them."""
-    if (found := _version(connection)) > len(MIGRATIONS):
+    if not sa.inspect(connection).has_table(schema.name):
+        return False  # it is new, or made before we counted
+    found = connection.scalar(sa.select(sa.func.max(schema.c.version))) or 0
+    if found > VERSION:
         raise SchemaError(
-            f"a later version of cnn-search made it (schema {found}, this one knows "
-            f"{len(MIGRATIONS)}); install that version"
+            f"a later version of cnn-search made it (schema {found}, this one knows {VERSION}); "
+            "install that version"
         )
-    return found == len(MIGRATIONS)
+    return found == VERSION
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -228,51 +234,18 @@ def migrate(engine: sa.Engine) -> None:
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         if is_current(connection):
             return  # another process was faster
-        for step in MIGRATIONS[_version(connection) :]:
-            step(connection)
+        found = sa.inspect(connection).get_multi_columns(filter_names=[one.name for one in OURS])
+        for (_, name), columns in found.items():
+            there = {column["name"] for column in columns}
+            missing = [column for column in metadata.tables[name].c if column.name not in there]
+            if not all(column.nullable for column in missing):
+                raise SchemaError(f"another program owns its table {name!r}; name another database")
+            for column in missing:
+                words = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {words}"))
+        metadata.create_all(connection, tables=OURS)
         connection.execute(sa.delete(schema))
-        connection.execute(sa.insert(schema).values(version=len(MIGRATIONS)))
-
-
-def _version(connection: sa.Connection) -> int:
-    """How many migrations the database has seen; 0 if it is new, or made before we counted."""
-    if not sa.inspect(connection).has_table(schema.name):
-        return 0
-    return connection.scalar(sa.select(sa.func.max(schema.c.version))) or 0
-
-
-def _create_tables(connection: sa.Connection) -> None:
-    """Create all that are missing. Those of a database made before we counted keep their rows."""
-    found = sa.inspect(connection).get_multi_columns(filter_names=[table.name for table in OURS])
-    for (_, name), columns in found.items():
-        must_have = {column.name for column in metadata.tables[name].c if not column.nullable}
-        if not must_have <= {column["name"] for column in columns}:
-            raise SchemaError(f"another program owns its table {name!r}; name another database")
-    metadata.create_all(connection, tables=OURS)
-
-
-def _add(column: sa.Column[Any]) -> Callable[[sa.Connection], None]:
-    """A step that adds a column that may be NULL, unless the table was created with it."""
-
-    def add(connection: sa.Connection) -> None:
-        found = sa.inspect(connection).get_columns(column.table.name)
-        if column.name not in {one["name"] for one in found}:
-            words = CreateColumn(column).compile(dialect=connection.dialect)
-            connection.execute(sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {words}"))
-
-    return add
-
-
-# In order; a database's version is how many of them it has seen. Never change one: append another,
-# which may add tables, indexes, and columns that can be NULL, so that earlier versions can still
-# use the database.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
-    _create_tables,
-    _add(leases.c.extended),
-    _add(epochs.c.metrics),
-    _add(leases.c.paused),
-    _add(results.c.identity),
-)
+        connection.execute(sa.insert(schema).values(version=VERSION))
 
 
 def stored_flat(attributes: Mapping[str, Any]) -> tuple[float, int] | None:

@@ -24,9 +24,8 @@ from search.spec.domains import SpecError
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.extensions import ExtensionError
 from search.spec.space import has_baseline, queued_baseline, queued_trial
-from search.store import StorageError, StudyGoneError
-from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
-from search.store.latest import latest_study
+from search.store import StorageError, StudyGoneError, latest_study
+from search.store.database import Database, forbids_writing, read, transaction, with_retry
 from search.store.leases import revive
 from search.store.schema import DATASET, FINGERPRINT, SPEC, DatasetFacts, identities, studies
 
@@ -75,7 +74,7 @@ class StudyHandle:
     @property
     def attributes(self) -> dict[str, Any]:
         """The user attributes as they are now; raises `StudyGoneError` if the study was deleted."""
-        with self.told_if_gone(), snapshot(self.db):
+        with self.told_if_gone(), transaction(self.db, read_only=True):
             return self.study.user_attrs
 
     @contextmanager
@@ -124,9 +123,8 @@ class StudyHandle:
         )
 
     def _found_identity(self) -> str | None:
-        found = select(identities.c.identity).where(identities.c.study_id == self.study_id)
-        with snapshot(self.db) as connection:
-            return connection.scalar(found)
+        with transaction(self.db, read_only=True) as connection:
+            return connection.scalar(_IDENTITY, {"of_study": self.study_id})
 
     def _make_identity(self) -> str | None:
         """The identity it has, or a new one; None if it has none and we may not write."""
@@ -134,7 +132,7 @@ class StudyHandle:
             return found
         try:
             with self.transaction() as connection:  # so that all who open it at the same time agree
-                found = connection.scalar(_LOCK, {"of_study": self.study_id})
+                found = connection.scalar(_IDENTITY, {"of_study": self.study_id})
                 if found is None:
                     found = uuid.uuid4().hex
                     new = {"study_id": self.study_id, "identity": found}
@@ -146,14 +144,14 @@ class StudyHandle:
             return None
 
 
-# The row that Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
-_LOCK = (
+_IDENTITY = (
     select(identities.c.identity)
     .select_from(studies)
     .outerjoin(identities, identities.c.study_id == studies.c.study_id)
     .where(studies.c.study_id == bindparam("of_study"))
-    .with_for_update(of=studies)
 )
+# The row that Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
+_LOCK = _IDENTITY.with_for_update(of=studies)
 
 
 def find_study(db: Database, name: str) -> StudyHandle | None:

@@ -18,14 +18,7 @@ from search.spec.objectives import SIZES
 from search.spec.space import CONTINUED, is_baseline, suggest, true_params
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import Database, read
-from search.store.records import (
-    EpochRow,
-    ResultRow,
-    best_epoch,
-    epochs_of,
-    read_trials,
-    results_of,
-)
+from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, read_trials, results_of
 from search.store.schema import (
     HARDWARE,
     REASON,
@@ -39,12 +32,7 @@ from search.store.schema import (
     study_user_attributes,
     trials,
 )
-from search.store.studies import (
-    StudyHandle,
-    damage_in_a_line,
-    load_facts,
-    load_spec,
-)
+from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {

@@ -29,13 +29,9 @@ _MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
 ARG_START, ARG_END = 45, 46  # fields of /proc/PID/stat after the command's name
 
 
-def _by_script() -> bool:
-    return sys.argv[0].startswith(CONSOLE_SCRIPT)
-
-
 def this_command() -> str:
     """As it is typed: `python -m search.study`, or `cnn-search study`."""
-    if _by_script():
+    if sys.argv[0].startswith(CONSOLE_SCRIPT):
         return sys.argv[0]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name.removesuffix('.__main__') if spec else Path(sys.argv[0]).name}"
@@ -43,7 +39,8 @@ def this_command() -> str:
 
 def as_called(text: str) -> str:
     """The text, with our commands written the way this one was called."""
-    return _MODULE.sub(CONSOLE_SCRIPT, text) if _by_script() else text
+    is_script = sys.argv[0].startswith(CONSOLE_SCRIPT)
+    return _MODULE.sub(CONSOLE_SCRIPT, text) if is_script else text
 
 
 def same_command(arguments: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128
 START_AGAIN = 75  # of a worker whose time is up or whose database is away, like EX_TEMPFAIL
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
-
+CLOCK = "%H:%M:%S"  # the time of day, as log lines begin with it
 OURS = ("data", "models", "search")
 
 
@@ -75,8 +75,6 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of its output is gone, as after `| head`
-        # Flushing what is still in the buffer must not fail as well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     leave(code)
 
@@ -97,12 +95,8 @@ def one_line(text: str) -> str:
 
 def log(text: str) -> None:
     """Print a line to standard error, with the time of day unless it is a terminal: for logs."""
-    print(text if sys.stderr.isatty() else f"{clock()} {text}", file=sys.stderr, flush=True)
-
-
-def clock() -> str:
-    """The time of day, as a log line begins with it."""
-    return time.strftime("%H:%M:%S")
+    line = text if sys.stderr.isatty() else f"{time.strftime(CLOCK)} {text}"
+    print(line, file=sys.stderr, flush=True)
 
 
 def console() -> Console:
@@ -112,12 +106,12 @@ def console() -> Console:
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-def _whole(least: int, below: int, what: str) -> Callable[[str], int]:
-    """Reads a number in [least, below), written in ASCII digits."""
+def _whole(least: int, most: int, what: str) -> Callable[[str], int]:
+    """Reads a number from `least` to `most`, written in ASCII digits."""
 
     def read(text: str) -> int:
-        plain = text.isascii() and text.isdigit() and len(text) <= len(str(below))
-        if not (plain and least <= int(text) < below):
+        # Of up to 18 digits: databases store 64 bits, and int() refuses thousands of digits.
+        if not (re.fullmatch("[0-9]{1,18}", text) and least <= int(text) <= most):
             raise argparse.ArgumentTypeError(f"must be {what}, but got {text!r}")
         return int(text)
 
@@ -126,8 +120,8 @@ def _whole(least: int, below: int, what: str) -> Callable[[str], int]:
 
 positive_int = _whole(1, 10**18, "a whole number from 1 up")  # counts something
 trial_number = _whole(0, 10**9, "a whole number from 0 up")
-seed = _whole(0, MOST_SEED + 1, f"a whole number from 0 to {MOST_SEED}")  # as stored
-_some_trials = _whole(1, 10**4, "auto or a whole number from 1 to 9999")
+seed = _whole(0, MOST_SEED, f"a whole number from 0 to {MOST_SEED}")  # as stored
+_some_trials = _whole(1, 9999, "auto or a whole number from 1 to 9999")
 
 
 def positive_number(text: str) -> float:

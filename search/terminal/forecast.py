@@ -16,11 +16,11 @@ import torch
 from data.errors import grouped
 from models import ArchitectureError
 from models.summary import count_parameters
-from search.analysis.describe import describe_config
 from search.analysis.time_left import GUESS_VARIATION, TimeLeft, expected_epochs, spread, time_left
 from search.analysis.wording import (
     counted,
     data_in_words,
+    describe_config,
     duration,
     percent,
     printable,
@@ -31,7 +31,7 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
 from search.spec.space import make_config, searched, share_of_limits, suggest
 from search.store.schema import DatasetFacts
-from search.store.views import StudyView
+from search.store.views import StudyView, TrialView
 from search.terminal.status import wrap
 from search.training.device import describe_hardware
 from search.training.task import Task
@@ -68,28 +68,27 @@ def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> 
 
 
 def forecast(
-    name: str, spec: StudySpec, task: Task, *, begun: StudyView | None = None, workers: int = 1
+    name: str, spec: StudySpec, task: Task, begun: tuple[TrialView, ...] = (), workers: int = 1
 ) -> str:
     """The study in words: what it would train, and for how long.
 
-    begun: the study so far; without reports in it, a few steps run now are what the time is judged
-    by. workers: how many trials are trained at a time.
+    begun: its trials so far; without reports of them, the time is judged by a few steps run now.
+    workers: how many trials are trained at a time.
     """
-    facts = DatasetFacts.of(task.info, len(task.validation))
+    data = DatasetFacts.of(task.info, len(task.validation))
     hardware = describe_hardware(task.device)
     view = StudyView(
-        name=name, storage="", spec=spec, dataset=facts, hardware=hardware, versions={}, trials=()
+        name=name, storage="", spec=spec, dataset=data, hardware=hardware, versions={}, trials=begun
     )
     configs = [make_config(arm.values, spec) for arm in spec.arms] or _drawn(spec, task)
     sizes = [count_parameters(c.architecture, task.image_shape, task.classes) for c in configs]
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     if (budget := epoch_budget(spec)) is not None:
         total = f", with a budget of {grouped(round(budget))} epochs for all of them"
-    finished = 0 if begun is None else begun.finished
-    already = f", {grouped(finished)} of them finished already" if finished else ""
-    left = None if begun is None else time_left(replace(begun, spec=spec), workers)
+    already = f", {grouped(view.finished)} of them finished already" if view.finished else ""
+    left = time_left(view, workers)
     if left is None:
-        time_needed = _estimate(spec, configs, task, max(0, spec.trials - finished), workers)
+        time_needed = _estimate(spec, configs, task, max(0, spec.trials - view.finished), workers)
     else:
         time_needed = f"{_in_words(left, workers)}. An estimate from the trials so far."
     for_instance = "Base" if spec.is_comparison else "For instance"

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from search.analysis.comparison_words import standing_of_arms
-from search.analysis.describe import short_config
 from search.analysis.findings import named
 from search.analysis.measures import objective_in_words
 from search.analysis.time_left import epochs_trained, time_left
@@ -27,6 +26,7 @@ from search.analysis.wording import (
     flat_in_words,
     percent,
     printable,
+    short_config,
 )
 from search.sampling.registry import epoch_budget
 from search.spec.recipe import PARTIAL_EPOCH

@@ -30,8 +30,7 @@ from search.analysis.wording import (
 from search.spec.config import StudySpec
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.recipe import PARTIAL_EPOCH
-from search.store import is_sqlite, mask_password, read_url
-from search.store.latest import latest_study
+from search.store import is_sqlite, latest_study, mask_password, read_url
 from search.terminal.command_line import command
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -54,40 +54,32 @@ def interrupts_set(event: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt from error
 
 
-class _WatchedEvent(threading.Event):
-    """Knows whether anyone has asked yet if it is set."""
+class StopOnSignal(threading.Event):
+    """Context manager for the main thread: an event that the first SIGINT or SIGTERM sets.
 
-    is_watched = False
-
-    def is_set(self) -> bool:
-        self.is_watched = True
-        return super().is_set()
-
-
-class StopOnSignal:
-    """Context manager for the main thread: the first SIGINT or SIGTERM asks its block to stop.
-
-    Until the block asks for the first time whether the event is set, it would not notice: it may be
-    downloading images. The signal then raises KeyboardInterrupt, too, which ends the block quietly.
+    A block that has not asked yet whether it is set would not notice: it may be downloading images.
+    The signal then raises KeyboardInterrupt, too, which ends the block quietly; even if a
+    destructor swallows that, the event is set.
 
     Attributes:
-        event: set by the first signal, also if a destructor swallows the KeyboardInterrupt.
-        signal: which one that was; None before it.
-        on_signal: called then, inside the signal handler.
+        signal: which one it was; None before it.
     """
 
     def __init__(self) -> None:
-        self.event = _WatchedEvent()
+        super().__init__()
         self.signal: signal.Signals | None = None
-        self.on_signal: Callable[[], None] = lambda: None
+        self._is_watched = False
+
+    def is_set(self) -> bool:
+        self._is_watched = True
+        return super().is_set()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = signal.Signals(number)
-        self.event.set()
-        self.on_signal()
-        if not self.event.is_watched:
+        self.set()
+        if not self._is_watched:
             raise KeyboardInterrupt
 
     def __enter__(self) -> StopOnSignal:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 from search.analysis.comparison_words import standing_of_arms
-from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import advice_in_words, front_in_words, named, pareto_front
 from search.analysis.measures import (
     MEASURES,
@@ -18,7 +17,14 @@ from search.analysis.measures import (
     time_spent,
 )
 from search.analysis.time_left import time_left
-from search.analysis.wording import all_counts, data_in_words, printable, warm_start_in_words
+from search.analysis.wording import (
+    all_counts,
+    data_in_words,
+    describe_network,
+    describe_training,
+    printable,
+    warm_start_in_words,
+)
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
 from search.terminal.status import (
@@ -29,8 +35,6 @@ from search.terminal.status import (
     time_left_in_words,
     wrap,
 )
-
-NO_BEST = "No trial has run to its end yet, so there is no best one."
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
@@ -99,7 +103,7 @@ def status_text(view: StudyView) -> str:
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
     lines += failures([(one.number, one.reason) for one in view.in_state("failed")])
-    lines += ["", *(_best_lines(view) if view.best else [NO_BEST])]
+    lines += ["", *_best_lines(view)]
     if view.spec.minimize_also and view.best:
         lines += ["", *wrap(front_in_words(view)), *wrap(other_point_in_words(view))]
     missing = view.spec.trials - view.finished
@@ -132,7 +136,9 @@ def fallback_words(reason: str) -> str:
 
 def _best_lines(view: StudyView) -> Iterator[str]:
     best = view.best
-    assert best is not None
+    if best is None:
+        yield "No trial has run to its end yet, so there is no best one."
+        return
     yield f"Best: {named(best)}"
     if best.config is not None:
         yield from _entry("network", describe_network(best.config.architecture, best.parameters))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from search.training.task import logits
 
 FORMAT = 2
 TEXTS, COUNTS = ("study", "dataset", "title"), ("trial", "seed", "epochs")
+OTHERS = ("temperature", "class_names", "image_shape")
 REMEDY = "run python -m search.finalize again"
 CONFIG = "config.json"
 MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
@@ -135,9 +136,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
     write_atomically(folder / WEIGHTS, payload)
     content = {
         "format": FORMAT,
-        **{name: getattr(bundle, name) for name in (*TEXTS, *COUNTS, "temperature")},
-        "class_names": bundle.class_names,
-        "image_shape": bundle.image_shape,
+        **{name: getattr(bundle, name) for name in (*TEXTS, *COUNTS, *OTHERS)},
         "mean": bundle.mean_C.tolist(),
         "std": bundle.std_C.tolist(),
         "preparation": asdict(bundle.preparation),
@@ -161,7 +160,6 @@ def read_bundle(folder: Path) -> Bundle:
         stored = parse_json(read_regular(path, MOST_CONFIG_BYTES))
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']!r}, but this version reads {FORMAT}")
-        described = _described(stored)
         path = folder / WEIGHTS
         payload = read_regular(path, MOST_BYTES)
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
@@ -169,7 +167,8 @@ def read_bundle(folder: Path) -> Bundle:
         weights = load_tensors(payload, safetensors=True)
         if not all(map(is_plain, weights.values())):
             raise ValueError("a weight is not finite")
-        bundle = replace(described, weights=weights)
+        path = folder / CONFIG
+        bundle = _restored(stored, weights)
     except OSError as error:
         raise BundleError(
             f"cannot read {path} ({error.strerror}); name another bundle, or {REMEDY}"
@@ -181,8 +180,7 @@ def read_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def _described(stored: Mapping[str, Any]) -> Bundle:
-    """Everything but the weights."""
+def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Bundle:
     if (code := stored.get("code")) is not None:
         restore_family(stored["architecture"]["family"], code)
     channels, height, width = map(int, stored["image_shape"])
@@ -210,5 +208,5 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         composition=None if composition is None else Composition.from_dict(composition),
         architecture=from_dict(stored["architecture"]),
         recipe=dict(stored["recipe"]),
-        weights={},
+        weights=weights,
     )

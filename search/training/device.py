@@ -24,8 +24,7 @@ HAS_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 def available_cores() -> int:
     """The number of cores that affinity and the container's quota allow this process."""
-    cores: int = joblib.cpu_count()
-    return cores
+    return int(joblib.cpu_count())
 
 
 def choose_device(name: str) -> torch.device:

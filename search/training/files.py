@@ -13,8 +13,7 @@ import re
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,32 +52,31 @@ class Remote:
     def with_suffix(self, suffix: str) -> Remote:
         return Remote(self.url.removesuffix(".pt") + suffix)
 
-    @contextmanager
-    def _reached(self) -> Iterator[tuple[Any, str]]:
-        import fsspec
+    def _call(self, method: str, *arguments: object) -> Any:
+        """Call a method of its `fsspec.AbstractFileSystem`; Remote arguments become paths there."""
+        from fsspec.core import url_to_fs
 
         try:
-            yield fsspec.core.url_to_fs(self.url)
+            system, path = url_to_fs(self.url)
+            given = [url_to_fs(it.url)[1] if isinstance(it, Remote) else it for it in arguments]
+            return getattr(system, method)(path, *given)
         except FileNotFoundError:
             raise
         except Exception as error:  # whatever its libraries raise
             raise OSError(None, first_line(error)) from error
 
     def read_bytes(self) -> bytes:
-        with self._reached() as (system, path):
-            return bytes(system.cat_file(path))
+        return bytes(self._call("cat_file"))
 
     def write_bytes(self, content: bytes) -> None:
-        with self._reached() as (system, path):
-            system.pipe_file(path, content)
+        self._call("pipe_file", content)
 
     def copy_to(self, other: Remote) -> None:
-        with self._reached() as (system, path), other._reached() as (_, other_path):
-            system.cp_file(path, other_path)
+        self._call("cp_file", other)
 
     def unlink(self, *, missing_ok: Literal[True]) -> None:
-        with suppress(FileNotFoundError), self._reached() as (system, path):
-            system.rm_file(path)
+        with suppress(FileNotFoundError):
+            self._call("rm_file")
 
 
 def delete_abandoned(folder: Path) -> None:

@@ -139,12 +139,8 @@ class Replayed:
 
     The function reads and writes tensors at fixed addresses, waits for nothing, and draws only
     from the generators of `randomness`; all calls are made within that context. If it cannot be
-    recorded it is called directly, with one warning per process.
-
-    Args:
-        pool: the memory of the graphs.
-        unrolled: calls in a long graph; 1: no long graphs.
-        recording: a context entered while recording.
+    recorded it is called directly, with one warning per process. `unrolled`: calls in a long graph;
+    1: no long graphs. `recording`: a context entered while recording.
     """
 
     def __init__(

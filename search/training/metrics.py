@@ -80,19 +80,15 @@ def loss_at(
 
 
 def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-    """The mean difference between confidence and accuracy, over examples binned by confidence.
-
-    The expected calibration error with CALIBRATION_BINS bins of equal width (Guo et al. 2017).
-    """
+    """The expected calibration error, with CALIBRATION_BINS bins of equal width (Guo et al. 2017):
+    the mean difference between confidence and accuracy, in [0, 1]."""
     _, confidences_B, right_B = reliability(probabilities_NK, labels_N).T
     return float((right_B - confidences_B).abs().sum() / len(labels_N))
 
 
 def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """For each bin of confidence: number of examples, sum of their confidences, number correct.
-
-    float64, (CALIBRATION_BINS, 3).
-    """
+    """For each bin of confidence: number of examples, sum of their confidences, number correct,
+    float64 (CALIBRATION_BINS, 3)."""
     import torch
 
     confidences_N, predicted_N = probabilities_NK.double().max(1)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,13 +112,9 @@ class TrainedRun:
 
 
 def train_slices(
-    job: Job,
-    task: Task,
-    *,
-    stop: threading.Event | None = None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> Generator[None, None, TrainedRun]:
-    """Trains one slice per `next()`; `on_epoch` is called after each epoch.
+    job: Job, task: Task, *, stop: threading.Event | None = None
+) -> Generator[Epoch | None, None, TrainedRun]:
+    """Trains one slice per `next()`, which returns the epoch that ended with it and was saved.
 
     On a CPU the result depends on the number of threads, but on nothing else that runs.
 
@@ -161,8 +157,7 @@ def train_slices(
             if epoch is not None:
                 curve.append(epoch)
                 save()
-                on_epoch(epoch)
-            yield
+            yield epoch
         if saved["score"] is None:
             score = evaluate(training.model, task.training, task.mean_C, task.std_C)
             save(score)

@@ -34,7 +34,7 @@ from search.spec.recipe import Recipe
 from search.spec.schedules import SCHEDULES
 from search.training.graphs import UNROLLED, OwnRandomness, Pool, Replayed
 from search.training.task import Task, autocast, normalise
-from search.training.weights import freeze
+from search.training.weights import NEW_LAYER
 
 
 class Step:
@@ -80,7 +80,11 @@ class Step:
         recipe = self._recipe
         frozen = epoch < recipe.frozen_epochs
         if frozen != self._frozen:
-            freeze(self._model, frozen)
+            # Batch norm's running statistics keep following the images.
+            for name, parameter in self._model.named_parameters():
+                if not name.startswith(NEW_LAYER):
+                    parameter.requires_grad_(not frozen)
+                    parameter.grad = None
             self._frozen = frozen
             self._replayed = self._make_replayed()  # the recorded update no longer applies
         if epoch == recipe.frozen_epochs > 0:

@@ -6,8 +6,7 @@ Shapes: N examples, K classes, B examples per batch, C channels, H x W pixels, O
 from __future__ import annotations
 
 import functools
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,6 @@ class Task:
 
     Attributes:
         training, validation: uint8 images (N, C, H, W) and labels (N,), on one device.
-        early_validation: the part of `validation` that epoch 0 is scored on.
         mean_C, std_C: of the training images, in [0, 1] units; shape (C,).
         info: names, image shape and classes of the data set.
         content: fingerprint of the whole data set; None if the examples were made by hand.
@@ -47,10 +45,11 @@ class Task:
     std_C: torch.Tensor
     info: DatasetInfo
     content: Fingerprint | None = None
-    early_validation: Examples = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "early_validation", thinned(self.validation, PARTIAL_EPOCH))
+    @property
+    def early_validation(self) -> Examples:
+        """A copy of the part of `validation` that epoch 0 is scored on."""
+        return thinned(self.validation, PARTIAL_EPOCH)
 
     @property
     def device(self) -> torch.device:
@@ -147,9 +146,7 @@ def logits(
 def evaluate(
     model: nn.Module, examples: Examples, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> Score:
-    """Plain cross entropy and error on all examples, NaN without any; waits for the device once."""
-    if len(examples) == 0:
-        return Score(loss=math.nan, error=math.nan)
+    """Plain cross entropy and error on all examples; waits for the device once."""
     return score(logits(model, examples.images_NCHW, mean_C, std_C), examples.labels_N)
 
 

@@ -90,7 +90,6 @@ class Training(Iterator[Epoch]):
             self.model = self.learning if mean is None else mean.model
             self._score = torch.full((4,), math.nan, device=task.device)
             self._logits_NK = torch.zeros(len(task.validation), task.classes, device=task.device)
-            self._validated = False  # the current network, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
         self._best_value, self._best_epoch = math.inf, 0
@@ -130,7 +129,6 @@ class Training(Iterator[Epoch]):
         while self.epoch < recipe.epochs and self.epoch - self._best_epoch < patience:
             self.learning.train()
             step.begin_epoch(self.epoch)
-            self._validated = False
             done = reported = 0  # steps
             for end in slice_ends:
                 if self._stop is not None and self._stop.is_set():
@@ -143,8 +141,9 @@ class Training(Iterator[Epoch]):
                 done = end
                 yield None
                 if self._partial_epoch and self.epoch == 0 and done == look_at < step.steps:
-                    self._score_on(task.early_validation)
-                    yield (yield from self._report(0, done, done, task.early_validation))
+                    early = task.early_validation
+                    self._score_on(early)
+                    yield (yield from self._report(0, done, done, early))
                     reported = done
             self._validate_all()
             epoch = yield from self._report(self.epoch + 1, done, done - reported, task.validation)
@@ -157,7 +156,6 @@ class Training(Iterator[Epoch]):
         """Score the network on all validation examples; nothing waits for it."""
         if len(self._task.validation) > 0:  # a final training has none
             self._validate.call(partial(self._score_on, self._task.validation))
-        self._validated = True
 
     def _score_on(self, examples: Examples) -> None:
         task = self._task
@@ -199,8 +197,7 @@ class Training(Iterator[Epoch]):
     def confusion(self) -> torch.Tensor:
         """Validation examples by true and predicted class, (K, K), of the current network."""
         with self._on_stream, self._randomness:
-            if not self._validated:  # it was resumed from a checkpoint
-                self._validate_all()
+            self._validate_all()
             return confusion(self._logits_NK, self._task.validation.labels_N).cpu()
 
     def close(self) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from data.reading import read_regular
 from models import Architecture, build, family_of
 from models.checks import by
-from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import SpecError, corners
+from search.spec.config import StudySpec
+from search.spec.domains import ParameterValue, SpecError, corners
 from search.spec.space import make_config
 from search.training.epoch import WeightsError
 from search.training.files import MOST_BYTES, WEIGHTS, is_plain, load_tensors
@@ -27,17 +27,6 @@ IMAGENET = "imagenet"
 TIMEOUT_SECONDS = 20.0
 PARAMETER = "initial_weights"
 NEW_LAYER = "output."
-
-
-def freeze(network: nn.Module, frozen: bool) -> None:
-    """Freeze all weights but the output layer's, or let them learn again.
-
-    Batch norm's running statistics keep following the images.
-    """
-    for name, parameter in network.named_parameters():
-        if not name.startswith(NEW_LAYER):
-            parameter.requires_grad_(not frozen)
-            parameter.grad = None
 
 
 def fitting_weights(
@@ -53,9 +42,10 @@ def fitting_weights(
             "a network with only an output layer uses no initial weights; leave initial_weights out"
         )
     found = _read(source)
-    theirs = family_of(architecture).imagenet_name
+    theirs = family_of(architecture).imagenet_names
     if theirs is not None and not own.keys() <= found.keys():
-        found = {name: found[theirs(name)] for name in own if theirs(name) in found}
+        pairs = zip(network.state_dict(), theirs(), strict=True)
+        found = {name: found[their_name] for name, their_name in pairs if their_name in found}
     another = f"weights of {source!r} belong to another network"
     for name, tensor in own.items():
         if name not in found:
@@ -84,7 +74,7 @@ def _read(source: str) -> Mapping[str, Tensor]:
             "that search.finalize wrote (runs/<study>/final), or a file (.safetensors, .pth)"
         ) from error
     if not isinstance(weights, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+        isinstance(value, Tensor) for value in weights.values()
     ):
         raise WeightsError(f"{source!r} holds no table of named weights; give a state_dict")
     return weights
@@ -119,12 +109,11 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
         if name not in METRICS:
             known = ", ".join(METRICS)
             raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
-    configs: list[TrialConfig] = []  # the arms, or a search's first network with each source
-    if spec.is_comparison:
-        configs = [make_config(arm.values, spec) for arm in spec.arms]
-    elif PARAMETER in spec.space:
-        sources = corners(spec.space[PARAMETER])
-        configs = [make_config({PARAMETER: source}, spec) for source in sources]
+    # The arms, or a search's first network with each source.
+    tried: list[Mapping[str, ParameterValue]] = [arm.values for arm in spec.arms]
+    if not tried and PARAMETER in spec.space:
+        tried = [{PARAMETER: source} for source in corners(spec.space[PARAMETER])]
+    configs = [make_config(values, spec) for values in tried]
     wanted = dict.fromkeys((it.recipe.initial_weights, it.architecture) for it in configs)
     try:
         for source, architecture in wanted:

@@ -100,6 +100,7 @@ def test_training_reads_no_test_array_but_notices_changes_to_it(path: Path) -> N
     assert info == before
     with pytest.raises(DataError, match="Bad CRC-32"):
         load_test(f"npz:{path}", path.parent)
+    assert find_dataset(f"npz:{path}").has_same_test(info, path.parent)
     np.savez(path, **plain(y_test=labels(9)[::-1]))
     assert not find_dataset(f"npz:{path}").has_same_test(info, path.parent)
     assert fingerprint(info, examples).test != fingerprint(*load_training(f"npz:{path}", path)).test

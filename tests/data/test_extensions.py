@@ -27,6 +27,10 @@ def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
     [
         ("x = 1\nraise KeyError('a\\nb')\n", "mine.py, line 2: KeyError: 'a"),
         ("def load(:\n", "mine.py, line 1: SyntaxError: "),
+        (
+            "from data.errors import DataError\n\nraise DataError('no pictures')\n",
+            "mine.py, line 3: DataError: no pictures; correct the file",
+        ),
         ("raise SystemExit(3)\n", "mine.py, line 1: SystemExit: 3"),
         ("load = 3\n", "mine.py has no function 'load'; define it, or name another"),
         ("# \N{PILE OF POO}\n".encode("utf-16"), "cannot read the Python file"),

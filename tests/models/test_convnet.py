@@ -103,7 +103,7 @@ def naive_logits(config: ConvNetConfig, weights: Iterator[Tensor], x: Tensor) ->
         last_of_block = config.residual and (number % 2 == 1 or number == depth) and number > 1
         if first_of_block:
             waiting = x
-        x = F.conv2d(x, next(weights), next(weights), padding=config.paddings[number - 1])
+        x = F.conv2d(x, next(weights), next(weights), padding=config.convolutions[number - 1][2])
         if number in normed and place == "conv":
             x = norm(x)
         if last_of_block:

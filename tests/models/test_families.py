@@ -3,6 +3,7 @@
 The convolutional family has a file of its own.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 import torchvision
 
 from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_of, from_dict, to_dict
-from models.family import KIND_WORDS
-from models.resnet import torchvision_name
+from models.family import KIND_WORDS, Architecture, Family, compact, count
+from models.resnet import torchvision_names
 
 DEEP = ConvNetConfig(
     channels=(8, 8, 8, 16, 16), batch_norm=True, residual=True, hidden=(16,), dropout_linear=0.1
@@ -65,8 +66,8 @@ def test_resnet18_is_torchvisions_layer_for_layer() -> None:
     config = FAMILIES["resnet18"].configured({})
     ours = build(config, (3, 64, 64), 10).eval()
     weights = theirs.state_dict()
-    ours.load_state_dict({name: weights[torchvision_name(name)] for name in ours.state_dict()})
-    assert {torchvision_name(name) for name in ours.state_dict()} == set(weights)
+    assert torchvision_names() == list(weights)
+    ours.load_state_dict(dict(zip(ours.state_dict(), weights.values(), strict=True)))
     images_NCHW = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(ours(images_NCHW), theirs(images_NCHW))
     for shape, message in (
@@ -75,6 +76,27 @@ def test_resnet18_is_torchvisions_layer_for_layer() -> None:
     ):
         with pytest.raises(ArchitectureError, match=message):
             build(config, shape, 10)
+
+
+def test_a_field_may_take_a_parameter_of_another_name() -> None:
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config(Architecture):
+        width: int
+
+    family = Family(
+        description="",
+        config=Config,
+        build=lambda *_: torch.nn.Identity(),
+        parameters={"units": count(3, "units")},
+        renamed={"width": "units"},
+    )
+    assert family.configured({"units": 5}) == Config(width=5)
+    assert family.configured({}) == Config(width=3)
+
+
+def test_compact_numbers() -> None:
+    numbers = (0, 0.3, -0.00021, 0.0021, float("nan"), float("-inf"))
+    assert [*map(compact, numbers)] == ["0", "0.3", "-2.1e-4", "0.0021", "nan", "-inf"]
 
 
 def test_module_names_match_existing_checkpoints() -> None:

@@ -3,7 +3,9 @@
 # ruff: noqa: ARG001, ARG005
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -48,6 +50,30 @@ def test_keyword_arguments_are_parameters(register: Any) -> None:
     config = family.configured({"width": 8, "rate": 0.25, "batch_size": 3})
     assert to_dict(config) == {"family": "mynet.py:build", "width": 8, "widths": [], "rate": 0.25}
     assert from_dict(to_dict(config)) == config
+    assert from_dict({"family": "mynet.py:build", "width": 8, "rate": 0.25}) == config
+    with pytest.raises(ArchitectureError, match="key 'rate' is missing for family 'mynet"):
+        from_dict({"family": "mynet.py:build", "width": 8})
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert config.values() == {"width": 8, "widths": (), "rate": 0.25}
+
+
+def test_a_configuration_keeps_its_family_when_that_is_registered_again(register: Any) -> None:
+    def edited(image_shape: Any, classes: int, *, values: int = 4) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, values), nn.Linear(values, classes))
+
+    def again(image_shape: Any, classes: int, *, values: int = 4) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+    register(edited)
+    config = from_dict({"family": "mynet.py:build"})  # an argument may be named as a method
+    assert count_parameters(config, GREY, 10) == 65 * 4 + 5 * 10
+    register(again)
+    assert to_dict(config) == {"family": "mynet.py:build", "values": 4}
+    assert count_parameters(config, GREY, 10) == 65 * 10
+    assert len(list(build(config, GREY, 10).parameters())) == 2
+    del FAMILIES["mynet.py:build"]
+    with pytest.raises(ArchitectureError, match=r"the family of mynet.py:build\(values=4\) is unk"):
+        to_dict(config)
 
 
 @pytest.mark.parametrize("stages", [((4, 1), (2, 3)), [[4, 1], [2, 3]]])
@@ -58,7 +84,7 @@ def test_a_default_may_be_a_list_of_lists(register: Any, stages: Any) -> None:
 
     register(staged)
     config = FAMILIES["mynet.py:build"].configured({})
-    assert config.values() == {"stages": ((4, 1), (2, 3))}
+    assert asdict(config) == {"stages": ((4, 1), (2, 3))}
     again = from_dict(json.loads(json.dumps(to_dict(config))))
     assert again == config
     assert count_parameters(again, GREY, 10) == 65 * 4 + 5 * 2 + 3 * 2 + 3 * 2 + 3 * 10

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -66,12 +67,15 @@ def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
     return curves
 
 
-def train_job(job: Job, task: Task, **options: Any) -> TrainedRun:
+def train_job(
+    job: Job, task: Task, *, on_epoch: Callable[[Epoch], object] = lambda _: None, **options: Any
+) -> TrainedRun:
     """A run of finalize, trained to its end."""
     slices = train_slices(job, task, **options)
     while True:
         try:
-            next(slices)
+            if (epoch := next(slices)) is not None:
+                on_epoch(epoch)
         except StopIteration as ended:
             run: TrainedRun = ended.value
             return run

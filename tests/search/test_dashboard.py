@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ def test_it_creates_missing_files_serves_new_studies_and_stops(make_site: Make) 
     assert code == 130, printed
     assert "read-only" in printed
     assert "Traceback" not in printed
+
+
+def test_a_signal_that_a_destructor_swallows_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **_options: Any) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(optuna_dashboard, "wsgi", interrupted)
+    monkeypatch.setattr(dashboard, "serve", lambda *_: pytest.fail("it serves"))
+    assert dashboard.main(["--port", "0"]) == 143
 
 
 def test_the_token_is_required_and_never_printed(make_site: Make) -> None:

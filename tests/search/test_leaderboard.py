@@ -84,6 +84,14 @@ def test_a_comparison_ranks_its_arms() -> None:
     assert "against “none”: paired t test, corrected after Holm" in printed
 
 
+def test_long_names_of_arms_are_not_cut() -> None:
+    names = [f"{'a' * 100}{number}" for number in range(2)]
+    lines = text(comparison_view(dict(zip(names, ARMS.values(), strict=False))), 80)
+    printed = "".join("".join(lines).split())
+    assert "…" not in printed
+    assert [printed.count(name[-9:]) for name in names] == [2, 1]  # the base also in the caption
+
+
 def test_arms_without_trials_are_not_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

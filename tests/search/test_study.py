@@ -21,10 +21,12 @@ from optuna_dashboard import get_note
 from search import study
 from search.running.study import run_study
 from search.spec.config import StudySpec
+from search.spec.study_file import StudyFileError
 from search.store.opening import open_database
 from search.store.studies import create_study
 from search.store.views import StudyView
 from search.study import listing
+from search.terminal.commands import LOADING
 from tests.search.conftest import Refused, children_of
 from tests.search.long_studies import INFO
 
@@ -249,6 +251,14 @@ def test_the_status_of_the_study_that_the_options_name(
         assert study.main(["--status", *words.split()]) == 0
         assert capsys.readouterr().out.startswith(f"Study {name}: ")
     assert "no study 'digits'" in refused(study.main, ["--status", "--dataset", "digits"])
+    # With its name, the study's file and other options are not read: they may have moved.
+    moved = "--config moved.toml --dataset gone --enqueue gone.toml --status --study other"
+    assert study.main(moved.split()) == 0
+    assert capsys.readouterr().err == ""
+    with pytest.raises(StudyFileError):
+        study.main(["--config", "moved.toml"])
+    assert LOADING in capsys.readouterr().err  # which comes first
+    assert "not usable" in refused(study.main, ["--status", "--study", "a/b"])
 
 
 EXTENSION = """

@@ -97,30 +97,19 @@ class Prior:
 
     The unit of all but `level` is a data set's scale: the standard deviation of the logarithms of
     its configurations' final objectives.
-
-    Attributes:
-        scale: mean and standard deviation of the scale's logarithm.
-        fractions: of the training, at the reports, (R,).
-        falls: mean fall of the logarithm until the end, (R,).
-        level: how the fall depends on the level, (R,).
-        promised: how the fall depends on the parameters, (R, F).
-        falls_sd, level_sd, promised_sd: how much data sets differ in these, (R,).
-        noise: standard deviation of what remains, (R,).
-        starts: how the first level depends on the parameters, (F,), in its own standard deviations.
-        ends: how the end depends on the parameters, (F,).
     """
 
-    scale: Array
-    fractions: Array
-    falls: Array
-    level: Array
-    promised: Array
-    falls_sd: Array
+    scale: Array  # mean and standard deviation of the scale's logarithm
+    fractions: Array  # of the training, at the reports, (R,)
+    falls: Array  # mean fall of the logarithm until the end, (R,)
+    level: Array  # how the fall depends on the level, (R,)
+    promised: Array  # how the fall depends on the parameters, (R, F)
+    falls_sd: Array  # how much data sets differ in these three, (R,)
     level_sd: Array
     promised_sd: Array
-    noise: Array
-    starts: Array
-    ends: Array
+    noise: Array  # standard deviation of what remains, (R,)
+    starts: Array  # how the first level depends on the parameters, (F,), in its own deviations
+    ends: Array  # how the end depends on the parameters, (F,)
 
     def at(self, fraction: float, column: Array) -> float:
         """An attribute, interpolated between its reports."""

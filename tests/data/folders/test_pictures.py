@@ -223,6 +223,15 @@ def test_files_that_are_not_whole_pictures_are_named(
     assert "\n" not in str(caught.value)
 
 
+def test_only_faults_of_one_kind_are_combined(tmp_path: Path) -> None:
+    (empty := tmp_path / "empty.png").touch()
+    missing = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(DataError, match=r"^there is no picture file [^,]*a.png; check the path$"):
+        read_pictures([*missing, empty], (1, 4, 4))
+    with pytest.raises(DataError, match=r"^2 files: [^;]*, [^;]*; replace it with an intact"):
+        read_pictures([empty, missing[0], empty], (1, 4, 4))
+
+
 def test_pictures_that_pillow_cannot_convert_or_should_not_decode_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

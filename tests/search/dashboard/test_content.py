@@ -14,8 +14,7 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
-from search.dashboard.artifacts import ArtifactStore, TrialPictures
-from search.dashboard.content import write_content
+from search.dashboard.content import ArtifactStore, TrialPictures, write_content
 from search.figures import dashboard_figures
 from search.pages.note import placed, study_note
 from search.store import StudyGoneError
@@ -154,7 +153,7 @@ def test_a_late_worker_adds_no_pictures_to_what_another_trains(
 def test_if_time_is_short_only_the_best_have_pictures(
     study: StudyHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.dashboard.artifacts.CREDIT_SECONDS", -1.0)
+    monkeypatch.setattr("search.dashboard.content.CREDIT_SECONDS", -1.0)
     pictures, drawn = TrialPictures(study, tmp_path / "artifacts"), []
     for loss in (1.0, 0.5, 0.8, 0.4):
         lease = train(study, [2.0, loss])

@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 
 from search.dashboard.server import ServingError, check_host_name, listen, serve
-from search.terminal.stopping import StopOnSignal
 
 
 class Served:
-    """A server in a thread, which a real one is not: stopped through its signal's handler."""
+    """A server in a thread, which a real one is not."""
 
     def __init__(self, application: Any) -> None:
         self.listening = listen("127.0.0.1", 0)
         self.port: int = self.listening.getsockname()[1]
-        self._stopping = StopOnSignal()
         self._thread = threading.Thread(
-            target=serve, args=(application, self.listening, self._stopping), daemon=True
+            target=serve, args=(application, self.listening), daemon=True
         )
         self._thread.start()
 

@@ -1,14 +1,30 @@
 from __future__ import annotations
 
-import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from search.figures.parameters import contour, importances_bars, slices
-from search.store.views import State, StudyView
+from search.figures.parameters import (
+    FEWEST,
+    comparable_trials,
+    contour,
+    importances_bars,
+    search_axes,
+    shares_of,
+    slices,
+)
+from search.spec.domains import Choice
+from search.store.views import State, StudyView, TrialView
 from tests.search.made_up_views import SEARCHED as SPEC
 from tests.search.made_up_views import study_view, trial_view
+
+
+def view_of(trials: Sequence[TrialView]) -> StudyView:
+    return replace(study_view(trials), spec=SPEC)
 
 
 @pytest.fixture
@@ -20,22 +36,104 @@ def searched() -> StudyView:
         params["learning_rate"] = 10 ** (-4 + 0.2 * n)
         state: State = "pruned" if n > 7 else "complete"
         trials.append(trial_view(n, [2.0, 0.2 + 0.1 * n], params=params, state=state))
-    return dataclasses.replace(study_view(trials), spec=SPEC)
+    return view_of(trials)
 
 
-def test_importances_say_what_they_are_based_on(searched: StudyView) -> None:
-    figure = importances_bars(searched)
-    assert set(figure.data[0].y) == {"learning_rate", "depth", "hidden"}
-    assert sum(figure.data[0].x) == pytest.approx(1, abs=0.01)
-    assert "fANOVA of 10 after epoch 2" in figure.layout.title.subtitle.text
-    assert "losses of 10 trials" in figure.layout.meta["caption"]
-    caption = importances_bars(dataclasses.replace(study_view(), spec=SPEC)).layout.meta["caption"]
-    assert "Importances need 5 trials" in caption
+def decided(trials: int) -> list[TrialView]:
+    """Trials whose loss depends only on the learning rate, by a factor of ten."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(trials):
+        place = float(rng.uniform())
+        params = {
+            "learning_rate": 10 ** (-4 + 2 * place),
+            "depth": int(rng.integers(2, 5)),
+            "hidden": str(rng.choice(["64", "128", "120 84"])),
+        }
+        made.append(trial_view(number, [2.0, 0.2 + 1.8 * place], params=params))
+    return made
+
+
+def importances(view: StudyView) -> tuple[dict[str, float], str]:
+    """The shares that the figure shows, and what it says about them."""
+    figure = importances_bars(view)
+    shares = {y: x for bars in figure.data for y, x in zip(bars.y, bars.x, strict=True)}
+    return shares, f"{figure.layout.title.subtitle.text} {figure.layout.meta['caption']}"
+
+
+def test_the_parameter_that_decides_is_found() -> None:
+    shares, told = importances(view_of(decided(30)))
+    assert next(iter(shares)) == "learning_rate"
+    assert shares["learning_rate"] > 0.8
+    exact = shares_of(comparable_trials(view_of(decided(30)))[1])
+    assert sum(exact.values()) == pytest.approx(1)
+    assert shares == pytest.approx(exact, abs=5e-4)  # rounded to three decimal places
+    assert "fANOVA of 30 after epoch 2" in told
+    assert "From the losses of 30 trials after epoch 2: learning_rate explains " in told
+    assert shares.keys() == search_axes(SPEC).keys() == {"learning_rate", "depth", "hidden"}
+    figure = importances_bars(view_of(decided(30)))
+    (bars,) = figure.data
+    spread = dict(zip(bars.y, bars.error_x.array, strict=True))
+    assert spread.keys() == shares.keys()
+    assert all(0 <= deviation < 0.5 for deviation in spread.values())
+    # A parameter with one value is not searched: trials need not have it.
+    fixed = replace(SPEC, space={**SPEC.space, "optimizer": Choice(values=("adam",))})
+    again = importances_bars(replace(view_of(decided(30)), spec=fixed))
+    assert again.to_json() == figure.to_json()  # the same each time
+
+
+def test_few_trials_give_a_hint_and_fewer_give_nothing() -> None:
+    assert "little more than a hint" in importances(view_of(decided(FEWEST)))[1]
+    assert "hint" not in importances(view_of(decided(12)))[1]
+    few = decided(FEWEST - 1)
+    # Trials trained with other values than the sampled ones do not count, either.
+    params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
+    baseline = trial_view(12, [0.5], is_baseline=True, params=params)
+    odd = trial_view(13, [0.5], params={"depth": 2})
+    for trials in ([], few, [*few, baseline, odd]):
+        shares, told = importances(view_of(trials))
+        assert not shares
+        assert "Importances need 5 trials" in told
+
+
+def test_pruned_trials_count() -> None:
+    """Most are pruned after one epoch; later losses of the others say nothing about a parameter."""
+    trials = decided(24)
+    for number in set(range(24)) - {0, 6, 12, 18}:
+        first = replace(trials[number].curve[1], epoch=1)
+        trials[number] = replace(trials[number], state="pruned", curve=(first,))
+    shares, told = importances(view_of(trials))
+    assert "From the losses of 24 trials after epoch 1: " in told
+    assert next(iter(shares)) == "learning_rate"
+
+
+def test_if_few_continue_all_are_compared_at_the_partial_epoch() -> None:
+    trials = []
+    for trial in decided(24):
+        look = replace(trial.curve[1], epoch=0)
+        curve = trial.curve if trial.number < 8 else ()
+        trials.append(replace(trial, curve=curve, partial_epoch=look))
+    diverged = replace(trials[-1].reports[0], value=math.nan)
+    trials[-1] = replace(trials[-1], partial_epoch=diverged)
+    shares, told = importances(view_of(trials))
+    assert next(iter(shares)) == "learning_rate"
+    assert "From the losses of 24 trials after 0.33 epochs: " in told
+    assert "what learns fast at first looks better" in told
+    few = importances(view_of(trials[:11]))[1]  # 8 of 11 continue
+    assert "From the losses of 8 trials after epoch 2: " in few
+
+
+def test_a_huge_loss_counts_as_guessing() -> None:
+    params = {"learning_rate": 1e-4, "depth": 2, "hidden": "64"}
+    huge = trial_view(20, [1e30, math.nan], state="failed", params=params)
+    shares, told = importances(view_of([*decided(20), huge]))
+    assert "From the losses of 21 trials" in told
+    assert next(iter(shares)) == "learning_rate"
 
 
 def test_each_trial_is_drawn_at_its_parameter_values(searched: StudyView) -> None:
     baseline = trial_view(10, [0.7], is_baseline=True, params={"depth": 3})
-    figure = slices(dataclasses.replace(searched, trials=(*searched.trials, baseline)))
+    figure = slices(replace(searched, trials=(*searched.trials, baseline)))
     complete, pruned = figure.data[:2]
     assert (complete.name, pruned.name) == ("complete (8)", "pruned (2)")
     assert pruned.marker.symbol != complete.marker.symbol
@@ -53,14 +151,13 @@ def test_two_parameters_together(searched: StudyView) -> None:
     surface, points, *_ = contour(searched).data
     assert (surface.type, len(points.x)) == ("contour", 10)
     assert {value for row in surface.z for value in row if value} >= {0.2, 1.1}
-    assert not contour(dataclasses.replace(study_view(), spec=SPEC)).data
+    assert not contour(view_of([])).data
 
 
 def test_a_parameter_with_a_single_value_so_far_is_in_no_contour(searched: StudyView) -> None:
-    trials = tuple(
-        dataclasses.replace(one, params={**one.params, "depth": 3, "hidden": "64"})
-        for one in searched.trials
-    )
-    figure = contour(dataclasses.replace(searched, trials=trials))
+    trials = [
+        replace(one, params={**one.params, "depth": 3, "hidden": "64"}) for one in searched.trials
+    ]
+    figure = contour(view_of(trials))
     assert not figure.data
     assert "10 trials after epoch 2" in figure.layout.title.subtitle.text

@@ -1,11 +1,13 @@
 """finalise from Python: as the command, quiet; killed or stopped, one evaluation and all files."""
 
+import errno
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +25,7 @@ from search.final.predict import predict
 from search.running.results import load_study
 from search.training import repeat
 from search.training.bundle import Bundle, read_bundle
-from search.training.epoch import StoppedError
+from search.training.epoch import BundleError, StoppedError
 from tests.search.blobs import blob_task
 from tests.search.conftest import copy_untested
 
@@ -102,6 +104,17 @@ def test_bad_arguments_end_before_any_training(
         finalise(**{"study": "digits", **wrong})
     assert len(str(refused.value).splitlines()) == 1
     assert len(load_study("digits").results) == before
+
+
+@pytest.mark.usefixtures("place")
+def test_a_full_disk_is_noticed_before_any_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(BundleError, match=r"\(No space left on device\); free some space"):
+        finalise("digits")
 
 
 @pytest.mark.usefixtures("place")

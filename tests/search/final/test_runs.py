@@ -89,11 +89,11 @@ def test_a_run_that_does_not_fit_beside_others_continues_alone(
     job, failed = make_job(tmp_path), list[int]()
 
     def small(job: Job, task: Task, **options: Any) -> Any:
-        for done, _ in enumerate(real(job, task, **options)):
+        for done, epoch in enumerate(real(job, task, **options)):
             if job.seed == 1 and done == 60 and not failed:  # in its second epoch
                 failed.append(job.seed)
                 raise torch.OutOfMemoryError("out of memory")
-            yield
+            yield epoch
         return train_job(job, task)
 
     real = runs.train_slices

@@ -33,8 +33,8 @@ def everything() -> str:
         ),
         *(f"![{typed}](figures/one)", "![two](figures/two.png)", "![three](figures/three.png)"),
     ]
-    figures = {"one": a_figure(), "two": a_figure()}
-    return page(HOSTILE, "\n\n".join(parts), figures, {"three": b"\x89PNG"})
+    figures = {"one": a_figure(), "two": a_figure(), "three": b"\x89PNG"}
+    return page(HOSTILE, "\n\n".join(parts), figures)
 
 
 def test_typed_text_stays_text_and_nothing_is_loaded(everything: str) -> None:

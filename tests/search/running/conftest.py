@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
-from search.dashboard.artifacts import TrialPictures
+from search.dashboard.content import TrialPictures
 from search.running.run import Run
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
@@ -68,9 +68,16 @@ def make_run(
             db, name, spec, task.info, validation_count=count
         )
         set_total(study, spec.trials, spec.budget)
-        options: dict[str, Any] = {"trials_at_a_time": at_a_time, "train": train}
-        folder, stop = tmp_path / name, threading.Event()
-        return Run(study=study, spec=spec, task=task, folder=folder, stop=stop, **options)
+        return Run(
+            study=study,
+            spec=spec,
+            task=task,
+            folder=tmp_path / name,
+            checkpoints=tmp_path / name / "checkpoints",
+            stop=threading.Event(),
+            trials_at_a_time=at_a_time,
+            train=train,
+        )
 
     yield make
     for db in opened:

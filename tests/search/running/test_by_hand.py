@@ -147,7 +147,7 @@ def test_queued_configurations_come_first_and_count(make_run: Make) -> None:
     assert inside.params.keys() == view.trials[3].params.keys()  # the rest was sampled
     assert outside.config is not None
     assert outside.config.recipe.batch_size == 32
-    assert len(outside.config.architecture.values()["channels"]) == 4
+    assert len(outside.config.to_dict()["architecture"]["channels"]) == 4
     assert outside.params["dropout"] == 0.1
     assert "depth" not in outside.params
     assert by_hand.enqueue(run.study, run.spec, queue)[0].startswith("trial 1 already has")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,9 +14,10 @@ from search.running.run import Run
 from search.running.worker import train_trials
 from search.sampling import flat
 from search.sampling.flat import set_flat, why_flat
-from search.sampling.forecast import Contender, State
+from search.sampling.forecast import Contender
+from search.spec.config import StudySpec
 from search.store.studies import set_total
-from search.store.views import StudyView, view_study
+from search.store.views import State, StudyView, view_study
 from search.terminal.summary import status_text
 from tests.search.running.made_up import MadeUpTraining, check_curves
 
@@ -30,7 +32,7 @@ def contender(number: int, state: State, *curve: float) -> Contender:
 
 
 def why(contenders: list[Contender], gain: float) -> str | None:
-    return why_flat(contenders, 3, gain, prior=None)
+    return why_flat(contenders, StudySpec(dataset="digits", epochs=3), gain, prior=None)
 
 
 def test_a_study_is_flat_when_neither_new_nor_paused_trials_gain() -> None:
@@ -40,6 +42,9 @@ def test_a_study_is_flat_when_neither_new_nor_paused_trials_gain() -> None:
     newer = contender(12, "complete", 0.9, 0.5, 0.4, 0.3)
     assert why([*level, newer], 0.01) is None
     assert why([*level, newer], 0.2) is not None
+    for curve in ((), (math.nan, math.inf)):  # of a complete one that was added by hand
+        assert why([*level, contender(12, "complete", *curve)], 0.01) is not None
+        assert why([contender(n, "complete", *curve) for n in range(9)], ALL) is None
     for state in ("paused", "running"):
         assert why([contender(0, state, 0.5, 0.4), *level[1:]], 0.01) is None
         assert why([contender(0, state, 2.0, 1.9), *level[1:]], 0.01) is not None

@@ -200,7 +200,7 @@ def test_impossible_requests_are_refused(cluster: Any, tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         ({"workers": -1}, "workers must be a whole number from 1 to 10000, but got -1"),
-        ({"cpus_per_worker": 0}, "cpus_per_worker must be above 0, but got 0"),
+        ({"cpus_per_worker": 0}, "cpus_per_worker must be a number above 0, but got 0"),
         ({"gpus_per_worker": -1}, "gpus_per_worker must be a number from 0 up, but got -1"),
         ({"gpus_per_worker": 1.5}, "gpus_per_worker above 1 must be whole, but got 1.5"),
     ],
@@ -236,15 +236,20 @@ def test_tasks_that_keep_dying_end_the_study_with_their_reason(
     monkeypatch.setattr(on_ray, "hand", lambda *_: None)
     monkeypatch.setattr("search.running.pool.count_reports", lambda *_: 0)
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
-    of_optuna = SimpleNamespace(get_trials=lambda **_: [])
-    study = SimpleNamespace(name="s", study_id=1, study=of_optuna)
-    run: Any = SimpleNamespace(db=None, study=study, spec=SimpleNamespace(trials=1))
-
-    def watch() -> None:
-        with on_ray.RayPool(request_for(cluster, storage="postgresql://h/x"), {}) as pool:
-            pool.begin(run)
-            while pool.watch():
-                time.sleep(0.05)
-
-    with pytest.raises(StudyBrokenError, match=r"2 workers died in a row .* WorkerCrashedError"):
-        watch()
+    one_trial = {
+        "study": SimpleNamespace(
+            name="s",
+            study_id=1,
+            study=SimpleNamespace(get_trials=lambda **_: []),
+            check=lambda: None,
+        ),
+        "spec": SimpleNamespace(trials=1),
+    }
+    tasks: list[int] = []
+    done = {"on_change": lambda: tasks.append(len(pool._running)), "check": lambda: None}
+    run: Any = SimpleNamespace(db=None, stop=threading.Event(), **one_trial, **done)
+    request = request_for(cluster, storage="postgresql://h/x", workers=3)
+    died = r"2 workers died in a row .* WorkerCrashedError"
+    with on_ray.RayPool(request, {}) as pool, pytest.raises(StudyBrokenError, match=died):
+        pool.train(run)
+    assert set(tasks) == {1}  # no more than trials are left

@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -160,16 +161,11 @@ def test_a_pool_says_why_its_workers_die(
     reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
     monkeypatch.setattr("search.running.pool.count_reports", lambda *_: next(reports))
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
-    study = SimpleNamespace(name="s", study_id=1)
-
-    def run() -> None:
-        with WorkerPool(["cpu"], {}) as pool:
-            pool.begin(cast(Any, SimpleNamespace(db=None, study=study)))
-            while pool.watch():
-                time.sleep(0.01)
-
-    with pytest.raises(StudyBrokenError) as caught:
-        run()
+    study = SimpleNamespace(name="s", study_id=1, check=lambda: None)
+    done = {"on_change": lambda: None, "check": lambda: None}
+    run: Any = SimpleNamespace(db=None, study=study, stop=threading.Event(), **done)
+    with WorkerPool(["cpu"], {}) as pool, pytest.raises(StudyBrokenError) as caught:
+        pool.train(run)
     assert "3 workers died in a row without finishing an epoch" in str(caught.value)
     assert says in str(caught.value)
     assert list(reports) == []

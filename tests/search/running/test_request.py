@@ -12,7 +12,8 @@ import pytest
 
 from data.datasets import DATASETS
 from data.errors import DataError
-from search.running.request import read_request
+from search.running.request import Request, read_request
+from search.running.study import run_study
 from search.spec.config import StudySpec
 from search.spec.domains import Range, SpecError
 from search.spec.extensions import Extension
@@ -192,6 +193,15 @@ def test_a_data_set_may_be_of_an_existing_studys_extension(
     assert "s" in DATASETS
     with pytest.raises(DataError, match="unknown data set 'digit'; did you mean 'digits'"):
         read_request(config, {**options, "dataset": "digit"})
+
+
+@pytest.mark.parametrize("name", ["storage", "checkpoints", "data_dir"])
+def test_an_empty_argument_means_the_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr("search.running.study.search_study", lambda it, **_: asked.append(it))
+    monkeypatch.setattr("search.running.results.Study.of", lambda found: found)
+    run_study(dataset="digits", **{name: ""})  # type: ignore[arg-type]
+    assert getattr(asked[0], name) == getattr(read_request(None, {}), name)
 
 
 def test_errors_name_the_file(mine: str) -> None:

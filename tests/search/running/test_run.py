@@ -15,6 +15,7 @@ import torch
 from search.running.request import read_request
 from search.running.run import Plan, make_plan
 from search.spec.domains import SpecError
+from search.spec.study_file import StudyFileError
 from search.store.opening import open_database
 from search.store.studies import load_spec, set_total
 from tests.search.running.made_up import TINY
@@ -27,8 +28,8 @@ def plan(here: Path) -> Iterator[Make]:
     """Plans what starts of `search.study` plan, all of them with one open database."""
     with closing(open_database(f"sqlite:///{here / 'studies.db'}")) as db:
 
-        def make(**options: Any) -> Plan:
-            request = read_request(None, {**TINY, "seed": None, **options}, space=TINY["space"])
+        def make(file: str | None = None, **options: Any) -> Plan:
+            request = read_request(file, {**TINY, "seed": None, **options}, space=TINY["space"])
             return replace(make_plan(request, torch.device("cpu")), db=db)
 
         yield make
@@ -45,6 +46,15 @@ def test_the_first_start_makes_the_study_and_those_that_differ_are_refused(plan:
             other.begin(stop)
     assert study.attributes == before
     assert higher.begin(stop).spec == load_spec(study) == replace(first.spec, trials=60)
+
+
+def test_a_refusal_names_the_study_file(plan: Make, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[study]\nepochs = 2\n")
+    first, other = plan(study="s"), plan(str(file), study="s", epochs=None)
+    first.begin(threading.Event())
+    with pytest.raises(StudyFileError, match=rf"{file}: .* was made with epochs = 1, but got 2"):
+        other.begin(threading.Event())
 
 
 def test_a_start_that_names_no_total_takes_the_current_one(plan: Make) -> None:

@@ -19,6 +19,7 @@ from search.store import StorageError
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.schema import DATASET, SPEC
+from search.store.views import StudyView
 from search.terminal.commands import run
 from tests.search.running.made_up import TINY
 
@@ -93,6 +94,22 @@ def test_its_exit_code_says_whether_to_start_a_worker_again(db: Database) -> Non
     assert worker.main([*WORK, "--max-seconds", "1e-3"]) == 75
     assert worker.main(WORK) == 0
     assert worker.main([*WORK, "--max-seconds", "60"]) == 0
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_worker_writes_the_note_once_at_its_end(
+    db: Database, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    change(load(db), trials=4)
+    db.close()
+    finished: list[int] = []
+
+    def write(_study: object, view: StudyView) -> None:
+        finished.append(view.finished)
+
+    monkeypatch.setattr("search.dashboard.content.write_content", write)
+    assert worker.main(WORK if quiet else [word for word in WORK if word != "--quiet"]) == 0
+    assert finished == ([] if quiet else [4])
 
 
 def test_an_outage_of_the_opened_database_asks_for_another_start(

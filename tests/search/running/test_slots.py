@@ -126,7 +126,7 @@ def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
         assert watch.started[:4] == [0, 1, 2, 1]  # before any new one
         again = max(n for n, now in enumerate(watch.together) if now == {1})
         assert all(now == {1} or 1 not in now for now in watch.together[again - 3 : again])
-        assert max(map(len, watch.together[again:])) == 2
+        assert max(map(len, watch.together[again:])) == 1
     check_curves(run)  # its own, restarted, and those of the others
 
 

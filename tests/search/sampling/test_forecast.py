@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.sampling.forecast import MOST, SEED_SD, Contender, State, fit, informative, support
+from search.sampling.forecast import MOST, SEED_SD, Contender, fit, informative, support
 from search.sampling.priors import FEATURES
+from search.store.views import State
 
 
 def trial(

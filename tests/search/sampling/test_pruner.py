@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from search.sampling.chooser import should_prune
 from search.sampling.halving import expected_epochs, rule, rungs
-from search.sampling.pruner import should_prune
 from search.sampling.registry import PRUNERS, Pruner, find_pruner
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError

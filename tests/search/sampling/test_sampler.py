@@ -258,6 +258,23 @@ def test_proposals_from_our_tables_equal_those_from_optunas_full_study(
     assert len({str(params) for params in drawn[0]}) == 3
 
 
+def test_values_outside_the_space_are_replaced_independently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each other, by the custom sampler that proposed them."""
+
+    class Astray(RandomSampler):
+        def sample_relative(self, *_):  # type: ignore[no-untyped-def]
+            return {"learning_rate": 1.0, "dropout": 0.9}
+
+    entry = Sampler(description="", make=lambda _, seed: Astray(seed=seed), on_estimates=False)
+    monkeypatch.setitem(SAMPLERS, "astray", entry)
+    (trial,) = search(spec_of("astray"), 1).trials
+    quantiles = (math.log10(trial.params["learning_rate"]) + 4) / 3, trial.params["dropout"] / 0.5
+    assert all(0 <= it <= 1 for it in quantiles)
+    assert quantiles[0] != pytest.approx(quantiles[1])
+
+
 def test_trials_taken_over_without_parameters_and_queued_ones(tmp_path: Path) -> None:
     db, study = fill(tmp_path / "studies.db", 30)
     dead = claim(study, total=10**6)

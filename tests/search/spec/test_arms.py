@@ -187,8 +187,15 @@ def test_equal_arms_have_equal_curves_and_one_that_fails_counts(tmp_path: Path) 
     task = load_study_task(spec, default_data_dir(), torch.device("cpu"))
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
     study = create_study(db, "s", spec, task.info, validation_count=287)
-    folder, stop = tmp_path / "runs", threading.Event()
-    run = Run(study=study, spec=spec, task=task, folder=folder, stop=stop, train=train_or_fail)
+    run = Run(
+        study=study,
+        spec=spec,
+        task=task,
+        folder=tmp_path / "runs",
+        checkpoints=tmp_path / "checkpoints",
+        stop=threading.Event(),
+        train=train_or_fail,
+    )
     train_trials(run)
     view = view_study(study)
     db.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -11,7 +12,7 @@ from models import ConvNetConfig
 from models.summary import count_parameters
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import choice_label, plain_values
+from search.spec.domains import choice_label, plain
 from search.spec.parameters import read_tables
 from search.spec.space import (
     OVERRIDES,
@@ -148,7 +149,7 @@ def test_an_older_studys_baseline_is_read_without_what_it_lacked(tmp_path: Path)
         value=0.5,
         params=stored,
         distributions=distributions(DEFAULT),
-        user_attrs={OVERRIDES: plain_values(DEFAULT.baseline)},
+        user_attrs={OVERRIDES: plain(DEFAULT.baseline)},
     )
     assert suggest(trial, DEFAULT).recipe.learning_rate == 3e-4
     true = true_params(trial, DEFAULT)
@@ -178,7 +179,7 @@ def test_the_stored_parameters_of_trial_0_are_what_was_trained(path: Path) -> No
     network = config.architecture
     assert isinstance(network, ConvNetConfig)
     trained = {
-        **network.values(),
+        **asdict(network),
         **config.recipe.to_dict(),
         "depth": len(network.channels),
         "width": network.channels[0],

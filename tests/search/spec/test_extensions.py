@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models import FAMILIES, build
-from search.analysis.describe import describe_network
+from search.analysis.wording import describe_network
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range, SpecError
 from search.spec.extensions import register_families, restore_family

@@ -50,7 +50,7 @@ def test_lists_and_channels(
     parameters: dict[str, Any], drawn: dict[str, Any], field: str, value: object
 ) -> None:
     network = suggest(FixedTrial(drawn), space(**parameters)).architecture
-    assert network.values()[field] == value
+    assert getattr(network, field) == value
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Connection, event, update
 
+from search.spec.arms import Arm
+from search.spec.config import StudySpec
 from search.store import StudyGoneError
 from search.store.claims import Nothing, claim, exists, running_trials, this_worker
-from search.store.database import Database, snapshot
+from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, drop, finish, release, renew, revive, sample
 from search.store.opening import open_database
-from search.store.schema import STOPPED, leases
+from search.store.schema import SPEC, STOPPED, leases
 from search.store.studies import StudyHandle
 from tests.search.worker_processes import report
 from tests.search.workplaces import take
@@ -70,6 +72,15 @@ def test_slots_are_counted(study: StudyHandle) -> None:
     end(study, fourth, TrialState.COMPLETE)
     assert claim(study, total=3) == "done"
     take(study, total=4)
+
+
+def test_totals_are_compared_with_the_stored_specification(study: StudyHandle) -> None:
+    arms = (Arm(name="plain"), Arm(name="dropout", values={"dropout": 0.1}))
+    stored = StudySpec(dataset="digits", arms=arms, repeats=2).to_dict()
+    study.study.set_user_attr(SPEC, {**stored, "trials": 50})  # it follows from arms and repeats
+    assert claim(study, total=50, budget=0.3) == "changed"
+    assert claim(study, total=4, budget=0.2) == "changed"
+    take(study, total=4, budget=0.3)
 
 
 def test_queued_trials_come_first_and_take_a_slot(study: StudyHandle) -> None:
@@ -220,7 +231,7 @@ def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
     release(db, old)
     with pytest.raises(StudyGoneError):
         claim(study, total=10)
-    with snapshot(db) as connection:
+    with transaction(db, read_only=True) as connection:
         (row,) = running_trials(connection, new_study.study_id)
     assert row.claim == new.claim
     assert new_study.study.trials[0].params == {}

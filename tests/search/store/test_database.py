@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 from sqlalchemy import event, exc, func, select, text
 from sqlalchemy.orm import scoped_session
 
-from search.store import DatabaseGoneError, StorageError
-from search.store.database import Database, snapshot, transaction, with_retry
+from search.store import StorageError, StudyGoneError
+from search.store.database import Database, transaction, with_retry
 from search.store.opening import open_database
 from search.store.schema import studies, trials
 from search.store.studies import StudyHandle
@@ -25,7 +25,7 @@ sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def count_trials(db: Database) -> int:
-    with snapshot(db) as connection:
+    with transaction(db, read_only=True) as connection:
         return connection.execute(select(func.count()).select_from(trials)).scalar_one()
 
 
@@ -95,7 +95,7 @@ def query(db: Database) -> None:
 def test_a_file_that_was_removed_is_not_created_again(db: Database, tmp_path: Path) -> None:
     db.close()  # so that it would have to be opened again
     (tmp_path / "studies.db").unlink()
-    with pytest.raises(DatabaseGoneError, match="was removed or replaced"):
+    with pytest.raises(StudyGoneError, match="was removed or replaced"):
         with_retry(db, lambda: query(db))
     assert not (tmp_path / "studies.db").exists()
 

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select, update
 
+from search.store import StudyGoneError
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, release, renew, sample
@@ -125,7 +126,7 @@ def test_keeps_leases_while_the_block_runs(db: Database, study: StudyHandle) -> 
             assert claim(study, total=2) == "wait"
         time.sleep(1.5 * SECONDS)
         assert take_short(study, 2).trial_id == second.trial_id
-        assert not heartbeat.lost(first)
+        assert renew(db, first)
 
 
 def test_renews_at_once_when_the_host_wakes(
@@ -143,25 +144,27 @@ def test_renews_at_once_when_the_host_wakes(
         wait_until(is_renewed)
 
 
-def test_reports_a_lost_lease(db: Database, study: StudyHandle) -> None:
+def test_a_lost_lease_is_not_taken_back(db: Database, study: StudyHandle) -> None:
     lease = take_short(study)
     with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
-        release(db, lease)
-        taken = take_short(study)
-        wait_until(lambda: heartbeat.lost(lease))
-        assert not heartbeat.lost(taken)
-    assert not heartbeat.lost(lease)  # forgotten at the end of the block
+        taken = take_over(db, study, lease)
+        time.sleep(SECONDS)
+        report(db, taken, 1)
+        with pytest.raises(LostLeaseError):
+            report(db, lease, 2)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_lease_is_lost_with_its_database(
+def test_a_removed_database_is_left_for_the_next_write_to_report(
     db: Database, study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = take_short(study)
     with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
         (tmp_path / "studies.db").rename(tmp_path / "away.db")
-        wait_until(lambda: heartbeat.lost(lease))
-    assert caplog.text == ""  # the next write reports it, once
+        time.sleep(SECONDS)
+        with pytest.raises(StudyGoneError):
+            report(db, lease, 1)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -174,7 +177,6 @@ def test_rides_out_an_outage(
         time.sleep(SECONDS)
         postgres.start()
         time.sleep(2.0)
-        assert not heartbeat.lost(lease)
         assert claim(study, total=1) == "wait"
     assert "cannot renew the lease of trial 0" in caplog.text
 

@@ -40,7 +40,14 @@ def train(folder: Path, trials: int) -> None:
     task = load_study_task(spec, default_data_dir(), torch.device("cpu"))
     db = open_database(f"sqlite:///{folder / 'studies.db'}")
     study = find_study(db, "s") or create_study(db, "s", spec, task.info, validation_count=40)
-    worker = Run(study=study, spec=spec, task=task, folder=folder / "s", stop=threading.Event())
+    worker = Run(
+        study=study,
+        spec=spec,
+        task=task,
+        folder=folder / "s",
+        checkpoints=folder / "s" / "checkpoints",
+        stop=threading.Event(),
+    )
     sweep(study, worker.folder)
     train_trials(worker)
     sweep(study, worker.folder)

@@ -14,7 +14,7 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
-from search.store.database import Database, snapshot
+from search.store.database import Database, transaction
 from search.store.opening import forbid_writing, open_database
 from search.store.schema import epochs, identities, leases
 from search.store.studies import (
@@ -128,7 +128,7 @@ def test_a_study_recreated_under_the_same_name_is_another(db: Database, study: S
 def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> None:
     report(db, take(study), 1)
     optuna.delete_study(study_name="study", storage=db.optuna)
-    with snapshot(db) as connection:
+    with transaction(db, read_only=True) as connection:
         for table in (epochs, leases, identities):
             assert connection.scalar(select(func.count()).select_from(table)) == 0
     with pytest.raises(StudyGoneError):

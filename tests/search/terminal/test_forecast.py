@@ -82,18 +82,18 @@ def test_a_begun_study_is_judged_by_its_trials(task: Task) -> None:
     """An epoch takes 10 s; with the time until the next trial, its first one takes a minute."""
     losses = [1.0] * 10
     two = study_view([trial_view(0, losses), trial_view(1, losses)])
-    text = said(COMPARISON, task, begun=two)
+    text = said(COMPARISON, task, begun=two.trials)
     assert "2 of them finished already" in text
     assert "About 8 min with 1 worker, give or take" in text
     assert "An estimate from the trials so far." in text
     done = study_view([trial_view(number, losses) for number in range(6)])
-    assert "About 0 s" in said(COMPARISON, task, begun=done)
+    assert "About 0 s" in said(COMPARISON, task, begun=done.trials)
     silent = study_view([trial_view(0, state="interrupted")])
-    assert "3 of 3 arms, 4 to 8 s per epoch" in said(COMPARISON, task, begun=silent)
+    assert "3 of 3 arms, 4 to 8 s per epoch" in said(COMPARISON, task, begun=silent.trials)
     spec = StudySpec(dataset="digits", trials=20, epochs=4, space=SMALL, pruner="promotion")
     states: list[State] = ["failed", "paused"] * 10
     spent = study_view([trial_view(it, [0.9], state=state) for it, state in enumerate(states)])
-    text = said(replace(spec, budget=0.5), task, begun=spent)  # 20 of 40 epochs are left
+    text = said(replace(spec, budget=0.5), task, begun=spent.trials)  # 20 of 40 epochs are left
     assert "finished" not in text
     assert "About 20 min with 1 worker" in text
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from models import ConvNetConfig, MLPConfig, ResNetConfig, build
-from models.resnet import torchvision_name
+from models.resnet import torchvision_names
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, SpecError
@@ -57,7 +57,7 @@ def test_torchvisions_resnet(tmp_path: Path) -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)
         theirs = build(config, SHAPE, 1000).state_dict()
-        torch.save({torchvision_name(name): it for name, it in theirs.items()}, file)
+        torch.save(dict(zip(torchvision_names(), theirs.values(), strict=True)), file)
         found = fitting_weights(network, config, str(file))
         assert found.keys() == {name for name in theirs if not name.startswith("output")}
         assert all(torch.equal(it, theirs[name]) for name, it in found.items())
