@@ -31,7 +31,7 @@ from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import REPLAYS, BenchmarkParser, environment, write_json
 from benchmarks.replay_simulation import CALIBRATED, RecordedRun
-from benchmarks.replay_surrogate import Surrogate, make_world
+from benchmarks.replay_surrogate import SHAPES, Surrogate, make_world
 from models.summary import count_parameters
 from search.sampling import halving, promotion
 from search.sampling.forecast import Contender
@@ -39,7 +39,6 @@ from search.sampling.sampler import StudySampler
 from search.spec.space import distributions, suggest
 from search.terminal.commands import run
 
-SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}  # of images; others are 28 x 28, grey
 RANDOM = 2000  # configurations whose hypervolume counts as the whole
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of trials x epochs, after which the searches are compared
 OTHERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -138,7 +137,8 @@ def ours(
             begun.append(trial)
             runs.append(found)
             new: Any = {"number": number, "params": found.params, "recorded": found.params}
-            known.append(Contender(state="paused", curve={}, size=math.log(size), **new))
+            new |= {"size": math.log(size), "work": found.work}
+            known.append(Contender(state="paused", curve={}, **new))
         found, curve = runs[number], dict(known[number].curve)
         while True:
             epoch = found.epochs[len(curve)]

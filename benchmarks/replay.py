@@ -34,12 +34,14 @@ from benchmarks.curves import title
 from benchmarks.prior import LEAST, elsewhere, learn, load
 from benchmarks.record import BenchmarkParser, environment, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
-from benchmarks.replay_simulation import BUDGET, HORIZON, Incumbent, simulate
+from benchmarks.replay_simulation import BUDGET, HORIZON, Incumbent, World, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
+from benchmarks.replay_worlds import Clocked, on_cpu
 from search.terminal.commands import run
 
 HERE = Path(__file__).parent
+SCALE = ("horizon", "trials", "budget", "sampler", "clock")  # that a replay depends on
 BASELINE = "random"  # the strategy that the others are compared with
 
 
@@ -68,6 +70,13 @@ def parser() -> BenchmarkParser:
         help="default: all, random and asha also with our objective",
     )
     worlds = "pool: recorded configurations only; surrogate: a model fitted to them"
+    own.add_argument(
+        "--clock",
+        choices=("recorded", "cpu"),
+        default="recorded",
+        help="duration of an epoch: as recorded (on a GPU: the same for every network), or as on a "
+        "CPU, by the network's multiply-adds",
+    )
     own.add_argument("--worlds", nargs="+", choices=WORLDS, default=["pool"], help=worlds)
     own.add_counts(
         ("workers", [1, 4, 8], "that train at once"),
@@ -89,9 +98,10 @@ def _replay(
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     strategy = find_strategy(job.strategy, args.sampler)
+    world: World = make_world(job.file, job.world, args.cache)
     found = simulate(
         strategy,
-        make_world(job.file, job.world, args.cache),
+        Clocked(world, on_cpu) if args.clock == "cpu" else world,
         seed,
         job.workers,
         trials=args.trials,
@@ -134,7 +144,7 @@ def _kept(job: Replay, args: argparse.Namespace) -> Path:
     digest = hashlib.sha256(job.file.read_bytes())
     for source in sources:
         digest.update(source.read_bytes())
-    digest.update(repr((job[1:], args.trials, args.budget, args.horizon, args.sampler)).encode())
+    digest.update(repr((job[1:], *(getattr(args, name) for name in SCALE))).encode())
     return Path(args.cache) / f"{job.strategy}-{digest.hexdigest()[:16]}.jsonl"
 
 
@@ -227,8 +237,7 @@ def main(argv: list[str] | None = None) -> int:
     print(markdown(results))
     if args.figure:
         write_figure(args.figure, draw_figure(results))
-    names = ("repeats", "horizon", "trials", "budget", "sampler")
-    scale = {name: getattr(args, name) for name in names}
+    scale = {name: getattr(args, name) for name in ("repeats", *SCALE)}
     write_json(args.json, {"worlds": results, "scale": scale, **environment("replay")})
     return 0
 

@@ -15,6 +15,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
-from benchmarks.curves import study_spec
+from benchmarks.curves import data_set, study_spec
 from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, HeldOutScore, RecordedRun, Source
 from benchmarks.replay_worlds import (
     Array,
@@ -36,10 +37,12 @@ from benchmarks.replay_worlds import (
     Pool,
     incumbent,
     mean_seconds,
+    mean_work,
     read_runs,
 )
+from models.summary import sizes
 from search.sampling.priors import features
-from search.spec.space import distributions
+from search.spec.space import distributions, suggest
 
 COMPONENTS = 8  # principal components
 DONORS = 20  # runs with the most similar ends that may lend their residual; at most a quarter
@@ -50,6 +53,7 @@ ROWS = (RAW, CALIBRATED, "holdout_loss", ERROR, "holdout_error", "seconds")  # o
 LOGS, ANGLES = [0, 1, 2, 5], [3, 4]  # logarithms; arc sines of roots, for shares
 FLOOR = 1e-4
 WORLDS = ("pool", "surrogate")
+SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}  # of images; others are 28 x 28, grey
 
 
 def _vector(run: RecordedRun) -> Array:
@@ -120,11 +124,17 @@ class Surrogate:
             configurations by validation.
     """
 
-    def __init__(self, runs: Sequence[RecordedRun], kept: Path) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RecordedRun],
+        kept: Path,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+    ) -> None:
         whole = [run for run in runs if all(map(math.isfinite, _vector(run)))]
         self.epochs, self.size = whole[0].epochs, math.inf
         self.spec = study_spec(max(self.epochs))
-        self.whole_seconds = mean_seconds(whole)
+        self.whole_seconds, self.mean_work = mean_seconds(whole), mean_work(whole)
+        self.image_shape = image_shape
         self._encoder, self._few = Encoder(distributions(self.spec)), len(whole) < MANY
         points_ND = np.array([self.encode(run.params) for run in whole])
         vectors_NV = np.array([_vector(run) for run in whole])
@@ -163,6 +173,11 @@ class Surrogate:
         donors_N = donors_ND[np.arange(len(params)), places_N]
         rows_N6R = _rows(predicted_NV + self.model.residuals_NV[donors_N])
         return [self._run(one, rows) for one, rows in zip(params, rows_N6R, strict=True)]
+
+    def work(self, params: Mapping[str, Any]) -> int:
+        """Multiply-adds of the network for one image."""
+        config = suggest(optuna.trial.FixedTrial(dict(params)), self.spec)
+        return sizes(config.architecture, self.image_shape, 10)["multiply_adds"]
 
     def encode(self, params: Mapping[str, Any]) -> Array:
         point_D = self._encoder(params)
@@ -203,7 +218,8 @@ class _Anywhere:
         return inner
 
     def take(self, params: Mapping[str, Any]) -> RecordedRun:
-        return self._world.runs([params], self._rng)[0]
+        found = self._world.runs([params], self._rng)[0]
+        return replace(found, work=self._world.work(params))
 
 
 def _cross_validated(
@@ -234,4 +250,6 @@ def _round(value: float) -> float:
 def make_world(file: Path, kind: str, kept: Path) -> Pool | Surrogate:
     """The world of a record, made once per process; slow parts are cached in the folder `kept`."""
     runs = read_runs(file)
-    return Pool(runs) if kind == "pool" else Surrogate(runs, kept)
+    if kind == "pool":
+        return Pool(runs)
+    return Surrogate(runs, kept, SHAPES.get(data_set(file), (1, 28, 28)))

@@ -8,7 +8,8 @@ replaced by the nearest recorded configuration that has not been used yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,16 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import read, study_spec
-from benchmarks.replay_simulation import CALIBRATED, SEEN, HeldOutScore, RecordedRun, Source
+from benchmarks.replay_simulation import (
+    CALIBRATED,
+    SEEN,
+    HeldOutScore,
+    RecordedRun,
+    Source,
+    World,
+)
+from search.sampling import promotion
+from search.spec.recipe import PARTIAL_EPOCH
 from search.spec.space import distributions
 
 Array = NDArray[np.float64]
@@ -74,6 +84,7 @@ def _run(of_seed: Mapping[int, Mapping[str, Any]], clock: str) -> RecordedRun:
         hidden=[
             HeldOutScore(float(error), float(loss)) for error, loss in zip(*hidden, strict=True)
         ],
+        work=first["multiply_adds"],
     )
 
 
@@ -86,6 +97,11 @@ def _column(one: Mapping[str, Any], name: str) -> list[float]:
 def mean_seconds(runs: Sequence[RecordedRun]) -> float:
     """Mean duration of a whole training."""
     return float(np.mean([sum(run.seconds) for run in runs]))
+
+
+def mean_work(runs: Sequence[RecordedRun]) -> float:
+    """Mean multiply-adds of a network for one image."""
+    return float(np.mean([run.work for run in runs]))
 
 
 def incumbent(runs: Sequence[RecordedRun], objective: str = CALIBRATED) -> HeldOutScore:
@@ -109,7 +125,8 @@ class Pool:
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
         self.runs, self.size = runs, float(len(runs))
         self.spec = study_spec(max(runs[0].epochs))
-        self.whole_seconds, self.target = mean_seconds(runs), incumbent(runs)
+        self.whole_seconds, self.mean_work = mean_seconds(runs), mean_work(runs)
+        self.target = incumbent(runs)
         self.encode = Encoder(distributions(self.spec))
         self.points_ND = np.array([self.encode(run.params) for run in runs])
 
@@ -185,3 +202,35 @@ class _Settled(BaseSampler):
 
     def sample_independent(self, *_: Any) -> Any:
         raise AssertionError("all parameters are drawn together")
+
+
+class Clocked:
+    """A world in which each epoch takes as many seconds as `seconds` says for its network's work.
+
+    Args:
+        seconds: of multiply-adds for one image; linear.
+    """
+
+    def __init__(self, world: World, seconds: Callable[[float], float]) -> None:
+        self._world, self._seconds = world, seconds
+        self.spec, self.size, self.mean_work = world.spec, world.size, world.mean_work
+        self.whole_seconds = seconds(world.mean_work) * world.spec.epochs
+
+    def source(self, seed: int) -> Source:
+        return _Clocked(self._world.source(seed), self._seconds)
+
+
+class _Clocked:
+    def __init__(self, source: Source, seconds: Callable[[float], float]) -> None:
+        self.is_empty, self.sampler, self._take = source.is_empty, source.sampler, source.take
+        self._seconds = seconds
+
+    def take(self, params: Mapping[str, Any]) -> RecordedRun:
+        found = self._take(params)
+        lengths = np.diff([0.0, PARTIAL_EPOCH, *found.epochs[1:]])
+        return replace(found, seconds=(lengths * self._seconds(found.work)).tolist())
+
+
+def on_cpu(work: float) -> float:
+    """An epoch's relative duration on a CPU."""
+    return promotion.OVERHEAD + work

@@ -27,17 +27,15 @@ from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import BenchmarkParser, environment, write_json
 from benchmarks.replay_simulation import (
     Incumbent,
-    RecordedRun,
     SearchState,
-    Source,
     World,
     simulate,
 )
 from benchmarks.replay_strategies import find_strategy
 from benchmarks.replay_surrogate import make_world
+from benchmarks.replay_worlds import Clocked
 from search.sampling.earlier import FIRST
 from search.sampling.forecast import fit
-from search.spec.recipe import PARTIAL_EPOCH
 from search.terminal.commands import run
 
 BUDGET, WORKERS = 0.2, 2
@@ -51,33 +49,6 @@ def parser() -> BenchmarkParser:
     own.add_counts(("repeats", 10, "seeds"), ("trials", 50, "trials per search"))
     own.add("learn-from", "sampler", "json", "cache")
     return own
-
-
-class InEpochs:
-    """A world in which every epoch takes a second."""
-
-    def __init__(self, world: World) -> None:
-        self._world, self.spec, self.size = world, world.spec, world.size
-        self.whole_seconds = float(world.spec.epochs)
-
-    def source(self, seed: int) -> Source:
-        return _InEpochs(self._world.source(seed))
-
-
-class _InEpochs:
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def is_empty(self) -> bool:
-        return self._source.is_empty()
-
-    def sampler(self, inner: BaseSampler) -> BaseSampler:
-        return self._source.sampler(inner)
-
-    def take(self, params: Mapping[str, Any]) -> RecordedRun:
-        found = self._source.take(params)
-        ends = [PARTIAL_EPOCH, *found.epochs[1:]]
-        return replace(found, seconds=np.diff([0.0, *ends]).tolist())
 
 
 def search(
@@ -123,7 +94,10 @@ def main(argv: list[str] | None = None) -> int:
     results: dict[str, Any] = {}
     for before, file in permutations(args.files, 2):
         pair = f"{title(before)} -> {title(file)}"
-        worlds = [InEpochs(make_world(one, "surrogate", args.cache)) for one in (before, file)]
+        worlds = [
+            Clocked(make_world(one, "surrogate", args.cache), lambda _work: 1.0)
+            for one in (before, file)
+        ]
         known = [*args.files, *args.learn_from]
         others = [[load(it) for it in elsewhere(one, known)] for one in (before, file)]
         with written(learn(others[0])) as first, written(learn(others[1])) as prior:

@@ -16,7 +16,7 @@ from benchmarks.prior import elsewhere, learn, load
 from benchmarks.replay_simulation import CALIBRATED, SearchState, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
 from benchmarks.replay_surrogate import Surrogate, make_world
-from benchmarks.replay_worlds import Pool, read_runs
+from benchmarks.replay_worlds import Clocked, Pool, on_cpu, read_runs
 from search.sampling.priors import prior_for
 from search.spec.config import StudySpec
 
@@ -56,6 +56,7 @@ def record(
                 "epochs": EPOCHS,
                 "params": draw(number, EPOCHS)[0],
                 "made_on": {"device": "cpu"},
+                "multiply_adds": 1_000_000 * (number + 1),
                 "reports": reports,
             }
             lines.write(json.dumps(one) + "\n")
@@ -133,7 +134,7 @@ def test_asha_decides_as_ray_does(factor: int) -> None:
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     progress = SearchState(spec=StudySpec(dataset=""), trials=40, budget=1.0)
     for _ in range(40):
-        entry = progress.begin(study.ask())
+        entry = progress.begin(study.ask(), work=1)
         rays.on_trial_add(None, stand_in := type("Trial", (), {"trial_id": entry.trial.number})())
         for epoch in range(1, 20):
             loss = entry.trial.suggest_float(str(epoch), 0, 1)
@@ -188,6 +189,13 @@ def test_a_world_of_a_record(tmp_path: Path) -> None:
     world = make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
     assert world.describe()["configurations"] == CONFIGS
     assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
+
+
+def test_on_a_cpu_an_epoch_takes_as_long_as_the_network_has_work(pool: Pool) -> None:
+    on, runs = Clocked(pool, on_cpu), sorted(pool.runs, key=lambda run: run.work)
+    small, large = (sum(on.source(0).take(run.params).seconds) for run in (runs[0], runs[-1]))
+    assert (small, large) == (EPOCHS * (4e6 + 1e6), EPOCHS * (4e6 + CONFIGS * 1e6))
+    assert on.whole_seconds == EPOCHS * (4e6 + 1e6 * (CONFIGS + 1) / 2)
 
 
 def test_a_second_seed_is_used_for_scoring(tmp_path: Path) -> None:

@@ -5,9 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.sampling.forecast import MOST, Contender, State, informative
-from search.sampling.promotion import NEW, Front, choose, expected_improvement
+from search.sampling.forecast import MOST, Contender, informative
+from search.sampling.promotion import (
+    NEW,
+    Front,
+    choose,
+    expected_improvement,
+    remaining_cost,
+)
 from search.store.claims import Choice
+from search.store.views import State
 
 
 def trial(number: int, *losses: float, state: State = "paused") -> Contender:
@@ -40,6 +47,15 @@ def test_once_all_have_begun_the_budget_goes_to_the_most_promising() -> None:
     assert chosen(*three, *whole, total=5, budget=0.9) is None
     assert chosen(trial(0, *[0.4] * 9, state="complete"), total=1) is None
     assert chosen(*(trial(n, 0.5, state="running") for n in range(3)), total=3) is None
+
+
+def test_of_two_alike_the_cheaper_network_resumes() -> None:
+    whole = [trial(n, *[0.4] * 9, state="complete") for n in (0, 1)]
+    first, second = (replace(trial(n, 0.8, 0.7), work=10_000_000) for n in (2, 4))
+    assert chosen(*whole, first, second, budget=1e3) == 2
+    assert chosen(*whole, first, replace(second, work=9_000_000), budget=1e3) == 4
+    cost = [remaining_cost(replace(first, work=work), 8) for work in (0, 12_000_000)]
+    assert cost == [7 * math.sqrt(4e6), 7 * math.sqrt(16e6)]  # the root of what an epoch costs
 
 
 def test_the_most_promising_trial_is_finished_over_the_budget_if_need_be() -> None:
