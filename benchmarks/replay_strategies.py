@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,12 @@ def _at_rungs(progress: SearchState, entry: Entry) -> Verdict:
     return "pause" if max(entry.curve) in rungs else "go"
 
 
-def _promotion(progress: SearchState) -> Choice:
+def _promotion(progress: SearchState, *, by_cost: bool = True) -> Choice:
     choose = find_pruner("promotion").choose
     assert choose is not None
+    known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
     return choose(
-        [entry.contender() for entry in progress.entries if entry.state != "failed"],
+        known if by_cost else [dataclasses.replace(one, work=0) for one in known],
         trials=progress.trials,
         epochs=progress.spec.epochs,
         budget=progress.budget,
@@ -154,6 +156,11 @@ def _all(sampler: str) -> dict[str, Strategy]:
         "ours-no-prior": ours(sampler, description="ours without a learned prior", prior="none"),
         "ours-inverted": ours(
             sampler, description="ours, the learned prior inverted", prior="inverted"
+        ),
+        "ours-per-epoch": ours(
+            sampler,
+            description="ours, whatever an epoch costs",
+            choose=partial(_promotion, by_cost=False),
         ),
         "ours-random": ours("random", description="ours, configurations sampled at random"),
     }
