@@ -31,12 +31,11 @@ from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import REPLAYS, BenchmarkParser, environment, write_json
 from benchmarks.replay_simulation import CALIBRATED, RecordedRun
-from benchmarks.replay_surrogate import SHAPES, Surrogate, make_world
-from models.summary import count_parameters
+from benchmarks.replay_surrogate import Surrogate, image_shape_of, make_world, network_sizes
 from search.sampling import halving, promotion
 from search.sampling.forecast import Contender
 from search.sampling.sampler import StudySampler
-from search.spec.space import distributions, suggest
+from search.spec.space import distributions
 from search.terminal.commands import run
 
 RANDOM = 2000  # configurations whose hypervolume counts as the whole
@@ -80,7 +79,7 @@ class Problem:
         world = make_world(file, "surrogate", kept)
         assert isinstance(world, Surrogate)
         self.world, self.spec, self.space = world, world.spec, distributions(world.spec)
-        self._shape = SHAPES.get(data_set(file), (1, 28, 28))
+        self._shape = image_shape_of(file)
         draws = optuna.create_study(sampler=RandomSampler(seed=0))
         params = [draws.ask(self.space).params for _ in range(RANDOM)]
         runs = world.runs(params, np.random.default_rng(0))
@@ -90,8 +89,7 @@ class Problem:
         self._whole = self._area(points)
 
     def size(self, params: Mapping[str, Any]) -> int:
-        config = suggest(optuna.trial.FixedTrial(dict(params)), self.spec)
-        return count_parameters(config.architecture, self._shape, 10)
+        return network_sizes(params, self.spec, self._shape)["parameters"]
 
     def point(self, found: RecordedRun) -> FrontPoint:
         """At its best epoch."""

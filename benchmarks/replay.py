@@ -69,7 +69,6 @@ def parser() -> BenchmarkParser:
         default=[*STRATEGIES, *(f"{name}@calibrated" for name in ("random", "asha"))],
         help="default: all, random and asha also with our objective",
     )
-    worlds = "pool: recorded configurations only; surrogate: a model fitted to them"
     own.add_argument(
         "--clock",
         choices=("recorded", "cpu"),
@@ -77,6 +76,7 @@ def parser() -> BenchmarkParser:
         help="duration of an epoch: as recorded (on a GPU: the same for every network), or as on a "
         "CPU, by the network's multiply-adds",
     )
+    worlds = "pool: recorded configurations only; surrogate: a model fitted to them"
     own.add_argument("--worlds", nargs="+", choices=WORLDS, default=["pool"], help=worlds)
     own.add_counts(
         ("workers", [1, 4, 8], "that train at once"),

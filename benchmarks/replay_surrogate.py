@@ -42,6 +42,7 @@ from benchmarks.replay_worlds import (
 )
 from models.summary import sizes
 from search.sampling.priors import features
+from search.spec.config import StudySpec
 from search.spec.space import distributions, suggest
 
 COMPONENTS = 8  # principal components
@@ -53,7 +54,20 @@ ROWS = (RAW, CALIBRATED, "holdout_loss", ERROR, "holdout_error", "seconds")  # o
 LOGS, ANGLES = [0, 1, 2, 5], [3, 4]  # logarithms; arc sines of roots, for shares
 FLOOR = 1e-4
 WORLDS = ("pool", "surrogate")
-SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}  # of images; others are 28 x 28, grey
+GREY = (1, 28, 28)  # shape of the images of most data sets
+
+
+def image_shape_of(file: Path) -> tuple[int, int, int]:
+    """(C, H, W) of the images of a record's data set."""
+    return {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}.get(data_set(file), GREY)
+
+
+def network_sizes(
+    params: Mapping[str, Any], spec: StudySpec, image_shape: tuple[int, int, int]
+) -> dict[str, int]:
+    """`parameters` and `multiply_adds` of a configuration's network."""
+    config = suggest(optuna.trial.FixedTrial(dict(params)), spec)
+    return sizes(config.architecture, image_shape, 10)
 
 
 def _vector(run: RecordedRun) -> Array:
@@ -128,7 +142,7 @@ class Surrogate:
         self,
         runs: Sequence[RecordedRun],
         kept: Path,
-        image_shape: tuple[int, int, int] = (1, 28, 28),
+        image_shape: tuple[int, int, int] = GREY,
     ) -> None:
         whole = [run for run in runs if all(map(math.isfinite, _vector(run)))]
         self.epochs, self.size = whole[0].epochs, math.inf
@@ -176,8 +190,7 @@ class Surrogate:
 
     def work(self, params: Mapping[str, Any]) -> int:
         """Multiply-adds of the network for one image."""
-        config = suggest(optuna.trial.FixedTrial(dict(params)), self.spec)
-        return sizes(config.architecture, self.image_shape, 10)["multiply_adds"]
+        return network_sizes(params, self.spec, self.image_shape)["multiply_adds"]
 
     def encode(self, params: Mapping[str, Any]) -> Array:
         point_D = self._encoder(params)
@@ -252,4 +265,4 @@ def make_world(file: Path, kind: str, kept: Path) -> Pool | Surrogate:
     runs = read_runs(file)
     if kind == "pool":
         return Pool(runs)
-    return Surrogate(runs, kept, SHAPES.get(data_set(file), (1, 28, 28)))
+    return Surrogate(runs, kept, image_shape_of(file))

@@ -2,8 +2,8 @@
 
 Trials pause at rungs and keep their checkpoints. The study's budget is spent in step with its
 trials: while the share of the budget spent is below the share of trials begun, the paused trial
-with the highest expected improvement per remaining cost resumes (by its forecast; improvement of
-the hypervolume, in a study that looks for a Pareto front); otherwise a new one begins. Whole
+with the highest expected improvement for its remaining cost resumes (by its forecast; improvement
+of the hypervolume, in a study that looks for a Pareto front); otherwise a new one begins. Whole
 trainings thus inform the search early, and the length of a study is known. The epochs of one whole
 trial are reserved until all have begun. If the most promising of the trials past half their epochs
 is still paused once the budget is spent, it is trained to its end all the same.
@@ -23,8 +23,8 @@ from search.store.claims import Choice
 NEW: Literal["new"] = "new"
 FIRST = 4  # trials begin before any resumes
 WHOLE = 2  # complete trials, one of which may be the baseline
-# What an image costs besides the network's work, in multiply-adds: on CPUs, an epoch takes as long
-# as that plus the work (215 recorded trainings, correlation of the logarithms 0.97).
+# What an image costs besides the network, in multiply-adds. The time of an epoch on a CPU is nearly
+# proportional to this plus the network's own (215 recorded trainings, see docs/evidence.md).
 OVERHEAD = 4_000_000
 
 
@@ -71,9 +71,9 @@ def choose(
 
 
 def remaining_cost(one: Contender, epochs: int) -> float:
-    """Of a trial, up to a constant: remaining epochs times the root of what each costs on a CPU.
+    """Remaining epochs times the square root of what each costs on a CPU, up to a constant factor.
 
-    Networks of one space differ sevenfold in what they cost. With the cost itself instead of its
+    Networks of the default space differ sevenfold in cost. With the cost itself instead of its
     root, a search trains too many small networks (docs/evidence.md).
     """
     return (epochs - one.epochs) * math.sqrt(OVERHEAD + one.work)
