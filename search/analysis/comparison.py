@@ -176,8 +176,6 @@ def _difference(
 
 def tested(found: Iterable[Difference]) -> list[Difference]:
     """Each with its test results, p corrected after Holm over all that can be tested."""
-    from scipy import stats  # half a second to import
-
     found, tests, p_values = list(found), dict[int, Any](), list[float]()
     for place, one in enumerate(found):
         differences = np.array(list(one.by_repeat.values()))
@@ -185,6 +183,8 @@ def tested(found: Iterable[Difference]) -> list[Difference]:
         alike = len(differences) < 2 or differences.std() <= 1e-9 * abs(differences).max()
         if one.is_certain or alike:
             continue
+        from scipy import stats  # half a second to import
+
         tests[place] = test = stats.ttest_1samp(differences, 0)
         p = test.pvalue
         if one.margin is not None:

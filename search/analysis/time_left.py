@@ -104,7 +104,7 @@ def estimate(
 
     @cache
     def of_arm(arm: str | None) -> tuple[float, float]:
-        """Epochs of its trials, and seconds of each."""
+        """Expected epochs of one of its trials, and seconds per epoch."""
         own = [one for one in timed if arm_of(spec, one.number) == arm]
         return expected_epochs(spec, trials, arm), _epoch_seconds(own or timed)
 

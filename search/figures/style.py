@@ -79,7 +79,8 @@ def add_trials(
     """Add trials as points at `x` and their lowest value, with a marker for each state and for the
     baseline; of each kind the BEST and MOST_POINTS others.
 
-    The longer a trial was trained, the bluer it is. `panel`: which of several, with one legend.
+    The longer a trial was trained, the bluer it is. `panel`: `row`, `col` and `showlegend` of one
+    of several panels, which share a legend and have smaller markers.
     """
     hover = f"%{{customdata}}: {view.spec.value.word} %{{y}}"
     for name, of_kind, marker in _kinds(trials):

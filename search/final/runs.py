@@ -191,7 +191,7 @@ def train_in_turn(
     try:
         return _interleaved(jobs, task, at_a_time, stop, on_epoch)
     except Exception as error:
-        if at_a_time == 1 or not is_out_of_memory(error):
+        if min(at_a_time, len(jobs)) == 1 or not is_out_of_memory(error):
             raise
     return_memory()  # outside the `except` block, where no exception keeps tensors alive
     return _interleaved(jobs, task, 1, stop, on_epoch)

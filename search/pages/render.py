@@ -97,10 +97,15 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
         environment.globals |= {name: it for name, it in vars(module).items() if name[0] != "_"}
     functions = (
         *(axis, compact, make_config, tested_on, write_study_file, head, row, code, aligned),
-        *(in_utc, evaluation_in_words, evaluated_before, value, listed),
+        *(in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed),
     )
     environment.globals |= {function.__name__: function for function in functions}
     return environment
+
+
+def reason_in_words(trial: TrialView) -> str:
+    """Why a trial failed, shortened; not escaped."""
+    return (trial.reason or "for an unknown reason")[:200]
 
 
 def head(*names: str) -> Markup:
