@@ -47,7 +47,7 @@ class Run:
         checkpoints: the folder of its trials' checkpoints.
         stop: set it to stop at the next training step; the running trials are released.
         check: raises StudyGoneError if the folder was removed; called before each checkpoint.
-        on_change: called after each trial that ended.
+        on_change: called whenever a trial may have ended, so it must be cheap.
         trials_at_a_time: trained in turn; None: `search.running.worker.Slots` decides.
         train: trains one configuration; tests put made-up curves in its place.
     """
@@ -79,7 +79,7 @@ def begin_run(
     checkpoints: str | None,
     trials_per_device: int | None,
 ) -> Run:
-    """Join a study: store what is known about its data, claim its folder and clear that up.
+    """Join a study: store what is known about its data, claim its folder and clean it up.
 
     Raises DataError if the study was made with other data.
     """

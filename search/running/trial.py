@@ -55,7 +55,7 @@ def load_training(
     """The state to resume from, see `train`; None: from scratch. `reported`: the latest epoch."""
     saved = latest_checkpoint(path, identity)
     state: dict[str, Any] | None = saved and saved["training"]
-    # Ahead of that if a power cut undid reports (see `transaction`): they must be made again.
+    # It is ahead if a power cut undid reports (see `transaction`): they must be made again.
     return None if state is None or state["epoch"] > reported else state
 
 

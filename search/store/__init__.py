@@ -1,8 +1,8 @@
 """The database: Optuna's tables and ours beside them, leases on trials, and read-only views.
 
-This module imports nothing slow, so that --help and --status answer at once: the errors shown to
-the user, the URL (where it comes from, how it is parsed, how it is shown without a password), and
-which study is meant if none is named.
+This module holds the errors shown to the user, everything about the URL (where it comes from, how
+it is parsed, how it is shown without a password), and which study is meant if none is named. It
+imports nothing slow, so that --help and --status answer at once.
 
 An ambiguous URL is rejected if one of its readings would show part of a password.
 """

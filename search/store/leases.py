@@ -231,7 +231,7 @@ def renew(db: Database, lease: Lease) -> bool:
 class Heartbeat:
     """Context manager that renews each lease three times in its duration, from its own thread.
 
-    No database error ends it. That a lease is lost, the next write in its name reports.
+    No database error ends it. If a lease is lost, the next write in its name says so.
     """
 
     def __init__(self, db: Database) -> None:

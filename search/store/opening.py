@@ -47,7 +47,7 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
     # Behind a pooler such as pgbouncer each transaction may run in another session, which does not
-    # know what an earlier one has prepared. Without statements prepared, ours are as fast.
+    # know what an earlier one has prepared. Ours are as fast without prepared statements.
     "prepare_threshold": None,
 }
 _POOL = {"pool_pre_ping": True, "pool_size": 3}  # for each process
