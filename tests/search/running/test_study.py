@@ -53,7 +53,7 @@ assert not hasattr(search, "studio")
 INTERRUPTED = """
 from search import run_study
 try:
-    run_study(dataset="digits", study="digits", trials=3, epochs=40, limit=300, seed=0, workers=2)
+    run_study(dataset="digits", study="digits", trials=3, epochs=40, seed=0, workers=2)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
