@@ -198,7 +198,8 @@ def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
     """The data set to use if none is named, and the reason if it is only the fallback.
 
-    ("fashion_mnist", None) if its training files are there or can be fetched; ("digits", why) else.
+    ("fashion_mnist", None) if its training files are in `data_dir` or could be fetched into it;
+    otherwise ("digits", why).
     """
     from data.published import read_idx
 

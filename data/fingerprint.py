@@ -29,7 +29,7 @@ class Fingerprint:
     image_shape: tuple[int, int, int]  # C, H, W
     training: Mapping[str, Pictures]  # by class, in label order; includes validation
     test: Mapping[str, Pictures]  # by class; empty if test images are verified whenever read
-    validation: int  # how many of `training`, the last, are its own validation set; 0: it is drawn
+    validation: int  # how many of `training`, the last ones, are its own validation set; 0: drawn
     validated: str = ""  # digest of that set; empty without one, and in studies older than this
 
     @property

@@ -1,7 +1,7 @@
 """Networks: pure functions from a configuration to a module. Knows no data and no search.
 
-The registry of families, and what works for a configuration of any of them. To add a family, write
-a file like `models.mlp` and register it here; or, without changing this project, register one from
+The registry of families, and functions for a configuration of any of them. To add a family, write a
+file like `models.mlp` and register it here; or, without changing this project, register one from
 a file that a study names, see `search.spec.extensions`.
 """
 

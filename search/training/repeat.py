@@ -114,7 +114,7 @@ class TrainedRun:
 def train_slices(
     job: Job, task: Task, *, stop: threading.Event | None = None
 ) -> Generator[Epoch | None, None, TrainedRun]:
-    """Trains one slice per `next()`, which returns the epoch that ended with it and was saved.
+    """Trains one slice per `next()`, which returns the epoch it completed, once saved, or None.
 
     On a CPU the result depends on the number of threads, but on nothing else that runs.
 

@@ -28,7 +28,7 @@ from search.training.epoch import Score
 BATCH_SIZE = {"cpu": 256, "cuda": 2000}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """Examples and the facts that a network and a recipe need about them.
 
@@ -46,9 +46,9 @@ class Task:
     info: DatasetInfo
     content: Fingerprint | None = None
 
-    @property
+    @functools.cached_property
     def early_validation(self) -> Examples:
-        """A copy of the part of `validation` that epoch 0 is scored on."""
+        """The part of `validation` that epoch 0 is scored on: a copy, shared by all trainings."""
         return thinned(self.validation, PARTIAL_EPOCH)
 
     @property

@@ -90,6 +90,7 @@ class Training(Iterator[Epoch]):
             self.model = self.learning if mean is None else mean.model
             self._score = torch.full((4,), math.nan, device=task.device)
             self._logits_NK = torch.zeros(len(task.validation), task.classes, device=task.device)
+            self._validated = False  # the current network, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
         self._best_value, self._best_epoch = math.inf, 0
@@ -129,6 +130,7 @@ class Training(Iterator[Epoch]):
         while self.epoch < recipe.epochs and self.epoch - self._best_epoch < patience:
             self.learning.train()
             step.begin_epoch(self.epoch)
+            self._validated = False
             done = reported = 0  # steps
             for end in slice_ends:
                 if self._stop is not None and self._stop.is_set():
@@ -156,6 +158,7 @@ class Training(Iterator[Epoch]):
         """Score the network on all validation examples; nothing waits for it."""
         if len(self._task.validation) > 0:  # a final training has none
             self._validate.call(partial(self._score_on, self._task.validation))
+        self._validated = True
 
     def _score_on(self, examples: Examples) -> None:
         task = self._task
@@ -197,7 +200,8 @@ class Training(Iterator[Epoch]):
     def confusion(self) -> torch.Tensor:
         """Validation examples by true and predicted class, (K, K), of the current network."""
         with self._on_stream, self._randomness:
-            self._validate_all()
+            if not self._validated:  # it was resumed, or last scored on fewer images
+                self._validate_all()
             return confusion(self._logits_NK, self._task.validation.labels_N).cpu()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@ import io
 import math
 import weakref
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -108,6 +109,15 @@ def test_confusion_is_that_of_the_current_network(
     assert not torch.equal(counted[0], counted[-1])
     carried_on = train(network, RECIPE, task, seed=5, state=state)
     assert torch.equal(carried_on.confusion(), counted[-1])
+
+
+def test_confusion_after_an_epoch_validates_nothing_again(
+    network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = train(network, RECIPE, task, seed=3)
+    next(training)
+    monkeypatch.setattr("search.training.train.logits", Mock(side_effect=AssertionError))
+    assert training.confusion().sum() == len(task.validation)
 
 
 @pytest.mark.usefixtures("in_float32")
