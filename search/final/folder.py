@@ -35,7 +35,7 @@ class Final:
     """A finalised study."""
 
     folder: Path  # with model.safetensors, config.json, metrics.json, report.html and pictures
-    metrics: Mapping[str, Any]  # its content; losses in nats, accuracies and errors in [0, 1]
+    metrics: Mapping[str, Any]  # as in metrics.json; losses in nats, accuracy and error in [0, 1]
     result: FinalResult  # what the page and the pictures are made from
     bundle: Bundle  # the first seed's network with everything needed to use it
     exported: Exported | None = None  # how far the ONNX model is from torch's, if one was requested

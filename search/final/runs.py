@@ -230,7 +230,7 @@ def train_on_ray(
     """Train each as a Ray task, on whichever node has room, until `stop` is set.
 
     After each epoch a task hands its checkpoint back to this process. If its node is lost or the
-    command interrupted, training resumes there, and the nodes need no shared folder. Raises what
+    command interrupted, training resumes from it, and the nodes need no shared folder. Raises what
     `train_all` raises.
     """
     from search.running.on_ray import cause_of, joined, ray  # only this needs Ray installed

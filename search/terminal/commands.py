@@ -43,7 +43,7 @@ BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128
 START_AGAIN = 75  # of a worker whose time is up or whose database is away, like EX_TEMPFAIL
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
-CLOCK = "%H:%M:%S"  # the time of day, as log lines begin with it
+CLOCK = "%H:%M:%S"  # the time of day at the start of a log line
 OURS = ("data", "models", "search")
 
 
