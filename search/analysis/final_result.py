@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import grouped
 from models.summary import LayerRow
 from search.analysis.candidates import Candidate, candidates_to_dict
 from search.analysis.measures import Accuracy, accuracy_of
-from search.analysis.wording import spread
+from search.analysis.wording import counted, printable, spread
 from search.spec.objectives import CALIBRATED_LOSS
 from search.store.views import StudyView, TrialView
 from search.training.epoch import Epoch, Score
@@ -238,3 +239,10 @@ def metrics(final: FinalResult) -> dict[str, Any]:
 
 def _of_seed(seed: int, score: Score) -> dict[str, float]:
     return {"seed": seed, "accuracy": score.accuracy, "error": score.error, "loss": score.loss}
+
+
+def tested_on(final: FinalResult) -> str:
+    """`Fashion-MNIST, 10 000 test images × 3 runs`; not escaped."""
+    runs = counted(len(final.runs), "run")
+    title = printable(final.view.dataset.title)
+    return f"{title}, {grouped(final.test_count)} test images × {runs}"

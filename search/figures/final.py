@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from data.errors import grouped
-from search.analysis.final_result import FinalResult
-from search.analysis.wording import counted, data_in_words, fitted, percent, printable
+from search.analysis.final_result import FinalResult, tested_on
+from search.analysis.wording import data_in_words, fitted, percent
 from search.figures import FINAL_FIGURES, draw_all, style
 from search.figures.files import Draw, rendered, write_pictures
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
@@ -97,13 +97,6 @@ def reliability_diagram(final: FinalResult) -> go.Figure:
 def confusion_on_test(final: FinalResult) -> go.Figure:
     names = final.view.dataset.class_names
     return confusion_matrix(final.confusion_KK, names, tested_on(final))
-
-
-def tested_on(final: FinalResult) -> str:
-    """`Fashion-MNIST, 10 000 test images × 3 runs`; not escaped."""
-    runs = counted(len(final.runs), "run")
-    title = printable(final.view.dataset.title)
-    return f"{title}, {grouped(final.test_count)} test images × {runs}"
 
 
 def confusion_matrix(

@@ -37,7 +37,6 @@ from search.analysis import (
 from search.analysis.measures import MEASURES, measure_of, measured, recorded_accuracy
 from search.analysis.wording import in_columns, printable
 from search.figures import HEIGHT
-from search.figures.final import tested_on
 from search.figures.style import axis
 from search.spec.space import make_config
 from search.spec.study_file import write_study_file
@@ -96,7 +95,7 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
     for module in (*modules, wording, command_line, summary):
         environment.globals |= {name: it for name, it in vars(module).items() if name[0] != "_"}
     functions = (
-        *(axis, compact, make_config, tested_on, write_study_file, head, row, code, aligned),
+        *(axis, compact, make_config, write_study_file, head, row, code, aligned),
         *(in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed),
     )
     environment.globals |= {function.__name__: function for function in functions}

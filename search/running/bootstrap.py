@@ -6,6 +6,7 @@ the one beside this file, whatever else has its name: import none of it before t
 `search.running.pool.ChildProcess`.
 """
 
+import gc
 import json
 import os
 import pickle
@@ -31,6 +32,7 @@ def stop_with_parent() -> None:
 
 
 def main() -> None:
+    gc.set_threshold(50_000)  # see `search.terminal.commands.run`
     path, command = json.loads(sys.argv[2])
     sys.path[:] = [str(Path(__file__).parents[2]), *path]
     import_module("search")
