@@ -36,7 +36,13 @@ from search.sampling.priors import prior_for
 from search.sampling.sampler import StudySampler
 from search.spec.domains import check_count
 from search.spec.space import check_space
-from search.store import CheckpointUnwritableError, OutageError, StorageError, StudyGoneError
+from search.store import (
+    CheckpointUnwritableError,
+    FolderGoneError,
+    OutageError,
+    StorageError,
+    StudyGoneError,
+)
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place
 from search.store.database import optuna_warnings_only, outages_told, with_retry
@@ -171,10 +177,11 @@ def train_trials(run: Run) -> None:
         except StoppedError:
             pass
         finally:
-            unreachable = isinstance(sys.exception(), StorageError)
+            error = sys.exception()
+            is_reachable = isinstance(error, FolderGoneError) or not isinstance(error, StorageError)
             for lease, work in slots.running:
                 work.close()
-                if not unreachable:  # otherwise the lease expires by itself
+                if is_reachable:  # otherwise the lease expires by itself
                     release(run.db, lease)
 
 

@@ -41,6 +41,10 @@ class StudyGoneError(StorageError):
     """The study, its folder or its database was removed; nothing was written after that."""
 
 
+class FolderGoneError(StudyGoneError):
+    """Only the folder: the study can be resumed."""
+
+
 class StudyBrokenError(ValueError):
     """Trial after trial fails for a reason that no other configuration will fix."""
 

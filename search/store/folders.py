@@ -26,8 +26,8 @@ from data.reading import parse_json, read_regular, write_atomically
 from models.checks import first_line
 from search.store import (
     RUNS_VARIABLE,
+    FolderGoneError,
     StorageError,
-    StudyGoneError,
     is_sqlite,
     mask_password,
     read_url,
@@ -158,9 +158,9 @@ def find_checkpoints(url: str) -> Path | Remote:
 
 
 def check_folder(study: StudyHandle, folder: Path) -> None:
-    """Raises `StudyGoneError` if it was removed, renamed, or now belongs to another study."""
+    """Raises `FolderGoneError` if it was removed, renamed, or now belongs to another study."""
     if owner_of(folder) != study.identity:
-        raise StudyGoneError(
+        raise FolderGoneError(
             f"{folder} was removed or renamed while the study ran; what was reported is in the "
             "database: run the same command again to resume; trials under way restart from their "
             "first epoch"

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import experiments
 from search import finalize, study
+from search.final import runs
 
 STUDY = """
 [study]
@@ -42,6 +43,7 @@ def test_a_second_run_evaluates_nothing_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "default_workers", lambda _: 1)  # others take seconds to start
     (tmp_path / "z.toml").write_text(STUDY)
     commands = {"study": study.main, "finalize": finalize.main}
     ran = []

@@ -15,6 +15,7 @@ def test_ours_and_optunas_whole_studies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(search, "faster_loaders", lambda *_: 0)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # one worker: others take seconds to start
     file = tmp_path / "search.json"
     arguments = ["--trials", "2", "--epochs", "1", "--limit", "300", "--dataset", "digits"]
     arguments += ["--contenders", "ours", "optuna", "--device", "cpu", "--json", str(file)]

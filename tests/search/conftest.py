@@ -10,7 +10,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -47,8 +48,10 @@ from tests.search.workplaces import (  # noqa: F401
 
 Main = Callable[[list[str] | None], int | None]
 Refused = Callable[[Main, Sequence[str]], str]
+Call = Callable[..., tuple[str, str]]
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-of-the-guarded"
+SAME = ("--config", "small.toml", "--study", "s", "--workers", "1")  # what `Site.search` trains
 SMALL = """\
 [study]
 trials = {trials}
@@ -163,22 +166,22 @@ class Site:
     def search(
         self, trials: int, *words: str, pruner: str = "halving", **options: Any
     ) -> subprocess.Popen[str]:
-        config = self._write_config(trials, pruner).name
+        config = self.write_config(trials, pruner).name
         return self.start(
             *("search.study", "--config", config, "--study", "s", "--storage", self.url),
             *words,
             **options,
         )
 
-    def finish(self, trials: int, pruner: str = "halving") -> None:
+    def finish(self, trials: int, pruner: str = "halving", **more: Any) -> None:
         """Train the study to its total in this process, because starting another takes seconds."""
-        config, runs = self._write_config(trials, pruner), self.folder / "runs"
-        options: dict[str, Any] = {"storage": self.url, "runs_dir": runs, "trials": trials}
+        config, runs = self.write_config(trials, pruner), self.folder / "runs"
+        options: dict[str, Any] = {"storage": self.url, "runs_dir": runs, "trials": trials, **more}
         with kept_threads():
             torch.set_num_threads(1)  # as other processes of the site have
             run_study(config, study="s", workers=1, progress=False, **options)
 
-    def _write_config(self, trials: int, pruner: str) -> Path:
+    def write_config(self, trials: int, pruner: str = "halving") -> Path:
         config = self.folder / "small.toml"
         config.write_text(SMALL.format(trials=trials, pruner=pruner))
         return config
@@ -220,6 +223,14 @@ class Site:
             time.sleep(0.02)
         raise AssertionError("reports did not come")
 
+    @contextmanager
+    def once(self, count: int, act: Callable[[], object]) -> Iterator[None]:
+        """During the block, call `act` in a thread as soon as so many reports are stored."""
+        with ThreadPoolExecutor() as threads:
+            done = threads.submit(lambda: (self.wait_for_reports(count), act()))
+            yield
+            done.result()
+
     def close(self) -> None:
         end(self._started)
 
@@ -245,6 +256,17 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def searched_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with networks that are trained again in a moment."""
+    folder = tmp_path_factory.mktemp("tiny")
+    space = {"depth": 1, "width": {"low": 4, "high": 12}, "hidden": [[16], [32]]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False, space=space)
     return folder
 
 
@@ -282,6 +304,27 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return lines[0]
 
     return end_of
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command's `main` with arguments in a site, but in this process, because another takes
+    seconds to start. Returns what it prints, after checking its exit code."""
+
+    def run_there(site: Site, main: Main, *words: str, code: int = 0) -> tuple[str, str]:
+        monkeypatch.chdir(site.folder)
+        monkeypatch.setenv("SEARCH_STORAGE", site.url)
+        monkeypatch.setattr(sys, "argv", ["search", *words])
+        capsys.readouterr()
+        with kept_threads():
+            torch.set_num_threads(1)  # as other processes of the site have
+            with pytest.raises(SystemExit) as ended:
+                run(main)
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, (out, err)
+        return out, err
+
+    return run_there
 
 
 @pytest.fixture

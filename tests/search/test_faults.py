@@ -5,6 +5,7 @@ A few of each in CI; all of them with `pytest -m faults --all-faults`.
 
 import random
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,10 +15,11 @@ import psutil
 import pytest
 import torch
 
+from search import study
 from search.running.study import run_study
 from search.store.views import StudyView
 from search.training.device import kept_threads
-from tests.search.conftest import SMALL, children_of
+from tests.search.conftest import SAME, SMALL, Call
 from tests.search.workplaces import SmallDisk
 
 pytestmark = pytest.mark.faults
@@ -46,10 +48,12 @@ def test_a_study_killed_anywhere_ends_bit_for_bit_as_if_uninterrupted(
     site = make_site("killed")
     rng = random.Random(0)
     reports = whole.reports()
-    # makes the study
-    site.output_of(site.search(trials, "--workers", "1", "--timeout", "1s", pruner=pruner))
+    stopped = threading.Event()
+    stopped.set()
+    site.finish(trials, pruner, stop=stopped)  # makes the study
     for number in range(kills):
-        process = site.start("search.worker", "--study", "s", "--threads", "1")
+        words = ("--storage", site.url, "--study", "s", "--threads", "1")
+        process = site.start("search.worker", *words)
         site.wait_for_reports(1 + number * (reports - 4) // kills)
         time.sleep(rng.uniform(0.0, 0.1))
         process.kill()
@@ -85,24 +89,28 @@ def test_killed_while_it_continues_stopped_trials(make_site: Callable[..., Any])
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_workers_killed_at_random(
-    make_site: Callable[..., Any], database_url: str, times: Times
+    make_site: Callable[..., Any], call: Call, database_url: str, times: Times
 ) -> None:
     """Their trials pause and are resumed by others; then the study is given more trials."""
     if not times(database_url.startswith("sqlite"), True):
         pytest.skip("only with --all-faults")
-    kills, trials = times(2, 40), times(9, 100)
+    kills, trials = times(1, 40), times(8, 100)
     site = make_site(url=database_url)
-    process = site.search(trials, "--workers", str(times(2, 3)), pruner="promotion")
-    rng = random.Random(1)
-    for number in range(kills):
-        site.wait_for_reports(3 + number * trials * 3 // 2 // kills)
-        children = children_of(process)
-        if not children:
-            break  # the study was done sooner
-        with suppress(psutil.NoSuchProcess):
-            rng.choice(children).kill()
-        time.sleep(rng.uniform(0.0, 0.5))
-    site.output_of(process, seconds=600)
+    site.write_config(trials, "promotion")
+    rng, others = random.Random(1), psutil.Process().children()
+
+    def kill() -> None:
+        for number in range(kills):
+            site.wait_for_reports(3 + number * trials * 3 // 2 // kills)
+            workers = [it for it in psutil.Process().children() if it not in others]
+            if not workers:
+                break  # the study was done sooner
+            with suppress(psutil.NoSuchProcess):
+                rng.choice(workers).kill()
+            time.sleep(rng.uniform(0.0, 0.5))
+
+    with site.once(3, kill):  # the command is this process, its workers are others
+        call(site, study.main, *SAME, "--workers", str(times(2, 3)))
     for total in (trials, trials + 4):
         if total > trials:
             site.finish(total, "promotion")
@@ -113,24 +121,28 @@ def test_workers_killed_at_random(
             assert [row.epoch for row in trial.reports] == list(range(len(trial.reports)))
 
 
-def test_no_room_for_checkpoints(make_site: Callable[..., Any], small_disk: SmallDisk) -> None:
+def test_no_room_for_checkpoints(
+    make_site: Callable[..., Any], call: Call, small_disk: SmallDisk
+) -> None:
     whole, site = make_site("whole"), make_site("full")
     whole.finish(6)
     (site.folder / "runs").symlink_to(small_disk.folder)
-    process = site.search(6, "--workers", "1")
-    site.wait_for_reports(3)
-    small_disk.fill()
-    out, _ = site.output_of(process, 2)
-    assert "No space left" in out
-    assert "run the same command again" in out
-    assert "Traceback" not in out
+    site.write_config(6)
+    with site.once(3, small_disk.fill):
+        _, err = call(site, study.main, *SAME, code=2)
+    assert "No space left" in err
+    assert "run the same command again" in err
+    assert "Traceback" not in err
     small_disk.empty()
     site.finish(6)
     assert outcome(site.view()) == outcome(whole.view())
 
 
 def test_no_room_for_pictures_of_trials(
-    make_site: Callable[..., Any], small_disk: SmallDisk
+    make_site: Callable[..., Any],
+    call: Call,
+    small_disk: SmallDisk,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     disk = small_disk.folder
     site = make_site()
@@ -144,10 +156,10 @@ def test_no_room_for_pictures_of_trials(
     before = pictures()
     assert before
     small_disk.fill()
-    out, _ = site.output_of(site.search(6, "--workers", "1", pruner="none"))
+    assert "Traceback" not in call(site, study.main, *SAME, "--trials", "6")[1]
     assert site.view().finished == 6
-    assert out.count("cannot write pictures of trials into runs/artifacts (No space left") == 1
-    assert "Traceback" not in out
+    said = "cannot write pictures of trials into runs/artifacts (No space left"
+    assert caplog.text.count(said) == 1
     assert pictures() == before
     small_disk.empty()
     site.finish(7, pruner="none")

@@ -24,6 +24,11 @@ from search.training.metrics import calibration_error
 from tests.search.conftest import copy_untested
 
 
+@pytest.fixture(scope="session")
+def searched(searched_tiny: Path) -> Path:
+    return searched_tiny
+
+
 @pytest.fixture(scope="module")
 def place(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished study of three trials, not finalised yet."""
@@ -123,6 +128,7 @@ def test_an_unfinished_study_is_finalised_only_with_now(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(shutil.copytree(searched, tmp_path / "copy"))
+    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
     with closing(open_database("sqlite:///studies.db", must_exist=True)) as database:
         set_total(require_study(database, "digits"), 4)
     before, finished = view().results, view().finished  # paused ones may resume

@@ -18,9 +18,10 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc, text
 
+from search import study
 from search.store.opening import open_database
 from search.store.studies import StudyHandle
-from tests.search.conftest import children_of
+from tests.search.conftest import SAME, Call, children_of
 from tests.search.test_dashboard import fetch, start, stop
 
 pytestmark = pytest.mark.faults
@@ -35,31 +36,57 @@ def begun(site: Any, workers: int) -> tuple["subprocess.Popen[str]", list[psutil
     return process, children_of(process)
 
 
+def errors_in(out: str) -> list[str]:
+    """The error lines, after checking that nothing else says more."""
+    assert "Traceback" not in out
+    assert "nothing is lost" not in out
+    assert "cannot" not in out.split("error: ")[0]
+    return [line for line in out.splitlines() if "error: " in line]
+
+
 def errors_of(
     site: Any, process: "subprocess.Popen[str]", children: list[psutil.Process]
 ) -> list[str]:
     """The error lines, after checking that the command and its workers have ended."""
     out, _ = site.output_of(process, 2, seconds=90)
-    assert "Traceback" not in out
-    assert "nothing is lost" not in out
     assert not any(child.is_running() for child in children)
-    assert "cannot" not in out.split("error: ")[0]
-    return [line for line in out.splitlines() if "error: " in line]
+    return errors_in(out)
+
+
+@pytest.fixture
+def errors_after(call: Call) -> Callable[..., list[str]]:
+    """Begins a study in a site, calls `vanish` under it, and returns its error lines. The command
+    is this process; several workers are processes of their own."""
+
+    def train(site: Any, vanish: Callable[[], object], workers: int = 1) -> list[str]:
+        before = psutil.Process().children()
+        site.write_config(MANY, "none")
+        with site.once(3, vanish):
+            out, err = call(site, study.main, *SAME, "--workers", str(workers), code=2)
+        assert set(psutil.Process().children()) <= set(before)
+        return errors_in(out + err)
+
+    return train
 
 
 @pytest.mark.parametrize(("workers", "replaced"), [(1, True), (2, False)])
 def test_the_database_file_removed_or_replaced(
-    make_site: Callable[..., Any], workers: int, replaced: bool
+    make_site: Callable[..., Any],
+    errors_after: Callable[..., list[str]],
+    workers: int,
+    replaced: bool,
 ) -> None:
     site = make_site()
-    process, children = begun(site, workers)
     database = site.folder / "studies.db"
-    if replaced:
-        shutil.copy(database, site.folder / "other.db")
-        (site.folder / "other.db").replace(database)
-    else:
-        database.unlink()
-    (line,) = errors_of(site, process, children)
+
+    def vanish() -> None:
+        if replaced:
+            shutil.copy(database, site.folder / "other.db")
+            (site.folder / "other.db").replace(database)
+        else:
+            database.unlink()
+
+    (line,) = errors_after(site, vanish, workers)
     assert line == (
         f"error: sqlite:///{database}: the file was removed or replaced while this ran, and "
         "nothing more can be stored; put it back, or run the command again to start from scratch"
@@ -80,23 +107,29 @@ def test_the_dashboard_says_that_the_file_was_removed(make_site: Callable[..., A
 
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])
 def test_the_runs_folder_removed_or_renamed(
-    make_site: Callable[..., Any], times: Times, workers: int, renamed: bool
+    make_site: Callable[..., Any],
+    errors_after: Callable[..., list[str]],
+    times: Times,
+    workers: int,
+    renamed: bool,
 ) -> None:
     if not times(workers == 1, True):
         pytest.skip("only with --all-faults")
     site = make_site()
-    process, _ = begun(site, workers)
-    while len({row.worker for trial in site.view().trials for row in trial.curve}) < workers:
-        time.sleep(0.1)  # one that began now would create the folder again
-    children = children_of(process)
-    if renamed:
-        (site.folder / "runs").rename(site.folder / "moved")
-    else:
+
+    def vanish() -> None:
+        while len({row.worker for trial in site.view().trials for row in trial.curve}) < workers:
+            time.sleep(0.1)  # one that began now would create the folder again
+        if renamed:
+            (site.folder / "runs").rename(site.folder / "moved")
+            return
         while (site.folder / "runs" / "s" / "study.json").exists():  # workers still write there
             shutil.rmtree(site.folder / "runs", ignore_errors=True)
-    (line,) = errors_of(site, process, children)
+
+    (line,) = errors_after(site, vanish, workers)
     assert "runs/s was removed or renamed while the study ran" in line
     assert "run the same command again to resume" in line
+    assert not site.view().in_state("running")  # nobody waits for this process to end
     total = len(site.view().trials) + 1
     site.finish(total, "none")
     assert site.view().finished == total
@@ -106,8 +139,8 @@ def delete(url: str, *, rename: bool = False) -> None:
     """As optuna-dashboard does: it renames by copying."""
     with closing(open_database(url)) as db:
         db.leaving.set()
-        study = optuna.load_study(study_name="s", storage=db.optuna)
-        with StudyHandle.of(db, study).transaction() as connection:
+        stored = optuna.load_study(study_name="s", storage=db.optuna)
+        with StudyHandle.of(db, stored).transaction() as connection:
             if db.engine.dialect.name == "postgresql":
                 # Optuna gives up silently if something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
@@ -119,14 +152,16 @@ def delete(url: str, *, rename: bool = False) -> None:
 
 @pytest.mark.parametrize("rename", [False, True])
 def test_the_study_deleted_or_renamed_in_a_dashboard(
-    make_site: Callable[..., Any], database_url: str, times: Times, rename: bool
+    make_site: Callable[..., Any],
+    errors_after: Callable[..., list[str]],
+    database_url: str,
+    times: Times,
+    rename: bool,
 ) -> None:
     if not times(rename and not database_url.startswith("sqlite"), True):
         pytest.skip("only with --all-faults")
     site = make_site(url=database_url)
-    process, children = begun(site, 1)
-    delete(database_url, rename=rename)
-    (line,) = errors_of(site, process, children)
+    (line,) = errors_after(site, lambda: delete(database_url, rename=rename))
     assert "study 's' was deleted while this ran" in line
     assert line.endswith("run the command again to start from scratch")
     with closing(open_database(database_url)) as db:
@@ -147,7 +182,7 @@ def stop_and_delete(processes: Sequence[psutil.Process], url: str) -> None:
 
 
 def test_deleted_and_recreated_under_living_workers(
-    make_site: Callable[..., Any], database_url: str, times: Times
+    make_site: Callable[..., Any], call: Call, database_url: str, times: Times
 ) -> None:
     """Suspended meanwhile, they resume when the new study's trials have the same ids as theirs."""
     workers = times(1, 2)  # one is the command itself
@@ -156,13 +191,16 @@ def test_deleted_and_recreated_under_living_workers(
         old, children = begun(old_site, workers)
         processes = (*children, psutil.Process(old.pid))
         stop_and_delete(processes, database_url)
-        new = new_site.search(6, "--workers", str(workers), pruner="none")
-        new_site.wait_for_reports(3)
-        for process in processes:
-            process.resume()
+        new_site.write_config(6, "none")
+
+        def resume(stopped: Sequence[psutil.Process] = processes) -> None:
+            for process in stopped:
+                process.resume()
+
+        with new_site.once(3, resume):
+            call(new_site, study.main, *SAME, "--workers", str(workers))
         (line,) = errors_of(old_site, old, children)
         assert "study 's' was deleted while this ran" in line
-        new_site.output_of(new)
         view = new_site.view()  # nothing reported to it is missing
         assert view.finished == len(view.trials) == 6
         rows = [row for trial in view.trials for row in trial.reports]

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from search.final import folder
+
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / "tests" / "fixtures" / "made_by_3bc7fe6.tar.xz"
 Run = Callable[..., str]
@@ -38,6 +40,12 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         return capsys.readouterr().out
 
     return command
+
+
+@pytest.fixture
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes longer than the training; one test here does it."""
+    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
 
 
 def rows(place: Path, query: str) -> list[tuple[Any, ...]]:
@@ -83,6 +91,7 @@ def test_finalised_study_keeps_its_first_result(place: Path, run: Run) -> None:
     assert [json.loads(seeds) for (seeds,) in evaluations] == [[0, 1], [0]]
 
 
+@pytest.mark.usefixtures("_no_pictures")
 def test_comparison_is_finalised(place: Path, run: Run) -> None:
     run("search.finalize", "--study", "comparison", "--seeds", "1")
     metrics = json.loads((place / "runs" / "comparison" / "final" / "metrics.json").read_text())
@@ -96,6 +105,7 @@ def test_reports_are_written(place: Path, run: Run) -> None:
         assert list((place / "runs" / study).rglob("*.html"))
 
 
+@pytest.mark.usefixtures("_no_pictures")
 def test_a_study_of_moved_pictures_is_finalised(place: Path, run: Run) -> None:
     """The study was made in another folder and has no fingerprint; its split came along."""
     drawn = json.loads(next((place / "raw" / "folders").glob("*.json")).read_text())["test"]

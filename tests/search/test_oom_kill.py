@@ -1,13 +1,18 @@
 """A trial too large for memory: the kernel kills its workers repeatedly; no other trial fails."""
 
-import time
+import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+
+from search import study
+from tests.search.conftest import Call
 
 pytestmark = pytest.mark.faults
 LIMIT_BYTES = 1_300_000_000  # room for two workers on small networks, not for the large one
@@ -37,11 +42,12 @@ class MemoryGroup:
         self.folder.mkdir()
         (self.folder / limit_file).write_text(str(LIMIT_BYTES))
 
-    def take_in_children(self, pid: int) -> None:
-        """Add the current children of a process; what they allocate from now on counts."""
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            with suppress(OSError):  # it has just ended
-                (self.folder / "cgroup.procs").write_text(child)
+    def take_in_children(self, *, but: Collection[psutil.Process]) -> None:
+        """Add this process's current children; what they allocate from now on counts."""
+        for child in psutil.Process().children():
+            if child not in but:
+                with suppress(OSError):  # it has just ended
+                    (self.folder / "cgroup.procs").write_text(str(child.pid))
 
     @property
     def kills(self) -> int:
@@ -64,17 +70,23 @@ def memory_group() -> Iterator[MemoryGroup]:
 
 
 def test_the_kernel_kills_workers_and_the_study_continues(
-    memory_group: MemoryGroup, make_site: Callable[..., Any]
+    memory_group: MemoryGroup, make_site: Callable[..., Any], call: Call
 ) -> None:
-    site = make_site()
+    site, others, ended = make_site(), psutil.Process().children(), threading.Event()
     (site.folder / "study.toml").write_text(STUDY)
     words = ("--config", "study.toml", "--study", "s", "--workers", "2")
-    process = site.start("search.study", *words)
-    # Only workers: the kernel might choose the study command itself, which then ends them.
-    while process.poll() is None:
-        memory_group.take_in_children(process.pid)
-        time.sleep(0.05)
-    assert process.returncode == 0, process.stdout.read()
+
+    def take_in_workers() -> None:
+        while not ended.wait(0.05):
+            memory_group.take_in_children(but=others)
+
+    with ThreadPoolExecutor() as threads:
+        taken_in = threads.submit(take_in_workers)
+        try:
+            call(site, study.main, *words)  # not in the group: the kernel is to kill only workers
+        finally:
+            ended.set()
+        taken_in.result()
     # While one is dying, the kernel, still short of memory, may kill its neighbour as well.
     assert memory_group.kills >= 3
     view = site.view()

@@ -53,7 +53,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         study.main(["--config", "dropout.toml", "--study", "dropout", "--workers", "1"])
-        study.main(["--dataset", "digits", "--trials", "3", "--epochs", "2", "--workers", "1"])
+        few = ["--dataset", "digits", "--trials", "3", "--epochs", "2", "--limit", "300"]
+        study.main([*few, "--study", "digits", "--workers", "1"])
     return folder
 
 

@@ -1,12 +1,14 @@
-"""The study command as users run it: real processes, real signals."""
+"""The study command as users run it: real processes and signals, where these matter."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,8 +20,10 @@ import psutil
 import pytest
 from optuna_dashboard import get_note
 
-from search import study
+from data.datasets import DATASETS
+from search import study, worker
 from search.running.study import run_study
+from search.spec import extensions
 from search.spec.config import StudySpec
 from search.spec.study_file import StudyFileError
 from search.store.opening import open_database
@@ -27,10 +31,16 @@ from search.store.studies import create_study
 from search.store.views import StudyView
 from search.study import listing
 from search.terminal.commands import LOADING
-from tests.search.conftest import Refused, children_of
+from tests.search.conftest import SAME, Call, Refused, children_of
 from tests.search.long_studies import INFO
 
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")
+EXTENSION = """
+import dataclasses
+from data.datasets import DATASETS
+
+DATASETS["mine"] = dataclasses.replace(DATASETS["digits"], description="digits of my own")
+"""
 
 
 @pytest.fixture
@@ -47,7 +57,7 @@ def goes_on(after: StudyView, before: StudyView) -> bool:
 
 
 def test_a_study_from_scratch_and_its_status(site: Any) -> None:
-    out, err = site.output_of(site.search(6, stderr=subprocess.PIPE))
+    out, err = site.output_of(site.search(6, "--workers", "1", stderr=subprocess.PIPE))
     assert "6 of 6 trials" in out
     assert "search.finalize" in out
     assert "6/6 trials" in err  # the progress
@@ -62,8 +72,15 @@ def test_a_study_from_scratch_and_its_status(site: Any) -> None:
     assert "6 of 6" in site.run("search.study", "--status")[0]
 
 
-def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
-    process = site.search(16, "--trials", "16", stderr=subprocess.PIPE)
+def test_ctrl_c_and_the_same_command_again(
+    site: Any, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the user's own file, which is in the help, in every worker, and kept with the study."""
+    monkeypatch.setattr(extensions, "_loaded", {})  # other tests are to find neither
+    monkeypatch.setitem(DATASETS, "mine", DATASETS["digits"])
+    (site.folder / "mine.py").write_text(EXTENSION)
+    words = ("--trials", "16", "--extension", "mine.py", "--dataset", "mine")
+    process = site.search(16, *words, stderr=subprocess.PIPE)
     site.wait_for_reports(14)  # both have drawn their first pictures, which takes a second
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -74,11 +91,16 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     before = site.view()
     assert before.finished < 16
 
-    site.output_of(site.search(16, "--workers", "1"), seconds=300)
+    assert "digits of my own" in call(site, study.main, *words, "--help")[0]
+    assert "16 of 16 trials" in call(site, study.main, *SAME, *words)[0]
     after = site.view()
     assert after.finished == 16
+    assert after.dataset.name == "mine"
     assert not after.in_state("running", "interrupted")
     assert goes_on(after, before)
+    (site.folder / "mine.py").write_text(EXTENSION + "\n")
+    _, err = call(site, study.main, "--study", "s", "--trials", "17", code=2)
+    assert re.fullmatch(r"[\d:]{8} Loading PyTorch \.{3}\nerror: .*mine.py has changed.*\n", err)
 
 
 class Endless(BaseHTTPRequestHandler):
@@ -128,9 +150,9 @@ def test_ctrl_c_while_it_downloads(
     assert processes_in(site.folder) == set()
 
 
-def test_sigterm_interrupts_several_trials_of_a_process(site: Any) -> None:
+def test_sigterm_interrupts_several_trials_of_a_process(site: Any, call: Call) -> None:
     words = ("--workers", "1", "--device", "cpu", "--epochs", "12")
-    process = site.search(5, *words, "--trials-per-device", "3", pruner="none")
+    process = site.search(4, *words, "--trials-per-device", "3", pruner="none")
     site.wait_for_reports(9)
     asked = time.monotonic()
     process.terminate()
@@ -141,40 +163,45 @@ def test_sigterm_interrupts_several_trials_of_a_process(site: Any) -> None:
     assert site.held() == 0
     before = site.view()
 
-    site.output_of(site.search(5, *words, "--trials-per-device", "2", pruner="none"))
+    call(site, study.main, *SAME, *words, "--trials-per-device", "2")
     view = site.view()
-    assert view.finished == len(view.trials) == 5
+    assert view.finished == len(view.trials) == 4
     assert site.held() == 0
     assert all([row.epoch for row in trial.reports] == list(range(13)) for trial in view.trials)
     assert goes_on(view, before)
 
 
-def test_a_time_limit_loses_nothing_and_a_worker_joins_with_only_the_url(site: Any) -> None:
-    site.output_of(site.search(4000, "--timeout", "3s", "--workers", "1"))
-    finished = site.view().finished
-    assert 0 < finished < 4000
+def test_a_time_limit_loses_nothing_and_a_worker_joins_with_only_the_url(
+    site: Any, call: Call
+) -> None:
+    site.write_config(4000, "halving")
+    call(site, study.main, *SAME, "--timeout", "3s")
+    before = site.view()
+    assert 0 < before.finished < 4000
     with closing(open_database(site.url)) as db:
         stored = optuna.load_study(study_name="s", storage=db.optuna)
-        stored.set_user_attr("spec", {**stored.user_attrs["spec"], "trials": finished + 2})
-    site.run("search.worker", "--storage", site.url, "--study", "s")
-    assert site.view().finished == finished + 2
+        total = before.finished + 2
+        stored.set_user_attr("spec", {**stored.user_attrs["spec"], "trials": total})
+    call(site, worker.main, "--storage", site.url, "--study", "s")
+    assert site.view().finished == total
+    assert goes_on(site.view(), before)
 
 
 def processes_in(folder: Path) -> set[int]:
-    """The ids of those that were started there, or by one that was."""
+    """The ids of those that were started there, or by one that was; not of this one."""
     found = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it has just ended, or is another user's
-            if process.cwd() == str(folder):
+            if process.pid != os.getpid() and process.cwd() == str(folder):
                 found.add(process.pid)
     return found
 
 
-def test_no_worker_is_left_behind(site: Any) -> None:
+def test_no_worker_is_left_behind(site: Any, call: Call) -> None:
     """Neither by a mistake, because they start before the study is planned, nor by a sudden death
     while one trains and another loads its libraries. The study can be resumed."""
     mistake = ("--study", "t", "--dataset", "npz:none.npz", "--workers", "2")
-    assert "none.npz" in site.run("search.study", *mistake, code=2)[1]
+    assert "none.npz" in call(site, study.main, *mistake, code=2)[1]
     assert processes_in(site.folder) == set()
     process = site.search(4000, "--workers", "2")
     site.wait_for_reports(3)
@@ -193,25 +220,26 @@ def test_no_worker_is_left_behind(site: Any) -> None:
 
 
 def test_without_data_and_network_it_runs_on_digits_and_says_so(
-    site: Any, monkeypatch: pytest.MonkeyPatch
+    site: Any, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it first found
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     small = ("--trials", "1", "--epochs", "1", "--workers", "1")
-    out, err = site.run("search.study", *small, "--data-dir", str(site.folder / "none"))
+    out, err = call(site, study.main, *small, "--data-dir", str(site.folder / "none"))
     assert "digits" in out
     assert "Fashion-MNIST is unavailable" in err
     assert "Fashion-MNIST is unavailable" in out
     assert site.view("digits").dataset.name == "digits"
 
 
-def test_a_comparison_and_more_repeats_of_it(site: Any) -> None:
+def test_a_comparison_and_more_repeats_of_it(site: Any, call: Call) -> None:
     name = "c_optimizers-digits-limit200"
     small: dict[str, Any] = {"dataset": "digits", "epochs": 2, "limit": 200, "workers": 1}
     run_study("c_optimizers", repeats=1, storage=site.url, progress=False, **small)
     first = site.view(name)
     assert first.finished == 2
-    out, _ = site.run("search.study", "--study", name, "--repeats", "3", "--workers", "1")
+    out, _ = call(site, study.main, "--study", name, "--repeats", "3", "--workers", "1")
     assert "6 of 6 trials" in out
     view = site.view(name)
     assert [(trial.arm, trial.repeat) for trial in view.trials] == [
@@ -223,15 +251,15 @@ def test_a_comparison_and_more_repeats_of_it(site: Any) -> None:
     assert {trial.config.recipe.optimizer for trial in view.trials[1::2] if trial.config} == {"sgd"}
 
 
-def test_a_dry_run_and_the_list_write_nothing(site: Any) -> None:
-    out, err = site.run("search.study", "--config", "c_networks", *SHORT, "--dry-run")
+def test_a_dry_run_and_the_list_write_nothing(site: Any, call: Call) -> None:
+    out, err = call(site, study.main, "--config", "c_networks", *SHORT, "--dry-run")
     assert len(err.splitlines()) == 1  # that it loads PyTorch
     assert "c_networks-digits-limit200" in out
     assert "3 arms x 3 repeats of up to 2 epochs" in out
     for arm in ("MLP", "CNN", "CNN, batch norm"):
         assert f"\n{arm}: " in out
     assert 'family = "mlp", hidden = [256, 128], dropout = 0.2' in out
-    assert site.run("search.study", "--list") == (f"{listing()}\n", "")
+    assert call(site, study.main, "--list") == (f"{listing()}\n", "")
     assert list(site.folder.iterdir()) == []
 
 
@@ -259,23 +287,3 @@ def test_the_status_of_the_study_that_the_options_name(
         study.main(["--config", "moved.toml"])
     assert LOADING in capsys.readouterr().err  # which comes first
     assert "not usable" in refused(study.main, ["--status", "--study", "a/b"])
-
-
-EXTENSION = """
-import dataclasses
-from data.datasets import DATASETS
-
-DATASETS["mine"] = dataclasses.replace(DATASETS["digits"], description="digits of my own")
-"""
-
-
-def test_an_extension_is_in_the_help_and_in_every_worker(site: Any) -> None:
-    (site.folder / "mine.py").write_text(EXTENSION)
-    words = ("search.study", "--extension", "mine.py")
-    assert "digits of my own" in site.run(*words, "--help")[0]
-    small = ("--dataset", "mine", "--study", "s", "--epochs", "1", "--workers", "2")
-    site.run(*words, *small, "--trials", "2")
-    assert site.view().finished == 2
-    (site.folder / "mine.py").write_text(EXTENSION + "\n")
-    _, err = site.run("search.study", "--study", "s", "--trials", "4", code=2)
-    assert re.fullmatch(r"[\d:]{8} Loading PyTorch \.{3}\nerror: .*mine.py has changed.*\n", err)

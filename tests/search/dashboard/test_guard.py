@@ -67,6 +67,8 @@ CLOSED: tuple[tuple[str, str, Any], ...] = (
 
 def fill(place: Place, path: str) -> str:
     """The path with the template's random names."""
+    if "{" not in path:
+        return path
     return path.format(study=place.artifact(), trial=place.artifact(1))
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ STEPS = (
     ("search.final.folder", "lead_to_first"),
     ("search.final.final", "delete_checkpoint"),
 )
+
+
+@pytest.fixture(scope="session")
+def searched(searched_tiny: Path) -> Path:
+    return searched_tiny
 
 
 @pytest.fixture(autouse=True)
@@ -135,39 +140,74 @@ def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) 
     assert finalise("digits", seeds=1).metrics["test"]["seeds"] == 1
 
 
-# Separate processes that share one start, because loading libraries takes longer than the rest.
+# Processes that share one start, because loading libraries takes longer than the rest. Each dies
+# before or after the N-th call of a function, and prints the calls' paths and states.
 KILLED = """
 import importlib, json, os, signal, sys
 
+import sklearn.datasets, sklearn.model_selection, torch._dynamo
 from search.final import final, folder, runs
 
 runs.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []
 
-def die(place, module, step, when):
+def die(place, module, step, when, number, options):
     os.chdir(place)
-    owner = importlib.import_module(module)
+    owner, calls = importlib.import_module(module), []
     real = getattr(owner, step)
 
-    def fatal(*arguments, **options):
-        if when == "after":
-            real(*arguments, **options)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def fatal(*arguments, **named):
+        calls.append(arguments)
+        last = len(calls) == number
+        if last and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments, **named)
+        if step == "save_checkpoint":
+            print(arguments[0].name, len(arguments[1]["curve"]), flush=True)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
     setattr(owner, step, fatal)
-    final.finalise("digits", seeds=1)
+    final.finalise("digits", **options)
 
-for moment in json.loads(sys.argv[1]):
+for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        die(*moment)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL, moment
+        try:
+            die(*json.loads(line))
+        finally:
+            os._exit(1)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
+Die = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def die() -> Iterator[Die]:
+    """`die(place, module, step, when, number, options)`: such a process in that folder. Returns
+    what it printed."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", KILLED], **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def killed(place: Path, *moment: Any) -> list[str]:
+            print(json.dumps([str(place), *moment]), file=process.stdin, flush=True)
+            lines = list[str]()
+            for line in process.stdout:
+                if line.strip().isdigit():  # its status
+                    assert int(line) == signal.SIGKILL, moment
+                    return lines
+                lines.append(line.strip())
+            raise AssertionError("the process that starts the others has died")
+
+        yield killed
 
 
 @pytest.mark.faults
 def test_killed_at_any_step_after_scoring(
     searched: Path,
+    die: Die,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     times: Callable[[int, int], int],
@@ -175,12 +215,9 @@ def test_killed_at_any_step_after_scoring(
     """One evaluation on record, and all files from it."""
     moments = [(step, when) for step in STEPS for when in ("before", "after")]
     few = [(STEPS[0], "before"), (STEPS[4], "after")]
-    killed = []
     for index, (step, when) in enumerate(moments if times(0, 1) else few):
         place = copy_untested(searched, tmp_path / str(index))
-        killed.append((str(place), *step, when))
-    subprocess.run([sys.executable, "-c", KILLED, json.dumps(killed)], check=True)
-    for place, *step, when in killed:
+        die(place, *step, when, 1, {"seeds": 1})
         monkeypatch.chdir(place)
         [interrupted] = load_study("digits").results
 
@@ -226,35 +263,18 @@ def test_the_image_that_is_looked_at_is_of_the_first_class_that_has_one(
 
 
 CANDIDATES: dict[str, Any] = {"seeds": 1, "candidates": 2, "epochs": 3, "device": "cpu"}
-KILLED_BETWEEN = f"""
-import os, signal
-from search.final import final, runs
-from search.training import repeat
-
-runs.default_workers, saves, real = lambda _: 1, [], repeat.save_checkpoint
-
-def fatal(path, state):
-    real(path, state)
-    print(path.name, len(state["curve"]), flush=True)
-    saves.append(path)
-    if len(saves) == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-repeat.save_checkpoint = fatal
-final.finalise("digits", **{CANDIDATES})
-"""
 
 
 def test_candidates_are_trained_once_even_if_it_is_killed(
-    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: Path, die: Die, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with more epochs than the study's, which is an evaluation of its own."""
-    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
+    place = copy_untested(searched, tmp_path / "copy")
+    monkeypatch.chdir(place)
     plain = finalise("digits", seeds=1)
-    command = [sys.executable, "-c", KILLED_BETWEEN]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    saved, stop, real = killed.stdout.splitlines(), threading.Event(), repeat.save_checkpoint
+    kept = {*place.rglob("*.pt")}  # of a trial that may resume
+    saved = die(place, "search.training.repeat", "save_checkpoint", "after", 6, CANDIDATES)
+    stop, real = threading.Event(), repeat.save_checkpoint
 
     def counted(path: Path, state: dict[str, Any]) -> None:
         real(path, state)
@@ -270,7 +290,7 @@ def test_candidates_are_trained_once_even_if_it_is_killed(
     assert len(load_study("digits").results) == 2
     # Two candidates with two seeds, and the final run: three epochs each, and the score.
     assert len(saved) == len({*saved}) + 5 == 5 * 4
-    assert not list(Path("runs/digits/checkpoints").glob("*.pt"))
+    assert {*place.rglob("*.pt")} == kept
 
     metrics = json.loads(Path("runs/digits/final-2/metrics.json").read_text())
     first, second = metrics["candidates"]["trials"]

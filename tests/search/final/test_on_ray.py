@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from search.final import runs as final_runs
-from search.final.runs import train_all
+from search.final.runs import OnEpoch, train_all
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
+from search.training.repeat import Job, TrainedRun
 from tests.search.blobs import train_job
-from tests.search.final.test_runs import make_job, seeds_of, spec_with_own_schedule
+from tests.search.final.test_runs import make_job, seeds_of, with_own_schedule
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 from search.running.on_ray import joined
@@ -35,14 +37,15 @@ def tasks() -> list[psutil.Process]:
     return found
 
 
-def test_a_killed_task_and_an_interrupt_lose_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_task_and_an_interrupt_lose_nothing_and_leave_nothing_behind(
+    tmp_path: Path, spec: StudySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In one Ray for all, which takes seconds to start."""
     # Otherwise other tests would starve its workers. The name is Ray's own.
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    spec = spec_with_own_schedule(tmp_path, monkeypatch)
+    own = with_own_schedule(spec, tmp_path, monkeypatch)
     job, alone = (
-        make_job(tmp_path / name, EPOCHS, spec, schedule="own") for name in ("ray", "alone")
+        make_job(tmp_path / name, own, EPOCHS, schedule="own") for name in ("ray", "alone")
     )
     task = job.load(torch.device("cpu"))
     jobs, told, killed = seeds_of(job, 2), list[tuple[int, int]](), list[int]()
@@ -57,14 +60,26 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
         elif len(told) == EPOCHS + 1:
             stop.set()
 
-    monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(on_epoch))
-    with joined("local"):  # for both calls
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def train(jobs: list[Job], tell: OnEpoch) -> list[TrainedRun]:
+        monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(tell))
+        return train_all(jobs, task, stop=stop, progress=True, ray="local")
+
+    with joined("local"):  # for all calls
         with pytest.raises(StoppedError):
-            train_all(jobs, task, stop=stop, progress=True, ray="local")
+            train(jobs, on_epoch)
         assert killed
         assert EPOCHS < len(told) < 2 * EPOCHS
         stop.clear()
-        ended = train_all(jobs, task, stop=stop, progress=True, ray="local")
+        ended = train(jobs, on_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(seeds_of(make_job(tmp_path / "long", spec, 10_000), 2), interrupt)
+        deadline = time.monotonic() + 20
+        while tasks():  # none is left behind in a Ray that goes on
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     assert sorted(told) == [(index, epoch) for index in (0, 1) for epoch in range(1, EPOCHS + 1)]
     expected = [train_job(it, task) for it in seeds_of(alone, 2)]
     for ours, theirs in zip(ended, expected, strict=True):
@@ -72,28 +87,8 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
         assert all(torch.equal(it, theirs.weights[name]) for name, it in ours.weights.items())
 
 
-def test_an_interrupt_leaves_no_task_behind_in_a_ray_that_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    jobs = seeds_of(make_job(tmp_path, 10_000), 2)
-    task = jobs[0].load(torch.device("cpu"))
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(interrupt))
-    with joined("local"):
-        with pytest.raises(KeyboardInterrupt):
-            train_all(jobs, task, stop=threading.Event(), progress=True, ray="local")
-        deadline = time.monotonic() + 20
-        while tasks():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-
-def test_an_unreachable_ray_is_reported_in_a_line(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
+def test_an_unreachable_ray_is_reported_in_a_line(tmp_path: Path, spec: StudySpec) -> None:
+    job = make_job(tmp_path, spec)
     task = job.load(torch.device("cpu"))
     with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):
         train_all([job], task, stop=threading.Event(), ray="127.0.0.1:9")

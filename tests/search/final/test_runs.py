@@ -1,4 +1,4 @@
-"""Seeds in processes of their own, on digits: the same bits, and an error if one is killed."""
+"""Seeds in processes of their own: the same bits, and an error if one is killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from search.training.repeat import Job
 from search.training.task import Task
 from tests.search.blobs import train_job
 
-SPEC = StudySpec(dataset="digits", seed=3)
 EXTENSION = """
 from search.spec.schedules import SCHEDULES
 
@@ -33,7 +32,7 @@ SCHEDULES["own"] = SCHEDULES["cosine"]
 """
 
 
-def make_job(folder: Path, epochs: int = 2, spec: StudySpec = SPEC, **recipe: Any) -> Job:
+def make_job(folder: Path, spec: StudySpec, epochs: int = 2, **recipe: Any) -> Job:
     return Job(
         spec=spec,
         architecture=to_dict(ConvNetConfig(channels=(8, 16), batch_norm=True, hidden=(32,))),
@@ -54,15 +53,25 @@ def apart(jobs: list[Job], **options: Any) -> None:
     train_apart(jobs, **{**usual, **options})
 
 
-def spec_with_own_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
-    """The spec of a study that adds the schedule `own`, which other processes do not know yet."""
+def with_own_schedule(spec: StudySpec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
+    """A study that adds the schedule `own`, which other processes do not know yet."""
     monkeypatch.setitem(SCHEDULES, "own", SCHEDULES["cosine"])  # forgotten afterwards
     (folder / "own.py").write_text(EXTENSION)
-    return replace(SPEC, extensions=(load_extension("own.py", folder / "own.py"),))
+    return replace(spec, extensions=(load_extension("own.py", folder / "own.py"),))
 
 
-def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
-    together, turns, alone = (seeds_of(make_job(tmp_path / it), 3) for it in ("a", "b", "c"))
+def test_alone_or_together_the_bits_are_the_same(
+    tmp_path: Path,
+    spec: StudySpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With the study's extensions. What the user must fix, such as a missing one, is said once."""
+    own = with_own_schedule(spec, tmp_path, monkeypatch)
+    together, turns, alone, usual = (
+        seeds_of(make_job(tmp_path / name, own, schedule=schedule), 3)
+        for name, schedule in (("a", "own"), ("b", "own"), ("c", "own"), ("d", "cosine"))
+    )
     told: list[tuple[int, int]] = []
     apart(together[:2], on_epoch=lambda index, epoch: told.append((index, epoch.epoch)))
     assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
@@ -77,16 +86,29 @@ def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
     assert taken == [0, 1, 0, 1, 2, 2]
     for seed in (0, 1):
         theirs = train_job(together[seed], task, on_epoch=lambda _: pytest.fail("trained again"))
-        mine = train_job(alone[seed], task)
-        for other in (theirs, in_turn[seed]):
+        mine, cosine = (train_job(jobs[seed], task) for jobs in (alone, usual))
+        for other in (theirs, in_turn[seed], cosine):
             assert (other.seed, other.training) == (seed, mine.training)
             assert all(torch.equal(it, mine.weights[name]) for name, it in other.weights.items())
 
+    (tmp_path / "own.py").unlink()
+    (tmp_path / "file").write_text("")
+    no_folder = make_job(tmp_path / "file" / "below", spec)
+    for job, said in (
+        (together[2], "seed 2: the study needs own.py"),
+        (no_folder, "seed 0: "),
+    ):
+        capfd.readouterr()
+        with pytest.raises(RepeatError, match="error above"):
+            apart([job])
+        [line] = capfd.readouterr().err.splitlines()
+        assert said in line
+
 
 def test_a_run_that_does_not_fit_beside_others_continues_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spec: StudySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, failed = make_job(tmp_path), list[int]()
+    job, failed = make_job(tmp_path, spec), list[int]()
 
     def small(job: Job, task: Task, **options: Any) -> Any:
         for done, epoch in enumerate(real(job, task, **options)):
@@ -111,31 +133,7 @@ def test_a_run_that_does_not_fit_beside_others_continues_alone(
     assert [run.seed for run in trained] == [0, 1]
 
 
-def test_a_process_loads_the_studys_extensions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """What the user must fix, such as a missing extension, is reported once."""
-    spec = spec_with_own_schedule(tmp_path, monkeypatch)
-    jobs = [make_job(tmp_path / it, spec=spec, schedule=it) for it in ("own", "cosine")]
-    apart(jobs)
-    rates = [[it["learning_rate"] for it in job.saved()["curve"]] for job in jobs]
-    assert len(rates[0]) == 2
-    assert rates[0] == rates[1]
-    (tmp_path / "own.py").unlink()
-    (tmp_path / "file").write_text("")
-    no_folder = make_job(tmp_path / "file" / "below")
-    for job, said in (
-        (replace(jobs[0], seed=1), "seed 1: the study needs own.py"),
-        (no_folder, "seed 0: "),
-    ):
-        capfd.readouterr()
-        with pytest.raises(RepeatError, match="error above"):
-            apart([job])
-        [line] = capfd.readouterr().err.splitlines()
-        assert said in line
-
-
-def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path, spec: StudySpec) -> None:
     children = []
 
     def kill(*_: object) -> None:
@@ -145,13 +143,13 @@ def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
             children[0].kill()
 
     with pytest.raises(RepeatError, match=r"seed [01] died \(SIGKILL.*same command again"):
-        apart(seeds_of(make_job(tmp_path, epochs=500), 2), on_epoch=kill)
+        apart(seeds_of(make_job(tmp_path, spec, epochs=5000), 2), on_epoch=kill)
     assert len(children) == 2
     assert not any(child.is_running() for child in children)  # the other was terminated
 
 
-def test_all_stop_in_time_on_request_and_keep_their_epochs(tmp_path: Path) -> None:
-    jobs = seeds_of(make_job(tmp_path, epochs=500), 3)
+def test_all_stop_in_time_on_request_and_keep_their_epochs(tmp_path: Path, spec: StudySpec) -> None:
+    jobs = seeds_of(make_job(tmp_path, spec, epochs=5000), 3)
     stop = threading.Event()
     asked: list[float] = []
 

@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[3]
 SECONDS = 120
 STUDY = """\
 [study]
-trials = 6
+trials = 4
 epochs = 40
 limit = 400
 dataset = "digits"
@@ -127,8 +127,8 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     with closing(open_database(guarded)) as db:
         study = require_study(db, None)
         view, rows = view_study(study), epochs_of(db, study.study_id)
-    assert [trial.state for trial in view.trials] == ["complete"] * 6
-    assert len(rows) == 6 * 41
+    assert [trial.state for trial in view.trials] == ["complete"] * 4
+    assert len(rows) == 4 * 41
     assert kept.find(f"{s3}/kept") == []
     # The lost node's trial, unless it was just between two trials.
     assert len({row.trial_number for row in rows if row.attempt > 1}) <= 1

@@ -28,9 +28,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_beside_the_database_from_every_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A study, begun in one folder and finalised in another, writes into neither."""
+    """A study, begun in one folder and finalised in another, writes into neither. One of the same
+    name in another database there takes nothing from it: final pages, model and pictures stay."""
     data = tmp_path / "data"
     url = f"sqlite:///{data / 'studies.db'}"
     run_study(study="s", storage=url, trials=1, **TINY)
@@ -51,29 +52,21 @@ def test_beside_the_database_from_every_folder(
     shutil.copytree("data/runs", "x", symlinks=True)
     assert bundle_folder(study="s", runs_dir="x") == Path("x/s/final")
 
-
-def test_two_databases_in_one_folder_take_nothing_from_each_other(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Final pages, models and pictures all stay."""
-    run_study(study="s", storage="sqlite:///a.db", trials=1, **TINY)
-    finalise("s", storage="sqlite:///a.db", seeds=1)
+    monkeypatch.chdir(data)
     before = files(Path("runs"))
-    run_study(study="s", storage="sqlite:///b.db", trials=1, **TINY)
+    run_study(study="s", storage="sqlite:///other.db", trials=1, **TINY)
     assert "runs/s holds the files of another study" in caplog.text
-    final = finalise("s", storage="sqlite:///b.db", seeds=1)
+    final = finalise("s", storage="sqlite:///other.db", seeds=1)
     assert final.folder.is_relative_to("runs/s-2")
     assert files(Path("runs")).items() >= before.items()
-    for name, folder in (("a", "s"), ("b", "s-2")):
+    for name, folder in (("studies", "s"), ("other", "s-2")):
         monkeypatch.setenv("SEARCH_STORAGE", f"sqlite:///{name}.db")
         assert bundle_folder(study="s") == Path("runs") / folder / "final"
 
 
-def test_where_the_user_says_with_several_workers_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, url = tmp_path / "data" / "runs", "sqlite:///studies.db"
-    run_study(study="s", storage=url, runs_dir=runs, workers=2, trials=2, **TINY)
+    run_study(study="s", storage=url, runs_dir=runs, trials=2, **TINY)
     assert not Path("runs").exists()
     assert {path.name for path in runs.iterdir()} == {"s", "artifacts", ".lock"}
     monkeypatch.setenv("SEARCH_RUNS_DIR", str(runs))

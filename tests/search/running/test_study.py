@@ -52,8 +52,10 @@ assert not hasattr(search, "studio")
 """
 INTERRUPTED = """
 from search import run_study
+options = {"dataset": "digits", "study": "digits", "trials": 3, "epochs": 40, "seed": 0}
 try:
-    run_study(dataset="digits", study="digits", trials=3, epochs=40, seed=0, workers=2)
+    run_study(**options, space={"depth": 1, "width": 16, "hidden": []}, runs_dir="data/runs",
+              workers=2, progress=False)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -79,22 +81,6 @@ def test_command_and_function_do_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     assert ours.spec == theirs.spec
     assert len(learned(ours)) > 0
     assert learned(ours) == learned(theirs)
-
-
-@pytest.mark.usefixtures("here")
-def test_it_resumes_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.INFO)
-    try:
-        assert run_study(**{**SMALL, "trials": 1}, progress=False).finished == 1
-        view = run_study(study="digits", trials=2, progress=False, workers=2)
-        assert optuna.logging.get_verbosity() == optuna.logging.INFO
-    finally:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-    assert view.finished == view.spec.trials == 2
-    assert view.spec.seed == 0
-    assert torch.get_num_threads() == 1
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_space_equals_that_of_a_file(here: Path) -> None:
@@ -212,25 +198,39 @@ def test_stopped_from_another_thread() -> None:
         assert found.result(60).finished < 3
 
 
-def test_interrupted_it_releases_its_trials_and_resumes(here: Path) -> None:
-    """From a script without a `__main__` guard, whose workers do not run it again."""
+def test_interrupted_it_releases_its_trials_and_resumes(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From a script without a `__main__` guard, whose two workers do not run it again; nothing is
+    printed, and every file is where the script wants it."""
     command = [sys.executable, "-u", "-c", INTERRUPTED]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
         deadline = time.monotonic() + 100
-        while not ((here / "runs/digits/checkpoints").exists() or time.monotonic() > deadline):
+        runs = here / "data" / "runs"
+        while not ((runs / "digits/checkpoints").exists() or time.monotonic() > deadline):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
-    assert out == "interrupted\n"
+        assert process.communicate(timeout=60) == ("interrupted\n", "")
+    assert not (here / "runs").exists()
     before = load_study("digits")
     assert learned(before)
     assert before.finished < 3
     # An interrupted trial is free at once, not only when its holder's lease expires.
     total, started = max(before.finished + 1, before.count()), time.monotonic()
-    view = run_study(study="digits", trials=total, epochs=40, seed=0, progress=False)
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        view = run_study(study="digits", trials=total, runs_dir=runs, workers=1, progress=False)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
     assert time.monotonic() - started < 60
-    assert view.finished == total
+    assert torch.get_num_threads() == 1
+    assert capfd.readouterr() == ("", "")
+    assert view.finished == view.spec.trials == total
+    assert (view.spec.seed, view.spec.epochs) == (0, 40)
+    assert {path.name for path in runs.iterdir()} == {"digits", "artifacts", ".lock"}
     now = {(row["trial"], row["epoch"]): row["validation_loss"] for row in learned(view)}
     for row in learned(before):
         assert now[row["trial"], row["epoch"]] == row["validation_loss"]

@@ -11,7 +11,7 @@ import pytest
 
 from data.errors import DataError
 from search import worker
-from search.final import final, runs
+from search.final import final, folder, runs
 from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
@@ -56,6 +56,7 @@ def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(live)
     monkeypatch.setenv("SEARCH_DATA_DIR", "data")
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
+    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])  # takes longer than the training
     return live
 
 
