@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,6 +24,23 @@ def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def lost_interrupts_unreported() -> Iterator[None]:
+    """Python prints a traceback of each exception that it loses in a destructor; here not of a
+    KeyboardInterrupt, after which the event is set all the same."""
+    report = sys.unraisablehook
+
+    def report_others(lost: sys.UnraisableHookArgs) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            report(lost)
+
+    sys.unraisablehook = report_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
 
 
 @contextmanager
@@ -47,7 +64,8 @@ def interrupts_set(event: threading.Event) -> Iterator[None]:
 
     signal.signal(signal.SIGINT, handle)
     try:
-        yield
+        with lost_interrupts_unreported():
+            yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if is_interrupted and not isinstance(error := sys.exception(), KeyboardInterrupt):
@@ -83,12 +101,14 @@ class StopOnSignal(threading.Event):
             raise KeyboardInterrupt
 
     def __enter__(self) -> StopOnSignal:
-        self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._undo = ExitStack()
+        self._undo.enter_context(lost_interrupts_unreported())
+        for number in SIGNALS:
+            self._undo.callback(signal.signal, number, signal.signal(number, self._handle))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._undo.close()
         return kind is KeyboardInterrupt and self.signal is not None
 
     @property

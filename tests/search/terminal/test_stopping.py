@@ -1,4 +1,7 @@
-"""Ctrl-C, in a notebook and in commands, even if Python loses the exception that it raises."""
+"""Ctrl-C, in a notebook and in commands, even if Python loses the exception that it raises.
+
+Then it is not reported either, or pytest would make that an error.
+"""
 
 import signal
 import threading
@@ -30,7 +33,6 @@ def lose_an_interrupt() -> None:
     del [Interrupted()][0]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("error", [None, RuntimeError("stopped")])
 def test_an_interrupt_that_a_destructor_swallows(error: Exception | None) -> None:
     event = threading.Event()
@@ -73,7 +75,6 @@ def test_a_signal_raises_until_the_work_asks_for_it() -> None:
         raise KeyboardInterrupt  # of something else
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_that_a_destructor_swallows_is_not_forgotten() -> None:
     with StopOnSignal() as stopping:
         lose_an_interrupt()
