@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import Trial, TrialState
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
+from sqlalchemy.exc import DBAPIError
 
 from search.store import StudyGoneError
 from search.store.database import Database, write
@@ -265,7 +266,12 @@ class Heartbeat:
     def _renew(self, lease: Lease) -> float:
         """Renew the lease; returns when it is due again."""
         try:
-            renew(self._db, lease)
+            try:
+                renew(self._db, lease)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                renew(self._db, lease)  # the server had closed that connection
         except StudyGoneError:
             pass  # the next write reports it
         except Exception as error:  # whatever it was, the next beat may succeed

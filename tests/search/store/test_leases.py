@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from search.store import StudyGoneError
 from search.store.claims import claim
@@ -179,6 +179,31 @@ def test_rides_out_an_outage(
         time.sleep(2.0)
         assert claim(study, total=1) == "wait"
     assert "cannot renew the lease of trial 0" in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_connection_closed_during_a_renewal_is_replaced_silently(
+    db: Database, study: StudyHandle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a worker was suspended in the middle of one."""
+    closing_it = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    lease = take_short(study)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
+        with db.engine.begin() as holder:
+            holder.execute(select(leases).with_for_update())
+            deadline = time.monotonic() + 20
+            closed: Any = []
+            while not closed:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+                with db.engine.connect() as other:
+                    closed = other.execute(closing_it).all()
+        time.sleep(SECONDS)
+        assert claim(study, total=1) == "wait"
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
