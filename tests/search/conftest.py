@@ -249,25 +249,24 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         site.close()
 
 
+def search_in(folder: Path, **options: Any) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False, **options)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished study of three trials on digits, named digits."""
-    folder = tmp_path_factory.mktemp("running")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False)
-    return folder
+    return search_in(tmp_path_factory.mktemp("running"))
 
 
 @pytest.fixture(scope="session")
 def searched_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with networks that are trained again in a moment."""
-    folder = tmp_path_factory.mktemp("tiny")
     space = {"depth": 1, "width": {"low": 4, "high": 12}, "hidden": [[16], [32]]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False, space=space)
-    return folder
+    return search_in(tmp_path_factory.mktemp("tiny"), space=space)
 
 
 def copy_untested(searched: Path, folder: Path) -> Path:
@@ -286,20 +285,32 @@ def place(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command's `main` with bad arguments: it must end with exit code 2 and one line, which
-    is returned."""
+def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command's `main` with arguments, in this process, because another takes seconds to
+    start. Returns what it prints, after checking its exit code."""
 
-    def end_of(main: Main, words: Sequence[str]) -> str:
+    def run_here(main: Main, words: Sequence[str], code: int) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["search", *words])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             run(main)
-        printed = capsys.readouterr()
-        assert caught.value.code == 2, printed.err
-        assert printed.out == ""
-        lines = [line for line in printed.err.splitlines() if LOADING not in line]
-        assert len(lines) == 1, printed.err
+        out, err = capsys.readouterr()
+        assert caught.value.code == code, (out, err)
+        return out, err
+
+    return run_here
+
+
+@pytest.fixture
+def refused(ended: Call) -> Refused:
+    """Runs a command's `main` with bad arguments: it must end with exit code 2 and one line, which
+    is returned."""
+
+    def end_of(main: Main, words: Sequence[str]) -> str:
+        out, err = ended(main, words, 2)
+        assert out == ""
+        lines = [line for line in err.splitlines() if LOADING not in line]
+        assert len(lines) == 1, err
         assert lines[0].startswith("error: ")
         return lines[0]
 
@@ -307,22 +318,15 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs a command's `main` with arguments in a site, but in this process, because another takes
-    seconds to start. Returns what it prints, after checking its exit code."""
+def call(ended: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Like `ended`, in a site's folder and with its database."""
 
     def run_there(site: Site, main: Main, *words: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.chdir(site.folder)
         monkeypatch.setenv("SEARCH_STORAGE", site.url)
-        monkeypatch.setattr(sys, "argv", ["search", *words])
-        capsys.readouterr()
         with kept_threads():
             torch.set_num_threads(1)  # as other processes of the site have
-            with pytest.raises(SystemExit) as ended:
-                run(main)
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, (out, err)
-        return out, err
+            return ended(main, words, code)
 
     return run_there
 

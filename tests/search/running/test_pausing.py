@@ -31,8 +31,13 @@ from tests.search.running.made_up import MadeUpTraining, check_curves, register,
 
 Make = Callable[..., Run]
 TRIALS = 8
-USUAL = {"pruner": "laying-aside", "sampler": "random", "epochs": 8, "budget": 0.4}
-FIELDS = {**USUAL, "trials": TRIALS}
+FIELDS = {
+    "pruner": "laying-aside",
+    "sampler": "random",
+    "trials": TRIALS,
+    "epochs": 8,
+    "budget": 0.4,
+}
 
 
 @pytest.fixture(autouse=True)
