@@ -94,7 +94,7 @@ def test_workers_killed_at_random(
     """Their trials pause and are resumed by others; then the study is given more trials."""
     if not times(database_url.startswith("sqlite"), True):
         pytest.skip("only with --all-faults")
-    kills, trials = times(1, 40), times(8, 100)
+    kills, trials = times(2, 40), times(9, 100)
     site = make_site(url=database_url)
     site.write_config(trials, "promotion")
     rng, others = random.Random(1), psutil.Process().children()

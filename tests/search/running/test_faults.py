@@ -40,7 +40,7 @@ def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
 
 
 def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
-    kills = times(5, 200)
+    kills = times(8, 200)
     chance = random.Random(0)
     # Each trial takes 0.1 s or more, and a kill plus its successor's start as long as four to eight
     # trials: some must be left at the last kill, or the test fails.

@@ -158,14 +158,14 @@ def test_a_pool_says_why_its_workers_die(
 ) -> None:
     (tmp_path / "torch.py").write_text(last_words)  # workers find this instead of PyTorch
     monkeypatch.syspath_prepend(str(tmp_path))
-    reports = iter([1, 2, 2])  # the first two died after an epoch each, and do not count
+    reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
     monkeypatch.setattr("search.running.pool.count_reports", lambda *_: next(reports))
-    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
+    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
     study = SimpleNamespace(name="s", study_id=1, check=lambda: None)
     done = {"on_change": lambda: None, "check": lambda: None}
     run: Any = SimpleNamespace(db=None, study=study, stop=threading.Event(), **done)
     with WorkerPool(["cpu"], {}) as pool, pytest.raises(StudyBrokenError) as caught:
         pool.train(run)
-    assert "2 workers died in a row without finishing an epoch" in str(caught.value)
+    assert "3 workers died in a row without finishing an epoch" in str(caught.value)
     assert says in str(caught.value)
     assert list(reports) == []

@@ -221,7 +221,7 @@ def test_interrupted_it_releases_its_trials_and_resumes(
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
-        view = run_study(study="digits", trials=total, runs_dir=runs, workers=1, progress=False)
+        view = run_study(study="digits", trials=total, runs_dir=runs, workers=2, progress=False)
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
     finally:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
