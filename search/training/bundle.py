@@ -166,7 +166,7 @@ def read_bundle(folder: Path) -> Bundle:
             raise ValueError(f"does not match the SHA-256 in {CONFIG}")
         weights = load_tensors(payload, safetensors=True)
         if not all(map(is_plain, weights.values())):
-            raise ValueError("a weight is not finite")
+            raise ValueError("a weight is not a number")
         path = folder / CONFIG
         bundle = _restored(stored, weights)
     except OSError as error:
@@ -188,8 +188,8 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
     if not mean_C.shape == std_C.shape == (channels,):
         raise ValueError("mean and std do not have a number for each channel")
     temperature = float(stored.get("temperature", 1.0))
-    plain = is_plain(mean_C) and is_plain(std_C) and bool((std_C > 0).all())
-    if not (plain and 0 < temperature < math.inf):
+    finite = all(bool(it.isfinite().all()) for it in (mean_C, std_C))
+    if not (finite and bool((std_C > 0).all()) and 0 < temperature < math.inf):
         raise ValueError("mean, std or temperature is out of range")
     composition, preparation = stored["composition"], stored.get("preparation")
     if not all(type(stored[name]) is str for name in TEXTS):

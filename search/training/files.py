@@ -141,11 +141,14 @@ def delete_checkpoint(path: Path | Remote) -> None:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether it is finite, and not sparse, quantised, complex or meta, as a file's can be."""
+    """Whether it has no NaN, and is not sparse, quantised, complex or meta, as a file's can be.
+
+    Infinity may be intended: attention masks have it.
+    """
     import torch
 
     odd = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()
-    return not odd and tensor.device.type == "cpu" and bool(tensor.isfinite().all())
+    return not odd and tensor.device.type == "cpu" and not tensor.isnan().any()
 
 
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:

@@ -55,7 +55,7 @@ def fitting_weights(
             shapes = f"{there} there and {here} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
         if not is_plain(found[name]):
-            raise WeightsError(f"weights of {source!r} are not plain finite numbers in {name}")
+            raise WeightsError(f"weights of {source!r} are not plain numbers in {name}")
     return {name: found[name] for name in own}
 
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, create_trial
 
-from models import ConvNetConfig
+from models import FAMILIES, ConvNetConfig, family_from_function
 from models.summary import count_parameters
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec, TrialConfig
@@ -19,9 +20,11 @@ from search.spec.space import (
     distributions,
     lies_in_space,
     queued_baseline,
+    queued_trial,
     searched,
     suggest,
     true_params,
+    values_of,
 )
 from search.spec.study_file import find_study_file, ready_made
 from search.store.opening import open_database
@@ -166,6 +169,27 @@ def test_a_baseline_in_the_space_is_learned_from() -> None:
         {"depth": 2, "dropout": 0.25}, depth={"low": 1, "high": 3}, dropout=[0.25, 0.5]
     )
     assert lies_in_space(first_trial(inside)[0], inside)
+
+
+def test_what_a_trial_trains_with_is_told_from_its_own_familys_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shallow(image_shape: object, classes: int, *, depth: int = 2) -> Any: ...
+
+    def deep(image_shape: object, classes: int, *, depth: int = 5) -> Any: ...
+
+    for function in (shallow, deep):
+        name = function.__name__
+        monkeypatch.setitem(FAMILIES, name, family_from_function(name, function))
+    spec = spec_of({}, family=["shallow", "deep"])
+
+    def queued(family: str, depth: int) -> FrozenTrial:
+        return queued_trial(spec, {"family": family}, {OVERRIDES: {"depth": depth}})
+
+    usual, other = queued("deep", 5), queued("deep", 2)
+    assert values_of(usual, spec) == {"family": "deep"}
+    assert values_of(other, spec) == {"family": "deep", "depth": 2}
+    assert [lies_in_space(it, spec) for it in (usual, other)] == [True, False]
 
 
 @pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from data.folders.preparation import FIRST
-from models import MLPConfig
+from models import FAMILIES, MLPConfig, build, family_from_function
 from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError
 from search.training.files import WEIGHTS
 from search.training.task import logits
+from search.training.weights import fitting_weights
 
 
 def test_it_is_read_back_and_predicts_the_same(bundle: Bundle, tmp_path: Path) -> None:
@@ -34,6 +37,29 @@ def test_it_is_read_back_and_predicts_the_same(bundle: Bundle, tmp_path: Path) -
     found_NK = logits(bundle.network(), images, bundle.mean_C, bundle.std_C)
     assert torch.equal(shares, (found_NK / 1.5).softmax(1))
     assert shares.sum(1) == pytest.approx(torch.ones(5))
+
+
+def masked(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), classes))
+    network.register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+    return network
+
+
+def test_a_buffer_may_hold_infinity_and_nothing_nan(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "masked", family_from_function("masked", masked))
+    network = FAMILIES["masked"].configured({})
+    weights = build(network, bundle.image_shape, len(bundle.class_names)).state_dict()
+    own = dataclasses.replace(bundle, architecture=network, weights=weights)
+    write_bundle(own, tmp_path)
+    images = torch.randint(0, 256, (5, *bundle.image_shape), dtype=torch.uint8)
+    assert torch.equal(read_bundle(tmp_path).probabilities(images), own.probabilities(images))
+    assert fitting_weights(own.network(), network, str(tmp_path)).keys() == weights.keys()
+    weights["mask"][0, 0] = math.nan
+    write_bundle(own, tmp_path)
+    with pytest.raises(BundleError, match="a weight is not a number"):
+        read_bundle(tmp_path)
 
 
 def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
