@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler, RandomSampler
 
 from benchmarks.curves import data_set, title
 from benchmarks.record import BenchmarkParser, show_table
@@ -33,23 +34,23 @@ MARGINS = (0.0025, 0.005, 0.01)  # of the loss
 
 def gains(file: Path, kept: Path, *, seeds: int, others: int) -> list[tuple[float, float]]:
     """For each seed the lowest loss of the start, and how much lower that of the others is."""
-    world, found = make_world(file, "surrogate", kept), []
+    world = make_world(file, "surrogate", kept)
     assert isinstance(world, Surrogate)
-    for seed in range(seeds):
-        fields = {"dataset": data_set(file), **read_study_file(find_study_file("default"))}
-        spec = StudySpec(**{**fields, "seed": seed})
-        usual, space = recorded_parameters(spec), distributions(spec)
-        rng = np.random.default_rng(seed)
+    fields = {"dataset": data_set(file), **read_study_file(find_study_file("default"))}
+    return [_gain(world, StudySpec(**{**fields, "seed": seed}), others) for seed in range(seeds)]
 
-        def lowest(sampler: optuna.samplers.BaseSampler, count: int) -> float:
-            study = optuna.create_study(sampler=sampler)
-            drawn = [as_recorded(study.ask(space).params, usual) for _ in range(count)]
-            return min(map(value, world.runs(drawn, rng)))
 
-        started = lowest(StudySampler(spec, prior_for(spec.dataset)), STARTUP_TRIALS)
-        best = lowest(optuna.samplers.RandomSampler(seed=seed), others)
-        found.append((started, started - best))
-    return found
+def _gain(world: Surrogate, spec: StudySpec, others: int) -> tuple[float, float]:
+    usual, space = recorded_parameters(spec), distributions(spec)
+    rng = np.random.default_rng(spec.seed)
+
+    def lowest(sampler: BaseSampler, count: int) -> float:
+        study = optuna.create_study(sampler=sampler)
+        drawn = [as_recorded(study.ask(space).params, usual) for _ in range(count)]
+        return min(map(value, world.runs(drawn, rng)))
+
+    started = lowest(StudySampler(spec, prior_for(spec.dataset)), STARTUP_TRIALS)
+    return started, started - lowest(RandomSampler(seed=spec.seed), others)
 
 
 def value(trained: RecordedRun) -> float:
