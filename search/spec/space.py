@@ -100,10 +100,12 @@ def _named(spec: StudySpec) -> dict[str, ParameterValue]:
     return {name: corners(domain)[0] for name, domain in spec.space.items()}
 
 
-def base_values(spec: StudySpec, family: str | None = None) -> dict[str, ParameterValue]:
-    """A value for each parameter: the space's (the first of several), else its default, in networks
-    of `family` if it is given."""
-    known = spec.parameters if family is None else known_parameters([family, *spec.families])
+def base_values(
+    spec: StudySpec, values: Mapping[str, ParameterValue] | None = None
+) -> dict[str, ParameterValue]:
+    """A value for each: the space's (the first of several), or the default of `values`' family."""
+    family = (values or {}).get(FAMILY)
+    known = spec.parameters if family is None else known_parameters([str(family), *spec.families])
     return {name: one.default for name, one in known.items()} | _named(spec)
 
 
@@ -274,7 +276,7 @@ def values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     """
     found = dict(trial.params)
     if overrides := _overrides(trial, spec):
-        open_ones, usual = searched(spec), _usual(trial, overrides, spec)
+        open_ones, usual = searched(spec), base_values(spec, {**trial.params, **overrides})
         kept = {n: it for n, it in overrides.items() if n in open_ones or it != usual[n]}
         found |= {name: choice_label(value) for name, value in kept.items()}
     return found
@@ -284,20 +286,12 @@ def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
     """Whether a trial says something about the space: False for a baseline from outside."""
     if not (overrides := _overrides(trial, spec)):
         return True
-    open_ones, usual = searched(spec), _usual(trial, overrides, spec)
+    open_ones, usual = searched(spec), base_values(spec, {**trial.params, **overrides})
     inside = all(
         open_ones[name].contains(value) if name in open_ones else value == usual[name]
         for name, value in overrides.items()
     )
     return inside and open_ones.keys() <= trial.params.keys()
-
-
-def _usual(
-    trial: FrozenTrial, overrides: Mapping[str, ParameterValue], spec: StudySpec
-) -> dict[str, ParameterValue]:
-    """What networks of the trial's family have, unless something else is said."""
-    family = overrides.get(FAMILY, trial.params.get(FAMILY))
-    return base_values(spec, None if family is None else str(family))
 
 
 def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]:
