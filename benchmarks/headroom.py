@@ -4,8 +4,8 @@
 
 For each seed, the ten configurations that the default study would begin with, as its sampler draws
 them, are trained to their ends on the record's surrogate (see `benchmarks.replay_surrogate`), and
-then so many random ones of the same space. The difference of the lowest losses is what a search
-that has nothing but luck could gain over its start with that many whole trainings.
+then many random ones of the same space. The difference between the lowest losses is what random
+search would gain over that start with so many whole trainings.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def row(file: Path, found: Iterable[tuple[float, float]]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     parser = BenchmarkParser(__doc__)
     parser.add_records()
-    parser.add_counts(("seeds", 40, "studies"), ("others", 500, "random configurations"))
+    parser.add_counts(("seeds", 40, "studies"), ("others", 500, "random ones to compare with"))
     parser.add("cache")
     args = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -165,7 +165,7 @@ def read_bundle(folder: Path) -> Bundle:
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
             raise ValueError(f"does not match the SHA-256 in {CONFIG}")
         weights = load_tensors(payload, safetensors=True)
-        if not all(map(is_plain, weights.values())):
+        if not all(is_plain(it, may_be_infinite=True) for it in weights.values()):
             raise ValueError("a weight is not a number")
         path = folder / CONFIG
         bundle = _restored(stored, weights)
@@ -176,7 +176,10 @@ def read_bundle(folder: Path) -> Bundle:
     except Exception as error:  # a file from others can make the reading code raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
-    bundle.network()  # raises here, before pictures are read at its size
+    # Raises here, before pictures are read at its size.
+    for name, weight in bundle.network().named_parameters():
+        if not is_plain(weight):
+            raise BundleError(f"{folder / WEIGHTS} cannot be used ({name} is not finite); {REMEDY}")
     return bundle
 
 
@@ -188,8 +191,8 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
     if not mean_C.shape == std_C.shape == (channels,):
         raise ValueError("mean and std do not have a number for each channel")
     temperature = float(stored.get("temperature", 1.0))
-    finite = all(bool(it.isfinite().all()) for it in (mean_C, std_C))
-    if not (finite and bool((std_C > 0).all()) and 0 < temperature < math.inf):
+    plain = is_plain(mean_C) and is_plain(std_C) and bool((std_C > 0).all())
+    if not (plain and 0 < temperature < math.inf):
         raise ValueError("mean, std or temperature is out of range")
     composition, preparation = stored["composition"], stored.get("preparation")
     if not all(type(stored[name]) is str for name in TEXTS):

@@ -140,15 +140,17 @@ def delete_checkpoint(path: Path | Remote) -> None:
         one.unlink(missing_ok=True)
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """Whether it has no NaN, and is not sparse, quantised, complex or meta, as a file's can be.
+def is_plain(tensor: Tensor, *, may_be_infinite: bool = False) -> bool:
+    """Whether it is finite, and not sparse, quantised, complex or meta, as a file's can be.
 
-    Infinity may be intended: attention masks have it.
+    `may_be_infinite`: it may hold infinity, as the buffer of an attention mask does, but no NaN.
     """
     import torch
 
     odd = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()
-    return not odd and tensor.device.type == "cpu" and not tensor.isnan().any()
+    if odd or tensor.device.type != "cpu":
+        return False
+    return not tensor.isnan().any() if may_be_infinite else bool(tensor.isfinite().all())
 
 
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:

@@ -47,6 +47,7 @@ def fitting_weights(
         pairs = zip(network.state_dict(), theirs(), strict=True)
         found = {name: found[their_name] for name, their_name in pairs if their_name in found}
     another = f"weights of {source!r} belong to another network"
+    learned = {name for name, _ in network.named_parameters()}
     for name, tensor in own.items():
         if name not in found:
             raise WeightsError(f"{another}: no {name!r} there")
@@ -54,8 +55,8 @@ def fitting_weights(
             there, here = (by(it.shape) or "a number" for it in (found[name], tensor))
             shapes = f"{there} there and {here} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
-        if not is_plain(found[name]):
-            raise WeightsError(f"weights of {source!r} are not plain numbers in {name}")
+        if not is_plain(found[name], may_be_infinite=name not in learned):
+            raise WeightsError(f"weights of {source!r} are not plain finite numbers in {name}")
     return {name: found[name] for name in own}
 
 

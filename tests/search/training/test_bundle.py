@@ -16,7 +16,7 @@ from torch import nn
 from data.folders.preparation import FIRST
 from models import FAMILIES, MLPConfig, build, family_from_function
 from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
-from search.training.epoch import BundleError
+from search.training.epoch import BundleError, WeightsError
 from search.training.files import WEIGHTS
 from search.training.task import logits
 from search.training.weights import fitting_weights
@@ -45,7 +45,7 @@ def masked(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return network
 
 
-def test_a_buffer_may_hold_infinity_and_nothing_nan(
+def test_only_a_buffer_may_hold_infinity_and_nothing_nan(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FAMILIES, "masked", family_from_function("masked", masked))
@@ -56,10 +56,17 @@ def test_a_buffer_may_hold_infinity_and_nothing_nan(
     images = torch.randint(0, 256, (5, *bundle.image_shape), dtype=torch.uint8)
     assert torch.equal(read_bundle(tmp_path).probabilities(images), own.probabilities(images))
     assert fitting_weights(own.network(), network, str(tmp_path)).keys() == weights.keys()
-    weights["mask"][0, 0] = math.nan
-    write_bundle(own, tmp_path)
-    with pytest.raises(BundleError, match="a weight is not a number"):
-        read_bundle(tmp_path)
+    for name, value, said in (
+        ("mask", math.nan, "a weight is not a number"),
+        ("1.weight", math.inf, r"1\.weight is not finite"),
+    ):
+        found = weights[name].clone()
+        found[0, 0] = value
+        write_bundle(dataclasses.replace(own, weights={**weights, name: found}), tmp_path)
+        with pytest.raises(BundleError, match=said):
+            read_bundle(tmp_path)
+    with pytest.raises(WeightsError, match=r"not plain finite numbers in 1\.weight"):
+        fitting_weights(own.network(), network, str(tmp_path))
 
 
 def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
