@@ -1,17 +1,16 @@
-"""A program, not a test: processes that work on a study, to be killed, stopped and cut off.
-
-    python worker_processes.py URL --processes 4 --total 100 --acknowledged FOLDER
+"""Processes that work on a study, to be killed, stopped and cut off; see `WorkerOptions`.
 
 Each claims, samples, reports and finishes trials as the trial loop does, without training. It
-writes every acknowledged report to FOLDER/<pid>, as `trial_number epoch loss`, and every lease that
-it lost as `lost trial_number`.
+writes every acknowledged report to a file of its own, as `trial_number epoch loss`, and every lease
+that it lost as `lost trial_number`.
 """
 
-import argparse
 import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,28 @@ from search.training.epoch import Epoch
 STUDY = "study"
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How many trials to end with, by how many processes, and what happens to them."""
+
+    url: str
+    acknowledged: Path  # a folder: the file in it has the process's id as its name
+    errors: Path  # the file to which the processes' standard error is appended
+    total: int
+    processes: int = 1
+    epochs: int = 2
+    seconds: float = 0.0  # an epoch takes
+    lease: float = 60.0
+    replace: bool = False  # start another for each that is killed
+    die_every: int | None = None  # one after the other, each killed so many statements later
+
+
 def loss_after(x: float, epoch: int) -> float:
     """What any worker reports for a trial: a function of only its parameter and the epoch."""
     return x + 1 / (epoch + 1)
 
 
-def work(db: Database, study: StudyHandle, options: argparse.Namespace) -> None:
+def work(db: Database, study: StudyHandle, options: WorkerOptions) -> None:
     notes = os.open(
         options.acknowledged / str(os.getpid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644
     )
@@ -58,7 +73,7 @@ def work(db: Database, study: StudyHandle, options: argparse.Namespace) -> None:
 
 
 def train_nothing(
-    db: Database, study: StudyHandle, lease: Lease, options: argparse.Namespace, notes: int
+    db: Database, study: StudyHandle, lease: Lease, options: WorkerOptions, notes: int
 ) -> None:
     if lease.exhausted:
         finish(study, lease, state=TrialState.FAIL, attributes={"reason": "abandoned"})
@@ -78,7 +93,7 @@ def report(db: Database, lease: Lease, epoch: int, loss: float = 1.0) -> None:
     record_epoch(db, lease, row, loss)
 
 
-def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> int:
+def start_child(options: WorkerOptions, *, die_at: int | None = None) -> int:
     """Fork, while no connection and no thread exists, to save the import. Returns the pid."""
     pid = os.fork()
     if pid:
@@ -115,47 +130,31 @@ def die_before_statement(db: Database, number: int) -> None:
     event.listen(db.engine, "commit", before)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("url")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--total", type=int, required=True)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=0.0, help="an epoch takes")
-    parser.add_argument("--lease", type=float, default=60.0)
-    parser.add_argument("--acknowledged", type=Path, required=True)
-    parser.add_argument(
-        "--die-every",
-        type=int,
-        help="one process after another, each killed so many statements later than the one before",
-    )
-    parser.add_argument(
-        "--replace", type=int, help="1: start another for each that is killed, and print its pid"
-    )
-    options = parser.parse_args()
+def start_workers(options: WorkerOptions, started: Connection) -> None:
+    """The process that starts the others, in a session of its own. Sends the list of their ids,
+    then the id of each that replaces a killed one. Exits with 0 if all ended well."""
+    os.setsid()
+    with options.errors.open("ab") as errors:
+        os.dup2(errors.fileno(), sys.stderr.fileno())
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     db = open_database(options.url)  # also loads what children would each have to load
     optuna.create_study(study_name=STUDY, storage=db.optuna, load_if_exists=True)
     db.close()
     if options.die_every:
+        started.send([])
         deaths = 0
         while os.waitpid(start_child(options, die_at=deaths * options.die_every), 0)[1] != 0:
             deaths += 1
-        print(deaths)
-        return 0
+        return
     pids = {start_child(options) for _ in range(options.processes)}
-    print(*pids, flush=True)
+    started.send(list(pids))
     codes = []
     while pids:  # wait for all, even if the first fails
         pid, code = os.wait()
         pids.discard(pid)
         if options.replace and os.WIFSIGNALED(code):
             pids.add(successor := start_child(options))
-            print(successor, flush=True)
+            started.send(successor)
         else:
             codes.append(code)
-    return int(any(codes))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(int(any(codes)))

@@ -1,5 +1,6 @@
 """Fixtures: an open database of each kind, and processes that work on it."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,12 @@ from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import StudyHandle
 from tests.search.long_studies import SPEC, Fill, fill
+from tests.search.worker_processes import WorkerOptions, start_workers
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = Path(__file__).with_name("worker_processes.py")
+# Forks processes that have loaded the libraries, which takes seconds.
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload([start_workers.__module__])
 OPEN_AT_ONCE = """
 import os, sys
 import optuna
@@ -86,24 +92,26 @@ def open_at_once(url: str, *statements: str) -> list[str]:
 
 @dataclass
 class WorkerProcesses:
-    """Processes started by one call of worker_processes.py."""
+    """Processes started by one call of `start_workers`."""
 
-    process: subprocess.Popen[str]
+    process: ForkServerProcess
     pids: list[int]
     epochs: int
+    started: Connection
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
         self.pids.remove(pid)
 
     def await_successor(self) -> None:
-        """Wait for the process that replaces a killed one, with replace=1."""
-        assert self.process.stdout is not None
-        self.pids.append(int(self.process.stdout.readline()))
+        """Wait for the process that replaces a killed one, with replace=True."""
+        self.pids.append(self.started.recv())
 
     def wait(self, seconds: float = 120) -> int:
         """Their common exit code: 0 if all ended well."""
-        return self.process.wait(timeout=seconds)
+        self.process.join(seconds)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
 
 def end(processes: Iterable[subprocess.Popen[str]]) -> None:
@@ -121,23 +129,23 @@ class Workplace:
 
     def __init__(self, url: str, notes: Path) -> None:
         self.url, self.notes = url, notes
-        self._all: list[subprocess.Popen[str]] = []
+        self._errors = notes.with_suffix(".err")
+        self._errors.touch()
+        self._all: list[ForkServerProcess] = []
 
-    def start(self, *, total: int, epochs: int = 2, **options: object) -> WorkerProcesses:
-        """Options: processes, seconds, lease, replace, die_every, as in worker_processes.py."""
-        words = [self.url, "--total", str(total), "--epochs", str(epochs)]
-        words += ["--acknowledged", str(self.notes)]
-        for name, value in options.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
-        command = [sys.executable, str(PROGRAM), *words]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=env, start_new_session=True
-        )
+    def start(self, **given: Any) -> WorkerProcesses:
+        """Start workers on the database; options as for `WorkerOptions`."""
+        options = WorkerOptions(url=self.url, acknowledged=self.notes, errors=self._errors, **given)
+        started, theirs = FORK_SERVER.Pipe(duplex=False)
+        process = FORK_SERVER.Process(target=start_workers, args=(options, theirs))
+        process.start()
+        theirs.close()
         self._all.append(process)
-        assert process.stdout is not None
-        pids = [int(word) for word in process.stdout.readline().split()]
-        return WorkerProcesses(process=process, pids=pids, epochs=epochs)
+        return WorkerProcesses(process, started.recv(), options.epochs, started)
+
+    def errors(self) -> str:
+        """What the processes have written to standard error."""
+        return self._errors.read_text()
 
     def finish(self, workers: WorkerProcesses, total: int, *, undisturbed: bool = False) -> None:
         """All must end well and, if `undisturbed`, none may have lost a lease meanwhile."""
@@ -211,7 +219,11 @@ class Workplace:
             assert trial.intermediate_values == ours
 
     def close(self) -> None:
-        end(self._all)
+        for process in self._all:
+            if process.is_alive():
+                os.killpg(process.ident, signal.SIGKILL)
+            process.join()
+        sys.stderr.write(self.errors())  # shown if the test fails
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
     # Each trial takes 0.1 s or more, and a kill plus its successor's start as long as four to eight
     # trials: some must be left at the last kill, or the test fails.
     total = 12 * kills
-    workers = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
+    workers = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=True)
     for _ in range(kills):
         time.sleep(chance.uniform(0.0, 0.1))
         workers.kill(chance.choice(workers.pids))
@@ -96,7 +96,7 @@ def test_workers_share_a_connection(postgres: Any, make_workplace: Any) -> None:
         workplace = make_workplace(url)
         workers = workplace.start(total=12, processes=4, epochs=3)
         workplace.wait_for(3)
-        while workers.process.poll() is None:
+        while workers.process.is_alive():
             with closing(open_database(url)) as reader:
                 forbid_writing(reader)
                 study_id = reader.optuna.get_study_id_from_name("study")
@@ -113,9 +113,9 @@ def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
     workers = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
     for number in range(sleeps):
         workplace.wait_for(3 + 18 * number)
-        os.killpg(workers.process.pid, signal.SIGSTOP)
+        os.killpg(workers.process.ident, signal.SIGSTOP)
         time.sleep(2.0)
-        os.killpg(workers.process.pid, signal.SIGCONT)
+        os.killpg(workers.process.ident, signal.SIGCONT)
     workplace.finish(workers, 6 * sleeps, undisturbed=True)
     assert workplace.attempts() == {1}
 
@@ -151,10 +151,7 @@ def make_anew(url: str) -> None:
 
 
 def test_a_study_deleted_and_recreated_under_living_workers(
-    database_url: str,
-    make_workplace: Callable[[str], Any],
-    times: Times,
-    capfd: pytest.CaptureFixture[str],
+    database_url: str, make_workplace: Callable[[str], Any], times: Times
 ) -> None:
     """SQLite reuses the ids of the old study and its trials for the new one."""
     for _ in range(times(1, 20)):
@@ -173,7 +170,7 @@ def test_a_study_deleted_and_recreated_under_living_workers(
             writers = {int(row.worker.split(":")[1]) for row in rows}
             assert writers <= set(new.pids)
             optuna.delete_study(study_name="study", storage=db.optuna)
-    assert "Traceback" not in capfd.readouterr().err
+        assert "Traceback" not in old_place.errors() + place.errors()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -190,9 +187,7 @@ def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times:
     workplace.finish(workers, 20 * len(locks))
 
 
-def test_disk_full(
-    small_disk: SmallDisk, make_workplace: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_disk_full(small_disk: SmallDisk, make_workplace: Callable[[str], Any]) -> None:
     workplace = make_workplace(f"sqlite:///{small_disk.folder / 'studies.db'}")
     workers = workplace.start(total=30, processes=2, seconds=0.02)
     workplace.wait_for(3)
@@ -200,7 +195,7 @@ def test_disk_full(
     time.sleep(2.0)
     small_disk.empty()
     workplace.finish(workers, 30)
-    assert "its disk is full; free some space; trying again" in capfd.readouterr().err
+    assert "its disk is full; free some space; trying again" in workplace.errors()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
