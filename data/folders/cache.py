@@ -25,12 +25,18 @@ WORTH = 10_000_000  # bytes of picture files from which to cache, about a second
 
 
 def cached(
-    name: str, depends: Callable[[], Iterable[Path]], data_dir: Path, make: Callable[[], Part]
+    name: str,
+    depends: Callable[[], Iterable[Path]],
+    data_dir: Path,
+    make: Callable[[], Part],
+    *,
+    stores: Iterable[Path] = (),
 ) -> Part:
     """What `make` returns, or returned when the files and folders of `depends()` were the same.
 
-    `name` identifies this way of reading them; a changed result replaces the one before. Without
-    write permission or disk space, nothing is cached.
+    `name` identifies this way of reading them; a changed result replaces the one before. `make`
+    also depends on the files `stores`, which it may write itself. Nothing is cached without write
+    permission or disk space, or if the others change meanwhile.
     """
     if _state(depends)[1] < WORTH:
         return make()
@@ -41,10 +47,12 @@ def cached(
     except OSError:
         return make()
     with lock:
-        if (kept := _read(path, _state(depends)[0])) is not None:
+        before = _state(depends)[0]
+        if (kept := _read(path, before + _state(lambda: stores)[0])) is not None:
             return kept
         part = make()
-        _store(path, _state(depends)[0], part)  # making it may have changed what it depends on
+        if _state(depends)[0] == before:
+            _store(path, before + _state(lambda: stores)[0], part)
     return part
 
 

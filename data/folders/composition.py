@@ -3,15 +3,16 @@
 MNIST's digits are light on dark, scaled to fit a box of 20 x 20 pixels and placed with their
 centre of mass at the centre of 28 x 28 (LeCun et al. 1998, "Gradient-based learning applied to
 document recognition", section III.A). Fashion-MNIST's articles touch two opposite edges. Polarity
-and size are measured by the same rules that are then applied to the user's own picture; anything
-small enough to be placed is centred by its mass.
+and size are measured by the same rules that are then applied to the user's own picture. It is
+centred by its mass if the training images are centred at all: elsewhere a figure's place may be
+what tells classes apart.
 
 Levels are brightness in [0, 1]. Shapes: N images, H x W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,8 @@ class Foreground(NamedTuple):
     ground: float  # median level of the outermost pixels
     level: float  # of the figure, at the end of the scale that is farther from the ground
     ink_HW: Grey  # how much of it is in each pixel of the smallest box around it, 0 to 1
+    box_off: float  # how far that box is off the image's centre, as a share of the longer side
+    mass_off: float  # and the centre of mass
 
     @property
     def on_dark(self) -> bool:
@@ -58,7 +61,8 @@ class Composition:
     on_dark: bool  # the figure is lighter than the ground
     ground: float  # median levels of both
     level: float
-    size: float | None  # longer side of its box as a share of the image's; None if it varies
+    size: float | None  # longer side of its box as a share of the image's; None if that varies, or
+    # if the figure is not at the centre
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
@@ -85,7 +89,19 @@ def find_figure(image_HW: Grey) -> Foreground | None:
         return None
     ink_HW = np.clip((image_HW - ground) / (level - ground), 0, 1).astype(np.float32)
     rows, columns = (np.flatnonzero((ink_HW >= INK).any(axis=axis)) for axis in (1, 0))
-    return Foreground(ground, level, ink_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    middle = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
+    return Foreground(
+        ground,
+        level,
+        ink_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
+        box_off=_off_centre(middle, image_HW.shape),
+        mass_off=_off_centre(center_of_mass(np.abs(image_HW - ground)), image_HW.shape),
+    )
+
+
+def _off_centre(at: Iterable[float], shape: tuple[int, ...]) -> float:
+    offsets = [abs(one + 0.5 - side / 2) for one, side in zip(at, shape, strict=True)]
+    return max(offsets) / max(shape)
 
 
 def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
@@ -104,11 +120,13 @@ def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
         return None
     sizes = np.array([max(figure.ink_HW.shape) for figure in alike]) / max(images_NHW.shape[1:])
     size = float(np.median(sizes))
+    off_centre = np.array([min(figure.box_off, figure.mass_off) for figure in alike])
+    fits = (np.abs(sizes - size) <= NEAR) & (off_centre <= NEAR)
     return Composition(
         on_dark=on_dark,
         ground=float(np.median(grounds)),
         level=float(np.median([figure.level for figure in alike])),
-        size=size if (np.abs(sizes - size) <= NEAR).sum() >= ENOUGH * len(found) else None,
+        size=size if fits.sum() >= ENOUGH * len(found) else None,
     )
 
 
@@ -173,14 +191,12 @@ def _is_composed(image_HW: NDArray[np.uint8], figure: Foreground, composition: C
     if small is None or composition.size is None:
         return False
     ground = figure.ground if figure.on_dark == composition.on_dark else 1 - figure.ground
-    side = max(image_HW.shape)
-    size, centre = max(small.ink_HW.shape) / side, center_of_mass(np.abs(levels_HW - small.ground))
-    offsets = [abs(at + 0.5 - of / 2) / side for at, of in zip(centre, image_HW.shape, strict=True)]
+    size = max(small.ink_HW.shape) / max(image_HW.shape)
     return (
         abs(ground - composition.ground) <= LITTLE_CONTRAST / 4
         and abs(small.level - small.ground) >= FAINT * abs(figure.level - figure.ground)
         and abs(size - composition.size) <= NEAR
-        and (size >= 1 - 2 * NEAR or max(offsets) <= NEAR)  # at the edges it cannot be moved
+        and (size >= 1 - 2 * NEAR or small.mass_off <= NEAR)  # at the edges it cannot be moved
     )
 
 

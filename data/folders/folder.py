@@ -10,13 +10,14 @@ how all others are prepared.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
 from data.examples import DatasetInfo, share, stratified
 from data.folders.cache import cached
-from data.folders.held_out import class_of, file_digest, held_out, record_path
+from data.folders.held_out import class_of, count_copies, file_digest, held_out, record_path
 from data.folders.looks import prepare
 from data.folders.pictures import is_picture, is_system_folder, read_pictures
 from data.folders.preparation import Reading
@@ -43,7 +44,8 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
         )
 
     name = f"{root} {train} {reading.image_size} {reading.version}"
-    return cached(name, lambda: [*_folders(root), record_path(root, data_dir)], data_dir, make)
+    record = record_path(root, data_dir)
+    return cached(name, lambda: _folders(root), data_dir, make, stores=[record])
 
 
 def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Path) -> bool:
@@ -51,7 +53,7 @@ def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Pat
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
 
-def read_layout(root: Path, data_dir: Path, *, version: int = 3) -> Part:
+def read_layout(root: Path, data_dir: Path, *, version: int = 4) -> Part:
     """The files below `root`, none decoded; a drawn split is stored in `data_dir`.
 
     Instead of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder:
@@ -82,7 +84,8 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
     notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
     drawn = not (split and (root / "test").is_dir())
     if drawn:
-        test = held_out(root, training, data_dir, lambda: _draw(root, split, training))
+        draw = partial(_draw, root, split)
+        test = held_out(root, training, data_dir, draw, copies=version > 3)
         training = [file for file in training if file not in test]
         notes.append(
             f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
@@ -95,6 +98,8 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
         absent = sorted(set(names) - {class_of(file) for file in part})
         if part and absent:
             notes.append(f"warning: no {what} pictures of class {', '.join(map(repr, absent))}")
+    if copies := count_copies(root, [*training, *validation], test):
+        notes.append(f"warning: copies of test pictures in training or validation: {copies}")
     if skipped:
         told = listed(sorted({path.name for path in skipped}), 5)
         notes.append(f"skipped, not pictures of a class: {len(skipped)} ({told})")

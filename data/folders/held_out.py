@@ -1,8 +1,8 @@
 """Which pictures of a folder without test images are held out for the test: drawn once, for good.
 
 The record is stored in the data directory. It names each picture and the SHA-256 of its file, which
-identifies the picture when it, its class or the whole folder is renamed or moved, so that a
-test picture is never trained on later. No picture is decoded for this.
+identifies the picture when it, its class or the whole folder is renamed, moved or copied, so that
+a test picture is never trained on. No picture is decoded for this.
 """
 
 import contextlib
@@ -34,21 +34,34 @@ def file_digest(path: Path) -> str:
 
 
 def held_out(
-    root: Path, files: list[str], data_dir: Path, draw: Callable[[], Iterable[str]]
+    root: Path,
+    files: list[str],
+    data_dir: Path,
+    draw: Callable[[list[str]], Iterable[str]],
+    *,
+    copies: bool,
 ) -> dict[str, str]:
     """The test images among `files` below `root`, with the digests of their files.
 
     From the folder's record, else from that of the same folder at another place, else from `draw`
-    and stored. Raises DataError if none is left or the record cannot be stored, OSError if a
-    picture cannot be read.
+    and stored. copies: test images are drawn among different pictures, and all copies of them are
+    test images, too; False for studies from before. Raises DataError if none is left or the record
+    cannot be stored, OSError if a picture cannot be read.
     """
     path = record_path(root, data_dir)
     digests = {file: file_digest(root / file) for file in files}
     known = path.exists()
-    record = _read(path) if known else _of_moved(digests, path.parent) or dict.fromkeys(draw())
+    record = _read(path) if known else _of_moved(digests, path.parent)
+    if record is None:
+        first = {it: file for file, it in reversed(digests.items())}
+        different = [file for file, it in digests.items() if first[it] == file]
+        record = {file: digests[file] for file in draw(different if copies else files)}
     # A test image is identified by its name, whatever picture is there now, and by its content.
-    moved = {digest for file, digest in record.items() if digests.get(file) != digest} - {None}
-    found = {file: it for file, it in digests.items() if file in record or it in moved}
+    if copies:
+        contents = {*record.values(), *(digests[file] for file in record if file in digests)}
+    else:
+        contents = {it for file, it in record.items() if digests.get(file) != it}
+    found = {file: it for file, it in digests.items() if file in record or it in contents}
     if not found:
         raise DataError(
             f"none of the test images that {path} names is left in {root}; put them back, "
@@ -57,6 +70,13 @@ def held_out(
     if not known:
         _store(path, root, {**record, **found})
     return found
+
+
+def count_copies(root: Path, files: Iterable[str], test: Mapping[str, str]) -> int:
+    """How many of `files` are copies of test images; only files of their sizes are read."""
+    sizes, digests = {(root / file).stat().st_size for file in test}, {*test.values()}
+    alike = (root / file for file in files if (root / file).stat().st_size in sizes)
+    return sum(file_digest(path) in digests for path in alike)
 
 
 def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:

@@ -68,12 +68,13 @@ class Reading:
 
     version: 1, from before proportions were kept: pictures are stretched, to 32 pixels by default,
     and `val` is not a split. 2, from before training and validation were split in the order of
-    the pictures' content: there, renaming files changes the split.
+    the pictures' content: there, renaming files changes the split. 3, from before copies of drawn
+    test pictures were test pictures, too.
     """
 
     image_size: int | None = None  # side in pixels of a folder's images; None: chosen from them
     mirror_changes_class: bool | None = None  # overrides the data set's own setting
-    version: int = 3
+    version: int = 4
 
 
 def extent(values: NDArray[Any]) -> Range:

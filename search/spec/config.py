@@ -103,7 +103,7 @@ class StudySpec:
     mirror_changes_class: Annotated[
         bool | None, Parameter(kinds=(bool,), default=False, description="of a folder")
     ] = None
-    reading_version: Annotated[int, count(1, "version", most=3)] = Reading().version
+    reading_version: Annotated[int, count(1, "version", most=4)] = Reading().version
     validation_count: Annotated[int | None, _EXAMPLES] = None
     limit: Annotated[int | None, _EXAMPLES] = None
     trials: Annotated[int, _NUMBER] = 50

@@ -95,6 +95,27 @@ def test_after_a_change_pictures_are_decoded_again(
     assert torch.equal(test.images_NCHW, fresh[2].images_NCHW)
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_pictures_added_while_a_folder_is_decoded_are_in_the_next_reading(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch, drawn: bool
+) -> None:
+    root = make_pets(tmp_path / "pets", *(["train"] if drawn else ["train", "test"]))
+    read = folder.read_pictures
+
+    def add(*given: object) -> object:
+        if not (root / "train/cat/late.png").exists():
+            draw(root / "train/cat/late.png", 3000)
+        return read(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "read_pictures", add)
+        info, _ = load_training(f"folder:{root}", tmp_path / "data")
+    assert load(root)[0].training_count == info.training_count + 1
+    decoded.clear()
+    load(root)
+    assert decoded == []
+
+
 def test_only_the_classes_count_where_a_study_has_its_files_beside_them(
     tmp_path: Path, decoded: list[int]
 ) -> None:

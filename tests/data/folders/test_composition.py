@@ -45,6 +45,21 @@ def test_common_features_are_found_and_varying_ones_ignored() -> None:
     assert Composition.from_dict(earlier).level == 1
 
 
+def test_a_place_that_varies_is_kept(tmp_path: Path) -> None:
+    lights = np.full((40, 1, 28, 28), 60, dtype=np.uint8)
+    for index, image in enumerate(lights[:, 0]):  # a lamp at the top or at the bottom
+        top = 5 if index % 2 else 17
+        image[top : top + 6, 11:17] = 240
+    composition = measured(lights)
+    assert composition.size is None
+    for image in lights[:2, 0]:
+        again, said = read(Image.fromarray(image.repeat(3, 0).repeat(3, 1)), tmp_path, composition)
+        assert said == "resized from 84x84"
+        assert np.array_equal(again[0], image)
+    placed = np.roll(blobs(100, size=14), 6, axis=-1)  # neither box nor mass is at the centre
+    assert measured(placed).size is None
+
+
 def test_without_a_figure_on_a_plain_ground_there_is_no_composition() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 1, 28, 28), dtype=np.uint8)
     assert measure(noise) is None

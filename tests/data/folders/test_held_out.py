@@ -83,6 +83,56 @@ def test_a_file_that_replaces_a_held_out_one_is_held_out_as_well(
     assert not contents(root, layout.images) & held
 
 
+def add_copies(root: Path) -> None:
+    for path in list((root / "train").glob("*/*.png")):
+        for number in range(4):
+            shutil.copyfile(path, path.with_stem(f"{path.stem} ({number})"))
+
+
+def test_copies_of_test_pictures_are_test_pictures_and_their_share_stays(
+    root: Path, tmp_path: Path
+) -> None:
+    add_copies(root)
+    layout = read_layout(root, tmp_path / "data")
+    test = contents(root, layout.test_digests)
+    assert len(test) == round(0.2 * sum(SIZES.values()))
+    assert len(layout.test_digests) == 5 * len(test)
+    check(root, tmp_path / "data", test)
+
+
+def test_a_copy_added_later_is_held_out_but_not_by_studies_from_before(
+    root: Path, tmp_path: Path, held: set[bytes]
+) -> None:
+    before = read_layout(root, tmp_path / "data", version=3)
+    add_copies(root)
+    check(root, tmp_path / "data", held)
+    older = read_layout(root, tmp_path / "data", version=3)
+    assert older.test_digests == before.test_digests
+    assert f"copies of test pictures in training or validation: {4 * len(held)}" in str(older.notes)
+
+
+def test_a_study_from_before_draws_again_what_it_drew_where_there_are_copies(
+    root: Path, tmp_path: Path
+) -> None:
+    """As in commit 5623a25."""
+    add_copies(root)
+    files = list(read_layout(root, tmp_path / "data", version=3).test_digests)
+    assert (len(files), files[:3]) == (
+        32,
+        ["train/cat/0 (0).png", "train/cat/0 (3).png", "train/cat/1.png"],
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_copies_of_the_users_own_test_pictures_are_counted(root: Path, split: str) -> None:
+    make_pets(root, "test", "val")
+    assert "copies" not in str(read_layout(root, root.parent).notes)
+    shutil.copyfile(root / "test/cat/0.png", root / split / "dog/x.png")
+    assert "warning: copies of test pictures in training or validation: 1" in str(
+        read_layout(root, root.parent).notes
+    )
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"test": "ant"}', '{"test": [1]}', "[" * 9999])
 def test_a_damaged_record_is_named_and_never_replaced(
     root: Path, tmp_path: Path, held: set[bytes], content: str
