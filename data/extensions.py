@@ -8,8 +8,9 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from data.errors import DataError, reason
 from data.reading import read_regular
 
 MAX_BYTES = 2**22
+_PACKAGES = ("data", "models", "search")  # which have registries
 _lock = threading.RLock()  # reentrant: a file may load another
 _loaded: dict[tuple[Path, str], LoadedFile] = {}
 
@@ -30,6 +32,8 @@ class LoadedFile:
     sha256: str  # of its bytes, hexadecimal
     source: str
     module: ModuleType  # what it defined
+    # What it added to registries: the registry, the entry's name, the entry.
+    entries: tuple[tuple[dict[Any, Any], Any, Any], ...] = field(repr=False)
 
 
 def load_file(path: str | Path) -> LoadedFile:
@@ -44,9 +48,16 @@ def load_file(path: str | Path) -> LoadedFile:
     sha256 = hashlib.sha256(content).hexdigest()
     with _lock:
         if (absolute, sha256) not in _loaded:
+            before = {id(registry): entries for registry, entries in _registries()}
             module = run_source(absolute, source, f"cnn_search_file_{sha256[:12]}_{absolute.stem}")
+            added = tuple(
+                (registry, name, entry)
+                for registry, entries in _registries()
+                for name, entry in entries.items()
+                if before.get(id(registry), {}).get(name) is not entry
+            )
             _loaded[absolute, sha256] = LoadedFile(
-                path=absolute, sha256=sha256, source=source, module=module
+                path=absolute, sha256=sha256, source=source, module=module, entries=added
             )
         return _loaded[absolute, sha256]
 
@@ -80,6 +91,28 @@ def run_source(path: Path, source: str, name: str) -> ModuleType:
         del sys.modules[name]
         raise _in_file(path, error) from error
     return module
+
+
+@contextmanager
+def kept_registries() -> Iterator[None]:
+    """Undo what the block changes in registries."""
+    with _lock:
+        before = _registries()
+        try:
+            yield
+        finally:
+            for registry, entries in before:
+                for name in registry.keys() - entries.keys():
+                    del registry[name]
+                registry.update(entries)
+
+
+def _registries() -> list[tuple[dict[Any, Any], dict[Any, Any]]]:
+    """Each with a copy: the dictionaries named in capitals in the modules imported so far."""
+    modules = [it for name, it in sys.modules.copy().items() if name.partition(".")[0] in _PACKAGES]
+    named = [pair for module in modules for pair in vars(module).copy().items()]
+    found = {id(it): it for name, it in named if name.isupper() and type(it) is dict}
+    return [(it, it.copy()) for it in found.values()]
 
 
 def file_of(function: Callable[..., Any]) -> Path | None:

@@ -15,7 +15,7 @@ from data.errors import DataError
 from models.family import number
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError, check_count, check_fields, plain
-from search.spec.extensions import Extension, register_families
+from search.spec.extensions import Extension, register_from_here
 from search.spec.parameters import families_in, read_tables
 from search.spec.study_file import (
     StudyFileError,
@@ -214,7 +214,7 @@ def read_request(
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
         written = {"space": plain(space)}
-        register_families(families_in(written))
+        register_from_here(families_in(written))
         options |= {"space": read_tables(written, by_user=True)["space"], "baseline": None}
         if config is None:
             options["title"] = ""  # the default file's describes its own space

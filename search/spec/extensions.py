@@ -15,9 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.errors import DataError
-from data.extensions import MAX_BYTES, LoadedFile, is_reference, load_file, run_source
+from data.extensions import (
+    MAX_BYTES,
+    LoadedFile,
+    is_reference,
+    kept_registries,
+    load_file,
+    run_source,
+)
 from data.reading import read_regular
-from models import FAMILIES, ArchitectureError, family_from_function
+from models import FAMILIES, ArchitectureError, Family, family_from_function
 from search.spec.domains import SpecError
 
 SHOWN = 12  # digits of a SHA-256 in messages
@@ -40,6 +47,7 @@ class Extension:
 
 
 _loaded: dict[str, LoadedFile] = {}  # in this process, by the name that studies use
+_families: dict[tuple[str, str], Family] = {}  # all versions so far, by name and code
 
 
 def file_of(reference: str) -> str:
@@ -48,18 +56,19 @@ def file_of(reference: str) -> str:
 
 
 def load_extension(name: str, path: Path) -> Extension:
-    """Run the file at `path`, which may add entries to registries; once for each version of it.
+    """Put what the file at `path` adds to registries into them; each version of it runs once.
 
     Raises SpecError if it cannot be read, or raises.
     """
-    before = dict(FAMILIES)
     try:
         _loaded[name] = loaded = load_file(path)
     except DataError as error:
         raise SpecError("extensions", str(error)) from error
-    for family, entry in FAMILIES.items():
-        if before.get(family) is not entry and entry.source is None:
-            FAMILIES[family] = dataclasses.replace(entry, source=loaded.source)
+    for registry, key, entry in loaded.entries:  # another version's may have replaced them
+        if registry is FAMILIES:
+            _register(key, entry, entry.source or loaded.source)
+        else:
+            registry[key] = entry
     return Extension(name=name, sha256=loaded.sha256, path=str(loaded.path))
 
 
@@ -76,6 +85,13 @@ def register_families(references: Iterable[str], folder: Path | None = None) -> 
         _enter(reference, _loaded[name].module, _loaded[name].source)
 
 
+def register_from_here(references: Iterable[str]) -> None:
+    """The same, but a file in the current directory comes before one loaded from elsewhere."""
+    for reference in references:
+        here = _digest(Path(file_of(reference)))
+        register_families([reference], Path() if here else None)
+
+
 def _enter(reference: str, module: object, source: str) -> None:
     if reference in FAMILIES and FAMILIES[reference].source == source:
         return
@@ -83,31 +99,40 @@ def _enter(reference: str, module: object, source: str) -> None:
     if function is None:
         raise SpecError("family", f"{reference}: the file has no such function; define it")
     try:
-        FAMILIES[reference] = family_from_function(reference, function, source=source)
+        _register(reference, family_from_function(reference, function), source)
     except ArchitectureError as error:
         raise SpecError("family", str(error)) from error
+
+
+def _register(name: str, family: Family, source: str) -> None:
+    FAMILIES[name] = _families[name, source] = dataclasses.replace(family, source=source)
 
 
 def restore_family(name: str, source: str) -> None:
     """Restore the entry of `FAMILIES` from the code in a bundle; no file is needed.
 
-    The code runs: use only bundles from people you trust. Raises SpecError if it raises, or has no
-    such family.
+    The code runs: use only bundles from people you trust. Other registries stay as they are. Raises
+    SpecError if it raises, or has no such family.
     """
     before = FAMILIES.get(name)
     if before is not None and before.source == source:
         return
+    if (name, source) in _families:
+        FAMILIES[name] = _families[name, source]
+        return
     digest = hashlib.sha256(source.encode()).hexdigest()
     try:
-        module = run_source(Path(name), source, f"cnn_search_bundle_{digest[:SHOWN]}")
+        with kept_registries():
+            module = run_source(Path(name), source, f"cnn_search_bundle_{digest[:SHOWN]}")
+            family = FAMILIES.get(name)
     except DataError as error:
         raise SpecError("family", str(error)) from error
     if is_reference(name):
         _enter(name, module, source)
-    elif FAMILIES.get(name) is before:
+    elif family is None or family is before:
         raise SpecError("family", f"the bundle's code has no family {name!r}")
     else:
-        FAMILIES[name] = dataclasses.replace(FAMILIES[name], source=source)
+        _register(name, family, source)
 
 
 def needed(
@@ -173,6 +198,6 @@ def handed_over(files: Mapping[str, bytes]) -> Iterator[None]:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(read_regular(path, MAX_BYTES)).hexdigest()
-    except (OSError, ValueError):
+        return hashlib.sha256(read_regular(path.expanduser(), MAX_BYTES)).hexdigest()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: ~unknown_user
         return ""

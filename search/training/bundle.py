@@ -23,7 +23,15 @@ from torch import nn
 from data.folders.composition import Composition
 from data.folders.preparation import FIRST, Preparation
 from data.reading import parse_json, read_regular, write_atomically
-from models import Architecture, ArchitectureError, build, family_of, from_dict, to_dict
+from models import (
+    Architecture,
+    ArchitectureError,
+    build,
+    family_name,
+    family_of,
+    from_dict,
+    to_dict,
+)
 from models.checks import first_line
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
@@ -52,6 +60,7 @@ class Bundle:
         preparation: how pictures were converted to images for it.
         temperature: divides the logits to calibrate the probabilities, see
             `search.training.metrics.fit_temperature`; 1 for networks that predate it.
+        own: name and code of the user's own family, as they were when this was made; else None.
     """
 
     study: str
@@ -70,6 +79,16 @@ class Bundle:
     weights: Mapping[str, torch.Tensor] = field(repr=False)
     preparation: Preparation = field(default_factory=Preparation)
     temperature: float = 1.0
+    own: tuple[str, str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.own is None and (code := family_of(self.architecture).source) is not None:
+            object.__setattr__(self, "own", (family_name(self.architecture), code))
+
+    def restore_family(self) -> None:
+        """Its file may have changed since, and been loaded again."""
+        if self.own is not None:
+            restore_family(*self.own)
 
     def network(self) -> nn.Module:
         """The network in evaluation mode, on the CPU: normalised images to logits (N, K).
@@ -77,6 +96,7 @@ class Bundle:
         Raises BundleError if the weights do not fit the architecture.
         """
         try:
+            self.restore_family()
             model = build(self.architecture, self.image_shape, len(self.class_names))
             model.load_state_dict(dict(self.weights))
         except (ArchitectureError, RuntimeError, TypeError, ValueError) as error:
@@ -132,6 +152,7 @@ class Skipped:
 
 def write_bundle(bundle: Bundle, folder: Path) -> None:
     """Write both files, each atomically, into `folder`, which need not exist."""
+    bundle.restore_family()
     payload, composition = to_safetensors(dict(bundle.weights)), bundle.composition
     write_atomically(folder / WEIGHTS, payload)
     content = {
@@ -142,7 +163,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
         "preparation": asdict(bundle.preparation),
         "composition": None if composition is None else asdict(composition),
         "architecture": to_dict(bundle.architecture),
-        "code": family_of(bundle.architecture).source,  # of the user's own network
+        "code": None if bundle.own is None else bundle.own[1],
         "recipe": dict(bundle.recipe),
         "weights_sha256": hashlib.sha256(payload).hexdigest(),
     }

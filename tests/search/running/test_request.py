@@ -12,6 +12,7 @@ import pytest
 
 from data.datasets import DATASETS
 from data.errors import DataError
+from models import FAMILIES
 from search.running.request import Request, read_request
 from search.running.study import run_study
 from search.spec.config import StudySpec
@@ -193,6 +194,29 @@ def test_a_data_set_may_be_of_an_existing_studys_extension(
     assert "s" in DATASETS
     with pytest.raises(DataError, match="unknown data set 'digit'; did you mean 'digits'"):
         read_request(config, {**options, "dataset": "digit"})
+
+
+def test_a_network_named_from_python_is_the_one_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_in(folder: Path, argument: str) -> StudySpec:
+        monkeypatch.chdir(folder)
+        space = {"family": "of_here.py:build", argument: 3}
+        return read_request(None, {"dataset": "digits"}, space=space).spec("digits")
+
+    code = "def build(image_shape, classes, *, {}=1):\n    pass\n"
+    first, other, empty = (tmp_path / name for name in ("first", "other", "empty"))
+    try:
+        # In a folder of its own, and edited there; where there is none, the one loaded last.
+        for folder, argument in ((first, "units"), (other, "slope"), (other, "bias")):
+            folder.mkdir(exist_ok=True)
+            (folder / "of_here.py").write_text(code.format(argument))
+            (extension,) = read_in(folder, argument).extensions
+            assert extension.path == str(folder / "of_here.py")
+        empty.mkdir()
+        assert read_in(empty, "bias").extensions == (extension,)
+    finally:
+        FAMILIES.pop("of_here.py:build", None)
 
 
 @pytest.mark.parametrize("name", ["storage", "checkpoints", "data_dir"])

@@ -213,12 +213,43 @@ def test_an_extension_adds_entries_to_registries(folder: Path) -> None:
 
 def test_a_family_is_restored_from_its_code_alone(folder: Path) -> None:
     (folder / "mynet.py").unlink()
-    restore_family("mynet.py:build", NET)
-    assert FAMILIES["mynet.py:build"].source == NET
+    code = f"{NET}# of a bundle\n"
+    restore_family("mynet.py:build", code)
+    assert FAMILIES["mynet.py:build"].source == code
     with pytest.raises(SpecError, match="no such function"):
         restore_family("mynet.py:other", NET)
     with pytest.raises(SpecError, match="ZeroDivisionError"):
         restore_family("mynet.py:third", "1 / 0")
+
+
+def test_each_study_has_the_entries_of_its_own_version(folder: Path) -> None:
+    """Whichever version, of a file or of a bundle's code, ran last."""
+    file = folder / "mine.py"
+    text = '[study]\nextensions = ["mine.py"]\n[space]\nfamily = "tiny"\nschedule = "line"\n'
+
+    def use(code: str) -> tuple[StudySpec, str, float]:
+        file.write_text(code)
+        spec = spec_of(folder, text)
+        assert FAMILIES["tiny"].source == code
+        return spec, FAMILIES["tiny"].description, SCHEDULES["line"].factor(0.5)
+
+    changed = MINE.replace("two linear", "2 linear").replace("1 - progress", "1 - progress**2")
+    first, *of_first = use(MINE)
+    network = make_config({"family": "tiny", "units": 8}, first).architecture
+    assert of_first == ["two linear layers", 0.5]
+    second, *of_second = use(changed)
+    assert of_second == ["2 linear layers", 0.75]
+    file.write_text(MINE)
+    assert StudySpec.from_dict(stored(first)) == first
+    assert (FAMILIES["tiny"].source, SCHEDULES["line"].factor(0.5)) == (MINE, 0.5)
+    assert describe_network(network) == "tiny, units 8"
+    assert use(changed) == (second, *of_second)
+
+    for code in (MINE, MINE.replace("two linear", "three linear").replace("- progress", "- 1")):
+        restore_family("tiny", code)
+        assert (FAMILIES["tiny"].source, SCHEDULES["line"].factor(0.5)) == (code, 0.75)
+    assert StudySpec.from_dict(stored(second)) == second
+    assert FAMILIES["tiny"].source == changed
 
 
 def test_from_python_files_are_looked_up_in_the_working_directory() -> None:

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from data.folders.preparation import FIRST
-from models import FAMILIES, MLPConfig, build, family_from_function
+from models import FAMILIES, MLPConfig, build, family_from_function, from_dict
+from search.spec.extensions import restore_family
 from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError, WeightsError
 from search.training.files import WEIGHTS
@@ -134,3 +135,49 @@ def test_weights_of_another_network_are_refused(bundle: Bundle) -> None:
     other = dataclasses.replace(bundle, architecture=MLPConfig(hidden=(3,)))
     with pytest.raises(BundleError, match="do not fit"):
         other.network()
+
+
+OF_FUNCTION = """\
+from models import FAMILIES, family_from_function
+from torch import nn
+
+def build(image_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, classes))
+
+FAMILIES["mine"] = family_from_function("mine", build)
+"""
+OF_CLASS = """\
+from dataclasses import dataclass
+from models import FAMILIES, Architecture, Family
+from torch import nn
+
+@dataclass(frozen=True)
+class Config(Architecture):
+    pass
+
+def build(config, image_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, classes))
+
+FAMILIES["mine"] = Family(description="own", config=Config, build=build, parameters={})
+"""
+
+
+@pytest.mark.parametrize("code", [OF_FUNCTION, OF_CLASS])
+def test_it_keeps_the_code_that_it_was_trained_with(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Also if weights fit the code of a later version."""
+    monkeypatch.setitem(FAMILIES, "mine", FAMILIES["mlp"])  # to be removed again
+    restore_family("mine", code)
+    network = from_dict({"family": "mine"})
+    weights = build(network, bundle.image_shape, len(bundle.class_names)).state_dict()
+    own = dataclasses.replace(bundle, architecture=network, weights=weights)
+    images = torch.randint(0, 256, (5, *bundle.image_shape), dtype=torch.uint8)
+    expected = own.probabilities(images)
+    later = code.replace("ReLU", "Sigmoid")
+    restore_family("mine", later)
+    assert torch.equal(own.probabilities(images), expected)
+    restore_family("mine", later)
+    write_bundle(own, tmp_path)
+    restore_family("mine", later)
+    assert torch.equal(read_bundle(tmp_path).probabilities(images), expected)
