@@ -79,6 +79,12 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
     )
 
 
+def content_digest(examples: Examples) -> str:
+    """A digest of the images with their labels, independent of their order."""
+    of_each = zip(examples.labels_N.tolist(), _of_images(examples), strict=True)
+    return _digest(b"%d:%b" % each for each in of_each)
+
+
 def in_order(examples: Examples, validation: int) -> Examples:
     """Sort by label and content, the last `validation` apart: renaming files keeps the split."""
     digests, labels = _of_images(examples), examples.labels_N.tolist()

@@ -25,6 +25,7 @@ from search.store.views import StudyView, TrialView
 from search.training.epoch import Epoch, Score
 from search.training.metrics import CALIBRATION_BINS
 
+STUDYS_BEST = "the study's best"  # how the trial was chosen, where nothing else is said
 PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of each
 
 
@@ -92,6 +93,7 @@ class FinalResult:
     requested_epochs: int | None = None  # `epochs` as given to finalize; None: not given
     evaluation: int = 1  # number of this test evaluation in the study, from 1
     fingerprint: str | None = None  # of the data set's content
+    test_digest: str | None = None  # of the test images and labels
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
     reliability: NDArray[np.float64] | None = None
@@ -99,6 +101,11 @@ class FinalResult:
     @property
     def parameters(self) -> int:
         return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the trial is the study's best, which later trials may have changed."""
+        return self.view.best is not None and self.view.best.number == self.trial.number
 
     @property
     def accuracy(self) -> Accuracy:
@@ -174,8 +181,9 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
         "loss_std": spread([score.loss for score in scores]),
         "seeds": len(final.runs),
         "images": final.test_count,
+        "digest": final.test_digest,
         "uncertainty": final.accuracy.to_dict(),
-        "chosen": final.why or "the study's best",
+        "chosen": final.why or STUDYS_BEST,
         "calibration": {
             "temperature": final.temperature,
             **{name: mean(values) for name, values in calibrations(final).items()},
@@ -203,7 +211,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
     return {
         "study": final.view.name,
         "trial": final.trial.number,
-        "chosen": final.why or "the study's best",
+        "chosen": final.why or STUDYS_BEST,
         "candidates": candidates_to_dict(final.candidates, final.view.spec.objective),
         "dataset": final.view.dataset.name,
         "test": figures_on_test(final),

@@ -28,6 +28,7 @@ from search.store.views import StudyView, TrialView
 BY_HEART = 0.8
 LONG, SHARE = 10, 1 / 3  # minimum trials without a gain, and minimum share of all trials
 LATER = 2, 0.2  # minimum epochs from the best to the last, and minimum share of all epochs
+USUAL_STRENGTH = 1.0  # of an augmentation; finalize strengthens none beyond it
 LONGER = 2  # times the epochs: over-fitting recipes gained from it with stronger augmentation
 RISE = 0.05  # minimum relative rise of the value from the best to the last epoch
 FEWEST = 10  # finished trials for advice about edges of the space
@@ -124,7 +125,7 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
     if not shown:
         return None
     remedy = ""
-    if not view.spec.is_comparison and learned_by_heart(trial):
+    if not view.spec.is_comparison and needs_stronger_augmentation(trial):
         longer = f"finalize --epochs {LONGER * view.spec.epochs}"
         remedy = f" With {longer} it is trained longer, with stronger augmentation."
     return (
@@ -135,9 +136,12 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
     )
 
 
-def learned_by_heart(trial: TrialView) -> bool:
-    """Whether its last training loss is well below its validation loss despite augmentation."""
+def needs_stronger_augmentation(trial: TrialView) -> bool:
+    """Whether its augmentation can be strengthened, and its last training loss is well below its
+    validation loss."""
     if trial.config is None or trial.config.recipe.augmentation == "none":
+        return False
+    if not 0 < trial.config.recipe.augmentation_strength < USUAL_STRENGTH:
         return False
     last = trial.curve[-1]
     return last.train_loss < BY_HEART * last.metrics.get(CALIBRATED_LOSS, last.validation_loss)

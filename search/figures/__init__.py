@@ -112,7 +112,8 @@ FIGURES: dict[str, Figure[StudyView]] = {
         dashboard_id="loss-against-parameters",
     ),
     "importances": Figure(
-        "What mattered", "Share of the values' variance that each searched parameter explains",
+        "What mattered",
+        "Share of the values' variance that each searched parameter explains by itself",
         _lazily("parameters:importances_bars"), lambda view: _axes(view) > 1, "parameters",
         in_dashboard=False,
     ),

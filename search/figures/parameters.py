@@ -74,7 +74,7 @@ def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
 
 
 def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Each parameter's share of the variance, highest first; empty if there is none."""
+    """Each parameter's share of the variance by itself, highest first; empty if there is none."""
     if len({trial.value for trial in trials}) < 2:
         return {}
     with warnings.catch_warnings(), optuna_warnings_only():  # this study is never shown
@@ -83,7 +83,7 @@ def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
         study.add_trials(trials)
         try:
             evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)
-            return get_param_importances(study, evaluator=evaluator)
+            return get_param_importances(study, evaluator=evaluator, normalize=False)
         except RuntimeError:  # the forest finds no variance
             return {}
 
@@ -123,8 +123,9 @@ def importances_bars(view: StudyView) -> go.Figure:
     caption = (
         f"From the losses of {len(trials)} trials {_when(epoch)}: {leading} explains "
         f"{percent(shares[leading], 0)} of their variance (fANOVA; {percent(deviations[0], 0)} is "
-        f"one bootstrap deviation).{hint} A good sampler crowds trials together, which makes a "
-        "parameter look less important than it is."
+        f"one bootstrap deviation).{hint} What only several parameters together explain is in no "
+        "bar. A good sampler crowds trials together, which makes a parameter look less important "
+        "than it is."
     )
     figure.update_layout(height=190 + 26 * len(shares), meta={"caption": caption})
     figure.update_xaxes(title_text="share of the losses' variance", rangemode="tozero")

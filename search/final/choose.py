@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import geometric_mean
 
-from search.analysis.candidates import Candidate, decision_in_words, ranked
-from search.analysis.findings import learned_by_heart
+from search.analysis.candidates import Candidate, decision_in_words, ranked, recorded_candidates
+from search.analysis.final_result import STUDYS_BEST
+from search.analysis.findings import USUAL_STRENGTH, needs_stronger_augmentation
 from search.analysis.measures import objective_in_words
 from search.analysis.wording import counted
 from search.spec.config import TrialConfig
 from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
+from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
 from search.training.epoch import Epoch, RepeatError
 from search.training.metrics import HIGHEST_TEMPERATURE
 from search.training.repeat import TrainedRun
-
-USUAL_STRENGTH = 1.0  # of an augmentation; no schedule asks for more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +152,26 @@ def decide(
     return replace(chosen, why=why), tuple(found)
 
 
+def as_recorded(
+    view: StudyView, chosen: Chosen, row: ResultRow
+) -> tuple[Chosen, tuple[Candidate, ...]]:
+    """The decision on record with a complete evaluation of the same weights, whatever was decided
+    now; earlier versions recorded less.
+
+    It may be of another trial: all repeats of an arm have the same configuration.
+    """
+    assert row.figures is not None
+    trial = next((it for it in view.trials if it.number == row.trial_number and it.best), None)
+    why = row.figures.get("chosen", chosen.why)
+    decision = replace(
+        chosen,
+        trial=replace(trial or chosen.trial, config=chosen.config),
+        temperature=row.figures.get("calibration", {}).get("temperature", chosen.temperature),
+        why="" if why == STUDYS_BEST else why,
+    )
+    return decision, recorded_candidates(row.figures)
+
+
 def stretched(chosen: Chosen, epochs: int) -> Chosen:
     """The choice with its schedule scaled to `epochs`, all of them trained.
 
@@ -169,9 +189,9 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
         f"{own}."
     )
     recipe = replace(chosen.config.recipe, epochs=epochs)
-    weak = recipe.augmentation_strength
-    strong = min(USUAL_STRENGTH, weak * epochs / best)
-    if epochs > own and strong > weak and learned_by_heart(trial):
+    if epochs > own and needs_stronger_augmentation(trial):
+        weak = recipe.augmentation_strength
+        strong = min(USUAL_STRENGTH, weak * epochs / best)
         told += (
             f" Its augmentation has strength {strong:.2g} instead of {weak:.2g}, because it was "
             "memorising its training images."

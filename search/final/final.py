@@ -13,11 +13,18 @@ from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import to_dict
 from models.summary import anatomy
-from search.analysis.candidates import Candidate, recorded_candidates
+from search.analysis.candidates import Candidate
 from search.analysis.final_result import FeatureMaps, FinalResult, metrics
 from search.analysis.wording import counted, printable
 from search.dashboard.content import ContentWriter
-from search.final.choose import Chosen, choose_candidates, choose_trial, decide, stretched
+from search.final.choose import (
+    Chosen,
+    as_recorded,
+    choose_candidates,
+    choose_trial,
+    decide,
+    stretched,
+)
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
 from search.final.runs import THREADS, train_all
@@ -214,12 +221,10 @@ def finalise(
         # evaluation has begun.
         check_writable(folder)
         row, earlier = begin_evaluation(found, chosen.trial, finals[0], task, runs)
-        if row.figures is not None:  # of the same weights, with the temperature on record
-            recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
-            bundle = replace(bundle, temperature=recorded)
-            if not decided and (decided := recorded_candidates(row.figures)):
-                chosen = replace(chosen, why=row.figures["chosen"])
-                epochs = row.figures.get("requested_epochs", epochs)
+        if row.figures is not None:
+            chosen, decided = as_recorded(view, chosen, row)
+            bundle = replace(bundle, trial=chosen.trial.number, temperature=chosen.temperature)
+            epochs = row.figures.get("requested_epochs", epochs)
             say(
                 f"Note: these networks were tested on {in_utc(row.opened_at)} already; the "
                 "recorded results are used, and no test evaluation is added."

@@ -12,6 +12,7 @@ from safetensors.torch import save as to_safetensors
 
 from data.datasets import find_dataset, load_test
 from data.errors import DataError
+from data.fingerprint import content_digest
 from search.analysis.final_result import SeedRun, collect_mistakes
 from search.store.records import ResultRow, add_result, results_of
 from search.store.studies import StudyHandle
@@ -58,9 +59,21 @@ def test(
 ) -> dict[str, Any]:
     """Score every run on the test set; returns `runs` and other fields of `FinalResult`.
 
-    Results that are already `recorded` stand, whatever scoring again gives.
+    Results that are already `recorded` stand, whatever scoring again gives. Raises DataError if
+    they are of other test images.
     """
-    examples = load_test(task.info.name, job.data_dir, reading=job.spec.reading).to(task.device)
+    examples = load_test(task.info.name, job.data_dir, reading=job.spec.reading)
+    digest = content_digest(examples)
+    if recorded is not None:
+        # Earlier versions recorded only how many images there were.
+        found = {"images": len(examples), "digest": digest}
+        if any(recorded.get(name, value) != value for name, value in found.items()):
+            raise DataError(
+                f"the test images of {task.info.name} ({len(examples)}) are not those that these "
+                f"networks were tested on before ({recorded['images']}); restore them and run the "
+                "same command again"
+            )
+    examples = examples.to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
     scored, all_logits, bins_2B3 = list[SeedRun](), [], np.zeros((2, CALIBRATION_BINS, 3))
@@ -99,6 +112,7 @@ def test(
     return {
         "runs": tuple(scored),
         "test_count": len(examples),
+        "test_digest": digest,
         "confusion_KK": counts_KK,
         "mistakes": mistakes,
         "reliability": bins_2B3,

@@ -109,7 +109,7 @@ def _options(final: FinalResult) -> list[str]:
     if final.candidates:
         options += ["--candidates", str(len(final.candidates))]
         options += ["--candidate-seeds", str(len(final.candidates[0].values))]
-    elif final.why:
+    elif final.why or not final.is_best:
         options += ["--trial", str(final.trial.number)]
     if final.requested_epochs is not None:
         options += ["--epochs", str(final.requested_epochs)]

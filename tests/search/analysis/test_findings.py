@@ -19,6 +19,7 @@ from search.analysis.findings import (
     stop_in_words,
 )
 from search.figures.study import loss_against_parameters
+from search.final.choose import choose_trial, stretched
 from search.pages.note import study_note
 from search.pages.report import make_report
 from search.spec.config import TrialConfig
@@ -128,10 +129,17 @@ def test_over_fitting_is_reported_for_curves_that_show_it(
             "to 0.4100 by the last, while its training loss falls from 0.3000 to 0.0500."
         )
         assert trial.config is not None
-        recipe = replace(trial.config.recipe, augmentation="flip-crop")
-        varied = replace(trial.config, recipe=recipe)
-        said = overfitting_in_words(replace(trial, config=varied), view) or ""
-        assert f"0.0500. With finalize --epochs {2 * view.spec.epochs} it is trained" in said
+        remedy = f"0.0500. With finalize --epochs {2 * view.spec.epochs} it is trained"
+        # Finalize strengthens only what is weak.
+        for strength, helps in ((0, False), (0.2, True), (0.9, True), (1, False), (1.5, False)):
+            recipe = replace(
+                trial.config.recipe, augmentation="flip-crop", augmentation_strength=strength
+            )
+            varied = replace(trial, config=replace(trial.config, recipe=recipe))
+            said = overfitting_in_words(varied, view) or ""
+            assert (remedy in said) == helps == ("augmentation" in said)
+            found = stretched(choose_trial(study_view([varied])), 2 * view.spec.epochs)
+            assert (found.config.recipe.augmentation_strength > strength) == helps
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_the_parameter_that_decides_is_found() -> None:
     assert next(iter(shares)) == "learning_rate"
     assert shares["learning_rate"] > 0.8
     exact = shares_of(comparable_trials(view_of(decided(30)))[1])
-    assert sum(exact.values()) == pytest.approx(1)
+    assert 0.8 < sum(exact.values()) <= 1
     assert shares == pytest.approx(exact, abs=5e-4)  # rounded to three decimal places
     assert "fANOVA of 30 after epoch 2" in told
     assert "From the losses of 30 trials after epoch 2: learning_rate explains " in told
@@ -80,6 +80,19 @@ def test_the_parameter_that_decides_is_found() -> None:
     fixed = replace(SPEC, space={**SPEC.space, "optimizer": Choice(values=("adam",))})
     again = importances_bars(replace(view_of(decided(30)), spec=fixed))
     assert again.to_json() == figure.to_json()  # the same each time
+
+
+def test_what_parameters_explain_only_together_is_credited_to_none() -> None:
+    """The loss is low if both are low or both are high; by itself neither says anything."""
+    trials = []
+    for number in range(80):
+        place, depth = (number // 2 % 10 + 0.5) / 10, 2 + number % 2 * 2
+        loss = 0.2 if (place < 0.5) == (depth == 2) else 1.4
+        params = {"learning_rate": 0.01 * place, "depth": depth, "hidden": "64"}
+        trials.append(trial_view(number, [2.0, loss], params=params))
+    shares, told = importances(view_of(trials))
+    assert sum(shares.values()) < 0.5
+    assert "What only several parameters together explain is in no bar." in told
 
 
 def test_few_trials_give_a_hint_and_fewer_give_nothing() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from html import unescape
 
 from search.analysis.candidates import Candidate
 from search.analysis.final_result import FinalResult, metrics
@@ -68,6 +69,19 @@ def test_the_command_that_repeats_it_has_the_epochs_that_were_given() -> None:
         page = words(final_page(final))
         assert f"--candidates 2 --candidate-seeds 1{options} The study itself" in page
         assert metrics(final)["requested_epochs"] == given
+
+
+def test_a_trial_that_was_the_best_when_it_was_evaluated_is_called_so() -> None:
+    """Its evaluation is repeated by its number after the study has gone on."""
+    best = final_result()
+    assert "has the lowest" in words(final_page(best))
+    assert "--trial" not in words(final_page(best))
+    beaten = replace(best, trial=best.view.trials[0])
+    page = words(final_page(beaten))
+    assert "Trial 0 was the study's best when it was evaluated." in unescape(page)
+    assert "has the lowest" not in page
+    assert "--seeds 2 --trial 0" in page
+    assert metrics(beaten)["chosen"] == "the study's best"
 
 
 def test_calibration_is_reported_before_and_after() -> None:

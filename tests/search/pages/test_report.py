@@ -159,6 +159,8 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert numbers == ["#0 (baseline)", "#1", "#2 (pruned)", "#3", "#6 (running)", "#9"]
     assert "All 6 trials with a finished epoch" in text_of(small_study)
     text = text_of(small_study)
+    # Without label smoothing, see `search.training.epoch.Epoch`.
+    assert "while the weights change, with augmentation and dropout.\n" in text
     assert "32·1·3·3 + 32 = 320" in text
     sums = re.search(r"Parameters: (.*?) = ([\d ]+);", text)
     assert sums is not None
