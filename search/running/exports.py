@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 
@@ -145,7 +146,8 @@ def _mlflow(view: StudyView, to: str) -> str:
                 Metric(name, value, round(1000 * when), step)
                 for name, value, step, when in _measured(view, trial)
             ]
-            whose = f"{trial.number}, begun {started}"  # an older study may have had the name
+            # An older study may have had the name. In UTC, the same for every reader.
+            whose = f"{trial.number}, begun {started.astimezone(UTC).replace(tzinfo=None)}"
             told = f"{trial.state}, {len(metrics)} values"
             if (old := known.get(whose)) is not None:
                 if old.data.tags.get(TOLD) == told:

@@ -21,9 +21,10 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.store import StudyBrokenError
+from search.store import OutageError, StudyBrokenError
+from search.store.database import outages_told
 from search.store.records import count_reports
-from search.terminal.commands import BAD_INPUT
+from search.terminal.commands import BAD_INPUT, START_AGAIN
 from search.training.device import available_cores
 
 if TYPE_CHECKING:
@@ -216,18 +217,24 @@ class WorkerPool:
                 )
             if code == 0:  # it has found nothing left to do, and neither will others
                 return False
-            self._count_death(run, child)
+            try:
+                with outages_told(run.db):
+                    self._count_death(run, child, is_outage=code == START_AGAIN)
+            except OutageError:
+                return True  # it is replaced once the database answers
             self._running.remove((device, child))
             self._running.append((device, self._child()))
             self._call(*self._running[-1])
         return True
 
-    def _count_death(self, run: Run, child: Any) -> None:
+    def _count_death(self, run: Run, child: Any, *, is_outage: bool) -> None:
         reports = count_reports(run.db, run.study.study_id)
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
-        if self._deaths >= MAX_DEATHS:
-            died = f"{MAX_DEATHS} workers died in a row without finishing an epoch"
+        # An outage ends all workers at once, however many they are.
+        most = max(MAX_DEATHS, len(self.devices) + 1) if is_outage else MAX_DEATHS
+        if self._deaths >= most:
+            died = f"{self._deaths} workers died in a row without finishing an epoch"
             cause = child.cause_of_death()
             remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
             raise StudyBrokenError(f"{died}, the last with {cause}{remedy}")

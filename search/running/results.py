@@ -70,8 +70,8 @@ class Study(StudyView):
                 `train_*` and `validation_*`: at `best_epoch`, that of the lowest `value` (of the
                 study's objective), losses in nats, errors and accuracies in [0, 1].
                 `parameters`: of the network; `epochs`: trained; `learning_rate`: its peak;
-                `seconds`: spent on training and validation; `started`, `finished`: local times of
-                the worker; `reason`: why it failed; `params_<name>`: each searched parameter.
+                `seconds`: spent on training and validation; `started`, `finished`: local times;
+                `reason`: why it failed; `params_<name>`: each searched parameter.
                 `epochs`: the finished ones of each trial, with the fields of
                 `search.training.epoch.Epoch` and a column for each of its metrics. `results`: test
                 evaluations, with means over the seeds and standard deviations (`std`, `loss_std`).

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sqlalchemy import Connection
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
 from search.analysis.wording import warm_start_in_words
@@ -162,9 +163,12 @@ class Plan:
         set_flat(study, request.stop_when_flat, spec.trials)
         if spec != stored:
             studies.set_total(study, spec.trials, spec.budget)
-        with study.transaction():  # it may have been deleted while images were loaded
+
+        def describe(_: Connection) -> None:
             study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
             study.study.set_user_attr(VERSIONS, versions())
+
+        study.write(describe)  # it may have been deleted while images were loaded
         return run
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,10 @@ def checkpoint_path(folder: Path | Remote, trial_number: int) -> Path | Remote:
 
 
 def load_training(
-    path: Path | Remote, identity: dict[str, Any], reported: int
+    path: Path | Remote, identities: Sequence[dict[str, Any]], reported: int
 ) -> dict[str, Any] | None:
     """The state to resume from, see `train`; None: from scratch. `reported`: the latest epoch."""
-    saved = latest_checkpoint(path, identity)
+    saved = latest_checkpoint(path, *identities)
     state: dict[str, Any] | None = saved and saved["training"]
     # It is ahead if a power cut undid reports (see `transaction`): they must be made again.
     return None if state is None or state["epoch"] > reported else state
@@ -119,16 +119,17 @@ def train_trial(
     # images is part of it: it decides which of them are for validation.
     identity = {
         "trial": lease.trial_id,
-        "started": str(started),
+        "started": str(started and started.astimezone(UTC)),
         "config": config.to_dict(),
         "content": None if task.content is None else task.content.to_dict(),
     }
+    older = {**identity, "started": str(started)}  # earlier versions wrote the host's local time
     training = run.train(
         config.architecture,
         config.recipe,
         task,
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
-        state=load_training(path, identity, reported),
+        state=load_training(path, (identity, older), reported),
         stop=run.stop,
         partial_epoch=True,
         metrics=spec.metrics,

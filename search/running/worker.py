@@ -39,7 +39,6 @@ from search.spec.space import check_space
 from search.store import (
     CheckpointUnwritableError,
     FolderGoneError,
-    OutageError,
     StorageError,
     StudyGoneError,
 )
@@ -129,13 +128,14 @@ def join_study(
 
 
 def work_for_study(arguments: Mapping[str, Any]) -> int:
-    """The body of a worker started by `search.running.pool`; see `join_study`."""
+    """The body of a worker started by `search.running.pool`; see `join_study`.
+
+    An OutageError ends it with START_AGAIN: the pool starts another once the database answers.
+    """
     try:
         return join_study(**arguments, quiet=True)
     except StudyGoneError:
         return BAD_INPUT  # the process that started this one reports it for all
-    except OutageError as error:  # which ends the study for all: another worker would wait as long
-        raise StorageError(str(error)) from error.__cause__
 
 
 def train_shown(run: Run, train: Callable[[Run], None], *, progress: bool = True) -> None:

@@ -87,7 +87,8 @@ def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
 
     If it has ended that way and the setting changes, the trials that were paused then pause again.
     """
-    with study.transaction() as connection:
+
+    def change(connection: Connection) -> None:
         attributes = study.study.user_attrs
         stored, stopped = stored_flat(attributes), attributes.get(STOPPED) is not None
         begun = 0 if stored is None else stored[1]
@@ -99,6 +100,8 @@ def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
             if stopped:
                 unstop(study)
                 revive(connection, study.study_id)
+
+    study.write(change)
 
 
 def unstop(study: StudyHandle) -> None:

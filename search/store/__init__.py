@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -120,7 +120,7 @@ def latest_study(connection: Connection) -> str | None:
     from sqlalchemy import text
 
     def worked_on(row: Any) -> tuple[float, int]:
-        changed_at = datetime.fromisoformat(str(row.changed_at))  # Optuna's times are local
+        changed_at = datetime.fromisoformat(str(row.changed_at)).replace(tzinfo=UTC)
         return max(changed_at.timestamp(), row.reported_at or 0.0), row.study_id
 
     latest = max(connection.execute(text(_BEGUN)), key=worked_on, default=None)

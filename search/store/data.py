@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from data.datasets import FOLDER, canonical_name, find_dataset
 from data.errors import DataError
 from data.fingerprint import Fingerprint, differences
@@ -104,8 +106,11 @@ def keep_data(study: StudyHandle, task: Task) -> None:
         new[PLACES] = [info.name, *others][:MOST_PLACES]
     content = task.content if FINGERPRINT not in study.attributes else None
     if new or content is not None:
-        with study.transaction():
+
+        def store(_: Connection) -> None:
             for key, value in new.items():
                 study.db.optuna.set_study_system_attr(study.study_id, key, value)
             if content is not None:
                 study.study.set_user_attr(FINGERPRINT, content.to_dict())
+
+        study.write(store)

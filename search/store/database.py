@@ -97,7 +97,8 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
             return operation()
         except (exc.SQLAlchemyError, StorageInternalError) as error:
             if not is_transient(error):
-                if isinstance(error, exc.OperationalError) or _sqlite_code(error) in _REASONS:
+                known = forbids_writing(error) or _sqlite_code(error) in _REASONS
+                if known or isinstance(error, exc.OperationalError):
                     raise StorageError(f"{db.url}: {explain(error)}") from error
                 raise  # a bug of ours, not an outage
             waited = time.monotonic() - started
@@ -188,11 +189,11 @@ def is_transient(error: BaseException | None) -> bool:
     return isinstance(error, passing)
 
 
-def forbids_writing(error: exc.DBAPIError) -> bool:
+def forbids_writing(error: BaseException | None) -> bool:
     """Whether it failed only because we may read but not write."""
     # On a server a read-only transaction, or insufficient privilege.
-    is_refused = getattr(error.orig, "sqlstate", None) in ("25006", "42501")
-    return is_refused or _sqlite_code(error) == sqlite3.SQLITE_READONLY
+    refused = getattr(getattr(_cause(error), "orig", None), "sqlstate", None) in ("25006", "42501")
+    return refused or _sqlite_code(error) == sqlite3.SQLITE_READONLY
 
 
 def explain(error: BaseException | None) -> str:
@@ -201,6 +202,8 @@ def explain(error: BaseException | None) -> str:
     first_line = next(iter(str(getattr(cause, "orig", cause)).splitlines()), "no reason given")
     if (code := _sqlite_code(error)) is not None:
         return _REASONS.get(code, f"{first_line}; check the file")
+    if forbids_writing(error):
+        return f"{first_line}; give the URL of a user who may write to it"
     return f"{first_line}; check the server and the URL"
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -40,6 +41,16 @@ def _columns(table: str, *names: str) -> sa.TableClause:
     return sa.table(table, *map(sa.column, names))
 
 
+class _LocalTime(sa.TypeDecorator[datetime]):
+    """Read as Optuna reads it, which stores UTC: in local time, without a time zone."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value and value.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
 # Optuna's, as far as we read them. Only Optuna creates, migrates and writes them, except for what
 # it has no call for: resuming a pruned trial (`search.store.leases.run_again`).
 studies = sa.Table(
@@ -55,8 +66,8 @@ trials = sa.Table(
     sa.Column("number", sa.Integer),
     sa.Column("study_id", sa.Integer),
     sa.Column("state", sa.Enum(TrialState)),
-    sa.Column("datetime_start", sa.DateTime),  # the worker's local time, like the next one
-    sa.Column("datetime_complete", sa.DateTime),
+    sa.Column("datetime_start", _LocalTime),
+    sa.Column("datetime_complete", _LocalTime),
 )
 study_user_attributes = _columns("study_user_attributes", "study_id", "key", "value_json")
 trial_user_attributes = _columns("trial_user_attributes", "trial_id", "key", "value_json")

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -191,23 +192,28 @@ def create_study(
     earlier: Collection[Earlier] = (),
 ) -> StudyHandle:
     """Make the study and queue its first trials; harmless if another start is doing the same."""
-    study = optuna.create_study(storage=db.optuna, study_name=name, load_if_exists=True)
+    make = partial(optuna.create_study, storage=db.optuna, study_name=name, load_if_exists=True)
+    study = with_retry(db, make)
     handle = StudyHandle.of(db, study)
-    # Two starts at once may both get here: the lock lets the second find what the first has made.
-    with handle.transaction():
-        if SPEC not in study.user_attrs:
-            if content is not None:
-                study.set_user_attr(FINGERPRINT, content.to_dict())
-            with warnings.catch_warnings(action="ignore"):  # Optuna warns that this may change
-                study.set_metric_names([spec.value.label])
-            study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
-            if earlier:
-                study.set_user_attr(WARM_START, [*map(asdict, earlier)])
-            if has_baseline(spec, info.image_shape, len(info.class_names)):
-                db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
-            for params in (it for one in earlier for it in one.configurations):
-                db.optuna.create_new_trial(handle.study_id, queued_trial(spec, params, {}))
-            study.set_user_attr(SPEC, spec.to_dict())
+
+    def fill(_: Connection) -> None:
+        # Two starts at once may both get here: the second finds what the first has made.
+        if SPEC in study.user_attrs:
+            return
+        if content is not None:
+            study.set_user_attr(FINGERPRINT, content.to_dict())
+        with warnings.catch_warnings(action="ignore"):  # Optuna warns that this may change
+            study.set_metric_names([spec.value.label])
+        study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
+        if earlier:
+            study.set_user_attr(WARM_START, [*map(asdict, earlier)])
+        if has_baseline(spec, info.image_shape, len(info.class_names)):
+            db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
+        for params in (it for one in earlier for it in one.configurations):
+            db.optuna.create_new_trial(handle.study_id, queued_trial(spec, params, {}))
+        study.set_user_attr(SPEC, spec.to_dict())
+
+    handle.write(fill)
     return handle
 
 
@@ -262,10 +268,13 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
 
 def set_total(study: StudyHandle, trials: int, budget: float | None = None) -> None:
     """Change the study's totals. If it may spend more, trials paused at its end pause again."""
-    with study.transaction() as connection:
+
+    def change(connection: Connection) -> None:
         old = load_spec(study, study.study.user_attrs)
         new = replace(old.with_total(trials), budget=budget or old.budget)
         if new != old:
             study.study.set_user_attr(SPEC, new.to_dict())
         if new.trials > old.trials or new.budget > old.budget:
             revive(connection, study.study_id)
+
+    study.write(change)

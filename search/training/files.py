@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import time
 import warnings
@@ -32,6 +33,7 @@ MAGIC = b"cnn-search checkpoint 1\n"
 HEAD_BYTES = len(MAGIC) + 32  # with the payload's digest
 MOST_BYTES = 16 * 2**30  # the largest network, its gradients' moments, its average
 OLD_SECONDS = 3600.0  # no write takes that long
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,27 +119,31 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
         write_atomically(path, content)
 
 
-def latest_checkpoint(path: Path | Remote, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest state with that identity: from the file, else the previous one, else None.
+def latest_checkpoint(path: Path | Remote, *identities: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest state with such an identity: from the file, else the previous one, else None.
 
     Skips damaged files: truncated, changed since they were written, or holding more than data.
     """
     # Earlier versions wrote an identity without `content`.
-    older = {key: value for key, value in identity.items() if key != "content"}
+    older = [{name: it for name, it in one.items() if name != "content"} for one in identities]
     for one in (path, path.with_suffix(PREVIOUS)):
         with suppress(OSError, ValueError):
             content = read_regular(one, MOST_BYTES) if isinstance(one, Path) else one.read_bytes()
             head, payload = content[:HEAD_BYTES], content[HEAD_BYTES:]
             if head == MAGIC + hashlib.sha256(payload).digest():
                 state = load_tensors(payload)
-                if isinstance(state, dict) and state.get("identity") in (identity, older):
+                if isinstance(state, dict) and state.get("identity") in (*identities, *older):
                     return state
     return None
 
 
 def delete_checkpoint(path: Path | Remote) -> None:
+    """Delete it and the previous one; a failure is only logged."""
     for one in (path, path.with_suffix(PREVIOUS)):
-        one.unlink(missing_ok=True)
+        try:
+            one.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("cannot delete %s (%s), which is no longer needed", one, error.strerror)
 
 
 def is_plain(tensor: Tensor, *, may_be_infinite: bool = False) -> bool:

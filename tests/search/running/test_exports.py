@@ -14,9 +14,10 @@ import pytest
 
 from search import export
 from search.running.exports import FORMATS, encoded, export_study
-from search.running.results import TABLES, Study
+from search.running.results import TABLES, Study, load_study
 from search.store.records import ResultRow
 from search.store.views import StudyView
+from tests.search.zones import EAST, WEST, zone
 
 
 @pytest.fixture
@@ -108,6 +109,26 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     after = runs()
     changed = [n for n in before | after if before[n].info.run_id != after[n].info.run_id]
     assert changed == ["trial 6"]
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_mlflow_has_each_run_once_whatever_the_time_zone(tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    for where in (EAST, WEST):
+        with zone(where):
+            export_study("digits", to=tmp_path, format="mlflow")
+            first = load_study("digits").trials[0]
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 3
+    begun, ended = first.reports[0].reported_at, first.reports[-1].reported_at
+    (info,) = (run.info for run in runs if run.info.run_name == "trial 0")
+    assert info.start_time / 1000 == pytest.approx(begun, abs=60)
+    assert info.end_time / 1000 == pytest.approx(ended, abs=60)
 
 
 @pytest.mark.usefixtures("place")

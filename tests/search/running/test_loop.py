@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import delete
 
 from search.running.run import Run
@@ -17,8 +20,16 @@ from search.running.worker import train_trials
 from search.store import StudyBrokenError
 from search.store.schema import epochs
 from search.store.views import view_study
-from search.training.files import save_checkpoint
+from search.training.files import (
+    HEAD_BYTES,
+    Remote,
+    delete_checkpoint,
+    load_tensors,
+    save_checkpoint,
+)
+from search.training.train import train
 from tests.search.running.made_up import fed, stopping_after
+from tests.search.zones import EAST, WEST, zone
 
 Make = Callable[..., Run]
 GOOD = [2.0, 1.0, 0.5, 0.4]
@@ -142,3 +153,41 @@ def test_a_checkpoint_of_another_study_is_not_used(make_run: Make) -> None:
     save_checkpoint(checkpoint_path(run.checkpoints, 0), left)
     train_trials(run)
     assert len(view_study(run.study).trials[0].curve) == 3
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_checkpoint_is_used_in_every_time_zone(make_run: Make, older: bool) -> None:
+    """Earlier versions stored a local time; those are used in the zone where they were written."""
+    resumed_from = []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        resumed_from.append(options["state"]["epoch"] if options["state"] else None)
+        return train(*arguments, **options)
+
+    with zone(EAST):
+        run = make_run(pruner="none", trials=1, train=watched)
+        train_trials(stopping_after(run, 3))
+        if older:
+            path = checkpoint_path(run.checkpoints, 0)
+            assert isinstance(path, Path)
+            saved = load_tensors(path.read_bytes()[HEAD_BYTES:])
+            saved["identity"]["started"] = str(run.study.study.trials[0].datetime_start)
+            delete_checkpoint(path)  # and the previous one
+            save_checkpoint(path, saved)
+    with zone(EAST if older else WEST):
+        train_trials(make_run(pruner="none", trials=1, train=watched))
+    assert resumed_from == [None, 2]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_ends_no_study(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionError("SlowDown: 503")
+
+    monkeypatch.setattr(MemoryFileSystem, "rm_file", refuse)
+    run = make_run(train=fed(*[GOOD] * 2), pruner="none", trials=2)
+    train_trials(replace(run, checkpoints=Remote("memory://bucket")))
+    assert [trial.state for trial in view_study(run.study).trials] == ["complete"] * 2
+    told = "cannot delete memory://bucket/trial-0.pt (SlowDown: 503), which is no longer needed"
+    assert caplog.messages[0] == told

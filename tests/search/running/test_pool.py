@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from search.running.pool import MOST_QUOTED, ChildProcess, WorkerPool, stop_all
-from search.store import StudyBrokenError
+from search.store import StorageError, StudyBrokenError
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 30.0
@@ -146,6 +148,16 @@ def test_all_are_stopped_even_those_that_ignore_sigterm(monkeypatch: pytest.Monk
     assert waiting.poll() in (0, -signal.SIGKILL)
 
 
+def fake_run(monkeypatch: pytest.MonkeyPatch, count: Callable[[], int]) -> Any:
+    """A run in whose study a pool counts so many reports."""
+    monkeypatch.setattr("search.running.pool.count_reports", lambda *_: count())
+    study = SimpleNamespace(name="s", study_id=1, check=lambda: None)
+    done = {"on_change": lambda: None, "check": lambda: None}
+    return SimpleNamespace(
+        db=SimpleNamespace(url="its database"), study=study, stop=threading.Event(), **done
+    )
+
+
 @pytest.mark.parametrize(
     ("last_words", "says"),
     [
@@ -159,13 +171,32 @@ def test_a_pool_says_why_its_workers_die(
     (tmp_path / "torch.py").write_text(last_words)  # workers find this instead of PyTorch
     monkeypatch.syspath_prepend(str(tmp_path))
     reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
-    monkeypatch.setattr("search.running.pool.count_reports", lambda *_: next(reports))
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
-    study = SimpleNamespace(name="s", study_id=1, check=lambda: None)
-    done = {"on_change": lambda: None, "check": lambda: None}
-    run: Any = SimpleNamespace(db=None, study=study, stop=threading.Event(), **done)
+    run = fake_run(monkeypatch, lambda: next(reports))
     with WorkerPool(["cpu"], {}) as pool, pytest.raises(StudyBrokenError) as caught:
         pool.train(run)
     assert "3 workers died in a row without finishing an epoch" in str(caught.value)
     assert says in str(caught.value)
     assert list(reports) == []
+
+
+def test_a_pool_survives_an_outage_that_ends_all_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replaces them once the database answers."""
+    answers = tmp_path / "answers"
+    died = f"import pathlib; raise SystemExit(0 if pathlib.Path({str(answers)!r}).exists() else 75)"
+    (tmp_path / "torch.py").write_text(died)  # workers find this instead of PyTorch
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
+    away = iter([True, True, False, False, False])
+
+    def count() -> int:
+        if next(away):
+            raise StorageError("it did not answer") from OperationalError("", {}, OSError())
+        answers.touch()
+        return 7
+
+    with WorkerPool(["cpu"] * 3, {}) as pool:
+        pool.train(fake_run(monkeypatch, count))
+    assert list(away) == []

@@ -14,6 +14,7 @@ import pytest
 from search import study, worker
 from search.running.study import run_study
 from search.running.trial import checkpoint_path
+from search.running.worker import work_for_study
 from search.spec.space import OVERRIDES
 from search.store import StorageError
 from search.store.database import Database
@@ -112,15 +113,19 @@ def test_a_worker_writes_the_note_once_at_its_end(
     assert finished == ([] if quiet else [4])
 
 
+LOCAL = {"storage": "sqlite:///studies.db", "study": "s", "data_dir": Path(), "device": "cpu"}
+
+
+@pytest.mark.parametrize("work", [lambda _: worker.main(WORK), lambda _: work_for_study(LOCAL)])
 def test_an_outage_of_the_opened_database_asks_for_another_start(
-    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], work: Any
 ) -> None:
     db.close()
     monkeypatch.setattr("search.store.opening.Database", partial(Database, patience_seconds=0.1))
     with closing(sqlite3.connect("studies.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(SystemExit) as ended:
-            run(lambda _: worker.main(WORK))
+            run(work)
     assert ended.value.code == 75
     (line,) = [it for it in capsys.readouterr().err.splitlines() if it.startswith("error: ")]
     assert line.startswith("error: sqlite:///studies.db does not answer: another process keeps it ")

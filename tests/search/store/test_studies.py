@@ -7,8 +7,9 @@ from typing import Any
 
 import optuna
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 
+from search.sampling.flat import set_flat
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
@@ -31,6 +32,7 @@ from search.terminal.status import quick_status
 from tests.search.long_studies import INFO
 from tests.search.worker_processes import report
 from tests.search.workplaces import open_at_once, take
+from tests.search.zones import EAST, WEST, zone
 
 Make = Callable[..., StudyHandle]
 
@@ -106,6 +108,23 @@ def test_the_latest_study_is_the_one_worked_on_last(db: Database, make: Make) ->
         require_study(db, "c")
 
 
+@pytest.mark.parametrize("where", [EAST, WEST])
+def test_the_latest_study_is_the_same_in_every_time_zone(
+    db: Database, make: Make, where: str
+) -> None:
+    a, b = make("a"), make("b")
+    lease = take(a)
+    b.study.tell(b.study.ask(), 1.0)
+    with zone(where):
+        assert require_study(db, None).name == "b"
+        time.sleep(0.01)
+        report(db, lease, 1)
+        assert require_study(db, None).name == "a"
+        time.sleep(0.01)
+        b.study.ask()
+        assert require_study(db, None).name == "b"
+
+
 def test_a_study_recreated_under_the_same_name_is_another(db: Database, study: StudyHandle) -> None:
     optuna.delete_study(study_name="study", storage=db.optuna)
     new = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
@@ -163,3 +182,36 @@ def test_an_older_study_gets_one_identity_from_many_processes_and_none_from_a_re
     )
     assert len(found) == 5
     assert set(found) == {StudyHandle.of(db, study.study).identity} != {study.identity}
+
+
+def check_refusals(reader: Database, says: str) -> None:
+    """Everything that a start writes is refused in a line, at once."""
+    study = require_study(reader, "s")
+    for write in (
+        lambda: set_total(study, 80),
+        lambda: set_flat(study, 0.01, 80),
+        lambda: create_study(reader, "new", make_spec(), INFO, validation_count=287),
+    ):
+        with pytest.raises(StorageError, match=says):
+            write()
+
+
+def test_a_database_that_may_only_be_read(make: Make, database_url: str) -> None:
+    make()
+    with closing(open_database(database_url)) as reader:
+        forbid_writing(reader)
+        check_refusals(reader, r"it cannot be written|read-only transaction; give the URL of")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_user_who_may_only_read(
+    db: Database, make: Make, database_url: str, postgres: Any
+) -> None:
+    make()
+    postgres.execute("CREATE ROLE only_reads LOGIN")
+    with db.engine.begin() as connection:
+        schema = connection.scalar(text("SELECT current_schema()"))
+        for right in ("USAGE ON", "SELECT ON ALL TABLES IN"):
+            connection.execute(text(f"GRANT {right} SCHEMA {schema} TO only_reads"))
+    with closing(open_database(database_url.replace("postgres@", "only_reads@"))) as reader:
+        check_refusals(reader, "permission denied for .*; give the URL of a user who may write")

@@ -1,5 +1,6 @@
 """Views: a refreshed one is the same as one read from scratch."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.search.long_studies import SPEC as LONG_SPEC
 from tests.search.long_studies import Fill
 from tests.search.worker_processes import report
 from tests.search.workplaces import take
+from tests.search.zones import EAST, WEST, zone
 
 SPEC = StudySpec(
     dataset="noise",
@@ -79,6 +81,20 @@ def test_a_trial_that_ended_paused_is_shown_paused_again(db: Database, noise: St
     set_total(noise, SPEC.trials + 1)
     assert view_study(noise).trials[0].state == "paused"
     assert repr(view_study(noise)) == repr(fresh(db))
+
+
+@pytest.mark.parametrize("where", [EAST, WEST])
+def test_times_are_local(db: Database, noise: StudyHandle, where: str) -> None:
+    with zone(where):
+        lease, now = begin(noise), time.time()
+        report(db, lease, 1)
+        finish(noise, lease, state=TrialState.COMPLETE, value=1.0)
+        (trial,) = view_study(noise).trials
+        assert trial.started is not None
+        assert trial.finished is not None
+        times = [trial.started.timestamp(), now, trial.curve[0].reported_at]
+        assert [*times, trial.finished.timestamp()] == pytest.approx([now] * 4, abs=5)
+        assert repr(view_study(noise)) == repr(fresh(db))
 
 
 def test_a_copy_with_more_trials_than_its_total_shows_them_as_its_total(
