@@ -87,15 +87,8 @@ def estimate(
     if not timed:
         return None
     if (budget := epoch_budget(spec)) is not None:
-        pruner = find_pruner(spec.pruner)
-        stops = [*(rung or PARTIAL_EPOCH for rung in pruner.rungs(spec.epochs)), spec.epochs]
-        # Even if the budget is spent, trials must begin, and those in training reach a rung.
-        needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs)
-        for trial in begun:
-            ahead = [stop for stop in stops if stop > trial.epochs]  # past one, it continues
-            trains = trial.state == "running" or (trial.continued and trial.state == "interrupted")
-            if trains and ahead:
-                needed += (max(ahead) if trial.continued else min(ahead)) - trial.epochs
+        complete = sum(trial.state == "complete" for trial in ended)
+        needed = _needed_epochs(spec, begun, missing, complete)
         left = max(budget - sum(trial.epochs for trial in trials), needed)
         # What is left goes to the best, often large ones, like those trained furthest so far.
         furthest = sorted(timed, key=lambda trial: trial.epochs)[-max(3, len(timed) // 3) :]
@@ -133,10 +126,10 @@ def expected_epochs(
     spec: StudySpec, trials: Sequence[Trained] = (), arm: str | None = None
 ) -> float:
     """Epochs that a trial, or one of an arm, trains: guessed by the pruner, then from trials."""
+    if (budget := epoch_budget(spec)) is not None:
+        return max(budget, _needed_epochs(spec, (), spec.trials, complete=0)) / spec.trials
     pruner = find_pruner(spec.pruner)
     guess = pruner.expected_epochs(spec.epochs)
-    if (budget := epoch_budget(spec)) is not None:
-        return max(budget / spec.trials, guess)
     states = ("complete", "failed") if spec.is_comparison else ("complete", "pruned")
     over = [one for one in trials if one.state in states and one.number >= pruner.unjudged]
     ended = [one.epochs for one in over if arm_of(spec, one.number) == arm]
@@ -148,6 +141,31 @@ def expected_epochs(
         begun = [one.epochs for one in trials if one.epochs > 0]
         guess = min(guess, 2 * fmean(begun) + spec.patience) if begun else guess
     return fmean(ended) if ended else guess
+
+
+def _needed_epochs(spec: StudySpec, begun: Sequence[Trained], missing: int, complete: int) -> float:
+    """Epochs that a study whose trials pause still trains even if its budget is spent.
+
+    New trials begin, those in training reach a rung, and enough of them (probably the furthest)
+    reach their ends.
+
+    Args:
+        begun: unfinished ones.
+        missing: how many trials are unfinished or yet to begin.
+        complete: number of complete trials.
+    """
+    pruner = find_pruner(spec.pruner)
+    stops = [*(rung or PARTIAL_EPOCH for rung in pruner.rungs(spec.epochs)), spec.epochs]
+    whole, new = max(0, pruner.whole - complete), max(0, missing - len(begun))
+    new_whole = min(new, max(0, whole - len(begun)))
+    needed = new_whole * spec.epochs + (new - new_whole) * pruner.expected_epochs(spec.epochs)
+    for place, trial in enumerate(sorted(begun, key=lambda trial: -trial.epochs)):
+        ahead = [stop - trial.epochs for stop in stops if stop > trial.epochs]
+        if trial.continued or place < whole:
+            needed += max(ahead, default=0.0)
+        elif trial.state == "running":
+            needed += min(ahead, default=0.0)  # past a rung, it continues
+    return needed
 
 
 def arm_of(spec: StudySpec, number: int) -> str | None:

@@ -148,10 +148,16 @@ def _find(
             only = "only a paused or pruned trial can be continued"
             other = "--enqueue trains a configuration from scratch"
             raise SpecError("continue", f"trial {number} failed, and {only}; {other}")
-    counted = sum(row.state in COUNTED for row in found.values())
-    if counted > spec.trials:
-        more = f"more than its total of {spec.trials}; give --trials {counted}, too"
-        raise SpecError("continue", f"{name} has {counted} finished trials, {more}")
+    # Room for paused trials is not needed: `claim` takes abandoned ones first.
+    needed = sum(
+        row.state in COUNTED
+        or (row.state == TrialState.RUNNING and not is_paused(row))
+        or row.number in numbers
+        for row in found.values()
+    )
+    if needed > spec.trials:
+        more = f"more than its total of {spec.trials}; give --trials {needed}, too"
+        raise SpecError("continue", f"{name} would then count {needed} trials, {more}")
     return [found[number] for number in sorted(set(numbers))]
 
 

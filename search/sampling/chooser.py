@@ -66,12 +66,16 @@ class Chooser:
 
         The trial with the number `asking` counts as paused.
         """
-        spec, found = self.contenders.spec, self.contenders(connection)
+        spec, begun = self.contenders.spec, self.contenders.begun(connection)
+        found = [it for it in begun if it.state != "failed"]
+        lost = sum(it.epochs for it in begun if it.state == "failed")
+        budget = epoch_budget(spec)
+        assert budget is not None  # its pruner pauses trials
         return self.choose(
             [replace(it, state="paused") if it.number == asking else it for it in found],
             trials=spec.trials,
             epochs=spec.epochs,
-            budget=epoch_budget(spec),
+            budget=budget - lost,
             prior=prior_for(spec.dataset),
         )
 

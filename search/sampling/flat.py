@@ -20,6 +20,7 @@ from search.sampling.forecast import Contender, fit, informative
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
 from search.spec.config import StudySpec
+from search.store.claims import COUNTED
 from search.store.leases import revive
 from search.store.schema import FLAT, STOPPED, stored_flat, trials
 from search.store.studies import StudyHandle, load_spec
@@ -85,15 +86,18 @@ def make_flat(contenders: Contenders) -> Callable[[Connection], str | None] | No
 def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
     """Set whether the study ends when it is flat; to be called before its total is changed.
 
-    If it has ended that way and the setting changes, the trials that were paused then pause again.
+    If it has ended that way, and the setting changes or a new total leaves room for more trials, it
+    goes on, and the trials that were paused then pause again.
     """
 
     def change(connection: Connection) -> None:
         attributes = study.study.user_attrs
         stored, stopped = stored_flat(attributes), attributes.get(STOPPED) is not None
         begun = 0 if stored is None else stored[1]
-        if stopped and total > load_spec(study, attributes).trials:
-            begun = len(study.db.optuna.get_all_trials(study.study_id, deepcopy=False))
+        if stopped and total != load_spec(study, attributes).trials:
+            there = study.db.optuna.get_all_trials(study.study_id, deepcopy=False)
+            if total > sum(trial.state in COUNTED for trial in there):
+                begun = len(there)
         new = None if gain is None else (gain, begun)
         if new != stored:
             study.study.set_user_attr(FLAT, None if new is None else list(new))

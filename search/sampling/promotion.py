@@ -5,8 +5,9 @@ trials: while the share of the budget spent is below the share of trials begun, 
 with the highest expected improvement for its remaining cost resumes (by its forecast; improvement
 of the hypervolume, in a study that looks for a Pareto front); otherwise a new one begins. Whole
 trainings thus inform the search early, and the length of a study is known. The epochs of one whole
-trial are reserved until all have begun. If the most promising of the trials past half their epochs
-is still paused once the budget is spent, it is trained to its end all the same.
+trial are reserved until all have begun. Two trials are trained to their ends whatever the budget.
+If the most promising of the trials past half their epochs is still paused once the budget is spent,
+it is trained to its end all the same.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from search.sampling.forecast import Contender, fit, informative
+from search.sampling.registry import WHOLE
 from search.store.claims import Choice
 
 NEW: Literal["new"] = "new"
 FIRST = 4  # trials begin before any resumes
-WHOLE = 2  # complete trials, one of which may be the baseline
 # What an image costs besides the network, in multiply-adds. The time of an epoch on a CPU is nearly
 # proportional to this plus the network's own (215 recorded trainings, see docs/evidence.md).
 OVERHEAD = 4_000_000
@@ -42,7 +43,7 @@ def choose(
         contenders: all trials of the study except failed ones, by number.
         trials: the study's total.
         epochs: maximum per trial.
-        budget: epochs that the study may spend on all trials together.
+        budget: epochs that the study may spend on these trials together.
         prior: see `forecast.fit`.
     """
     begun, spent = len(contenders), sum(one.epochs for one in contenders)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from search.spec.config import StudySpec
     from search.store.claims import Choice
 
+WHOLE = 2  # trials that "promotion" trains to their ends; one may be the baseline
 STARTUP_TRIALS = 10  # drawn at random, half with the help of the prior, before any model
 # (epoch, a trial's lowest value, those of all others that reached this epoch) -> stop it?
 Rule = Callable[[int, float, Sequence[float]], bool]
@@ -62,6 +63,7 @@ class Pruner:
         unjudged: number of first trials that it never stops.
         expected_epochs: maximum epochs per trial -> how many a later trial trains on average, used
             until the study itself shows it.
+        whole: how many trials of a study `choose` trains to their ends even if the budget is spent.
         choose: for a rule that pauses trials at its rungs instead, and resumes them while the
             study's budget lasts: what a free worker trains next, with the arguments of
             `search.sampling.promotion.choose`. A trial continues from a rung if chosen there.
@@ -72,6 +74,7 @@ class Pruner:
     rungs: Callable[[int], Sequence[int]] = lambda epochs: range(1, epochs)
     unjudged: int = 0
     expected_epochs: Callable[[int], float] = float
+    whole: int = 0
     choose: Callable[..., Choice] | None = None
 
 
@@ -145,6 +148,7 @@ PRUNERS: dict[str, Pruner] = {
         "budget lasts (in [study]; a share of trials x epochs, by default 0.3)",
         rungs=halving.rungs,
         expected_epochs=partial(halving.expected_epochs, share=halving.PROMOTED),
+        whole=WHOLE,
         choose=_promotion,
     ),
 }

@@ -24,7 +24,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -243,12 +248,14 @@ class StudySampler(BaseSampler):
 
 
 def _values(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """All that may be sampled; None for real numbers."""
+    """All that may be sampled; None for a range of real numbers."""
     match distribution:
         case CategoricalDistribution():
             return distribution.choices
         case IntDistribution():
             return range(distribution.low, distribution.high + 1, distribution.step)
+        case FloatDistribution() if distribution.single():
+            return [distribution.low]
     return None
 
 

@@ -156,10 +156,10 @@ def claim(
         # ends in between counts twice rather than not at all.
         ended = select(func.count()).where(of_study, trials.c.state.in_(counted))
         finished = connection.scalar(ended) or 0
-        room = total - finished - held - len(paused)
-        if abandoned and room > 0:
+        if abandoned and finished + held < total:
             taken = (_take_over(connection, row, lease_of) for row in abandoned)
             return next(filter(None, taken), "wait")  # all their holders may just have come back
+        room = total - finished - held - len(paused)
         choice, why = foreseen
         if finished < total and why is not None:
             if held:

@@ -26,7 +26,7 @@ from search.analysis.wording import (
     printable,
     size_in_words,
 )
-from search.sampling.registry import epoch_budget
+from search.sampling.registry import epoch_budget, find_pruner
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
 from search.spec.space import make_config, searched, share_of_limits, suggest
@@ -85,6 +85,8 @@ def forecast(
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     if (budget := epoch_budget(spec)) is not None:
         total = f", with a budget of {grouped(round(budget))} epochs for all of them"
+        if whole := min(find_pruner(spec.pruner).whole, spec.trials):
+            total += f", but at least {counted(whole, 'whole training')}"
     already = f", {grouped(view.finished)} of them finished already" if view.finished else ""
     left = time_left(view, workers)
     if left is None:

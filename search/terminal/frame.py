@@ -17,7 +17,7 @@ from rich.text import Text
 from search.analysis.comparison_words import standing_of_arms
 from search.analysis.findings import named
 from search.analysis.measures import objective_in_words
-from search.analysis.time_left import epochs_trained, time_left
+from search.analysis.time_left import epochs_trained, expected_epochs, time_left
 from search.analysis.wording import (
     ENDED,
     WORDS,
@@ -90,8 +90,10 @@ def _line(*parts: tuple[str, str]) -> Text:
 
 
 def _bar(view: StudyView, elapsed: float) -> Table:
-    budget, done, total = epoch_budget(view.spec), view.finished, view.spec.trials
-    share = done / total if budget is None else sum(map(epochs_trained, view.trials)) / budget
+    done, total = view.finished, view.spec.trials
+    share = done / total
+    if epoch_budget(view.spec) is not None:
+        share = sum(map(epochs_trained, view.trials)) / (total * expected_epochs(view.spec))
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from search.analysis.time_left import time_left
+from search.analysis.time_left import expected_epochs, time_left
 from search.sampling.halving import TYPICAL_SHARE, rungs
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
@@ -189,6 +189,32 @@ def test_the_best_decide_what_an_epoch_costs_and_the_baseline_does_not() -> None
     left = seconds_left([baseline, *small, *large], **ours)
     assert left == pytest.approx((20 - 5 - 3 / 3 - 9) * 30)
     assert seconds_left([baseline], **fields) is not None
+
+
+def test_two_trials_are_trained_to_their_ends_whatever_the_budget() -> None:
+    """8 trials of 5 epochs of 10 s with a budget of 4 epochs."""
+    fields = {"pruner": "promotion", "budget": 0.1}
+    paused = [plain(number, 2, state="paused") for number in range(2)]
+    paused += [plain(number, 1, state="paused") for number in range(2, 8)]
+    assert seconds_left(paused, **fields) == pytest.approx(2 * 3 * 10)
+    one = [plain(0), *paused[1:]]
+    assert seconds_left(one, **fields) == pytest.approx(3 * 10)
+    assert seconds_left([plain(0), plain(1), *paused[2:]], **fields) == 0.0
+    begun = seconds_left(paused[:1], **fields)  # this one, another, and six for a rung or so
+    assert begun is not None
+    assert (3 + 5 + 6 / 3) * 10 < begun < (3 + 5 + 6) * 10
+    small = replace(PLAIN, pruner="promotion", budget=0.1)
+    assert 2 * 5 + 6 / 3 < 8 * expected_epochs(small) < 2 * 5 + 6
+    assert expected_epochs(replace(small, trials=1)) == 5
+    assert expected_epochs(replace(small, budget=0.5)) == 0.5 * 5
+
+
+def test_more_trials_than_a_lowered_total_need_no_negative_time() -> None:
+    paused = [plain(number, 1, state="paused") for number in range(8)]
+    spec = replace(PLAIN, pruner="promotion", trials=3, budget=0.1)
+    left = time_left(view_of(spec, [*paused, plain(8), plain(9)]))
+    assert left is not None
+    assert left.seconds == 0.0
 
 
 def test_if_trials_pause_a_spent_budget_is_not_the_end() -> None:

@@ -24,7 +24,7 @@ from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
 from search.store import StudyGoneError
 from search.store.database import Database, transaction
-from search.store.leases import Lease, LostLeaseError, finish
+from search.store.leases import Lease, LostLeaseError, finish, release
 from search.store.opening import open_database
 from search.store.records import record_epoch
 from search.store.schema import leases
@@ -32,7 +32,13 @@ from search.store.studies import StudyHandle, create_study, require_study
 from search.store.views import view_study
 from search.training.task import load_study_task
 from tests.search.long_studies import INFO, SPEC
-from tests.search.running.made_up import TINY, FedTraining, MadeUpTraining, check_curves
+from tests.search.running.made_up import (
+    TINY,
+    FedTraining,
+    MadeUpTraining,
+    check_curves,
+    stopping_after,
+)
 from tests.search.workplaces import take
 
 Make = Callable[..., Run]
@@ -100,6 +106,36 @@ def test_a_stopped_trial_is_resumed_first_and_by_only_one_worker(
     record_epoch(db, leases[0], FED.report(1, 0.4), 0.4)
     finish(study, leases[0], state=TrialState.COMPLETE, value=0.4)
     assert view_study(study).trials[1].state == "complete"
+
+
+def test_a_trial_continues_though_more_have_begun_than_a_lowered_total(make_run: Make) -> None:
+    run = small(make_run)
+    train_trials(stopping_after(run, 10))
+    begun = view_study(run.study)
+    (number, *_) = (trial.number for trial in begun.in_state("paused"))
+    assert begun.count() > 4
+    lowered = small(make_run, trials=4)
+    go_on(lowered, number)
+    train_trials(lowered)
+    view = view_study(run.study)
+    assert view.trials[number].state == "complete"
+    assert view.finished == view.count()
+    check_curves(view)
+
+
+def test_what_runs_or_is_interrupted_leaves_no_room_for_a_continued_trial(db: Database) -> None:
+    spec = replace(SPEC, trials=3)
+    study = create_study(db, "s", spec, INFO, validation_count=287)
+    stop_one(study)
+    stop_one(study, TrialState.RUNNING)
+    interrupted, whole = (take(study, choose=lambda _: "new") for _ in range(2))
+    finish(study, whole, state=TrialState.COMPLETE, value=1.0)
+    release(db, interrupted)
+    with pytest.raises(SpecError, match=r"would then count 4 trials.* give --trials 4, too"):
+        by_hand.continue_trials(study, spec, [1])
+    by_hand.continue_trials(study, replace(spec, trials=4), [1])
+    numbers = [take(study, total=4, choose=lambda _: "new").trial_number for _ in range(2)]
+    assert numbers == [1, 2]
 
 
 def test_a_trial_of_a_copied_study_has_no_lease(make_run: Make) -> None:

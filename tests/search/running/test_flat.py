@@ -94,6 +94,20 @@ def test_a_flat_study_ends_says_why_and_can_be_resumed(
     assert any(longer) == (pruner == "promotion")
 
 
+def test_a_flat_study_goes_on_to_any_total_above_the_one_shown(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat, "FEWEST", 8)
+    run = make_run(trials=32, epochs=2, pruner="promotion", sampler="random")
+    first = train(run, ALL, 32)
+    assert first.finished < 16
+    assert train(run, ALL, 32) == first
+    more = train(run, ALL, 24)
+    assert 1.5 * first.finished <= more.finished < 24
+    assert train(run, ALL, 24) == more
+    assert train(run, ALL, more.finished) == more
+
+
 def test_a_study_whose_trials_still_gain_does_not_end(
     make_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,16 +11,18 @@ from search.sampling import chooser as chooser_module
 from search.sampling.chooser import Chooser, Contenders, make_chooser
 from search.sampling.forecast import fit
 from search.sampling.priors import prior_for
+from search.spec.config import StudySpec
 from search.store.claims import claim
 from search.store.database import Database, read, transaction
 from search.store.leases import Lease, drop, finish, run_again
 from search.store.studies import StudyHandle
 from tests.search.long_studies import SPEC, Fill
 from tests.search.worker_processes import report
+from tests.search.workplaces import take
 
 
-def chooser(study: StudyHandle) -> Chooser:
-    made = make_chooser(Contenders(study, replace(SPEC, pruner="promotion")))
+def chooser(study: StudyHandle, spec: StudySpec = SPEC) -> Chooser:
+    made = make_chooser(Contenders(study, replace(spec, pruner="promotion")))
     assert made is not None
     return made
 
@@ -64,6 +66,22 @@ def test_a_limited_number_of_trials_stays_paused_at_the_partial_epoch(
     assert max(kept) <= min(estimates[number][0] for number in least)
     drop(study, least)
     assert rule.surplus() == []
+
+
+def test_epochs_of_failed_trials_are_spent(db: Database, study: StudyHandle) -> None:
+    """A budget of 6 epochs: 2 trials complete and 1 paused, each after one; then 3 are lost."""
+    for state in (TrialState.COMPLETE, TrialState.COMPLETE, TrialState.RUNNING):
+        lease = take(study, total=9)
+        report(db, lease, 1, 0.5)
+        value = 0.5 if state == TrialState.COMPLETE else None
+        finish(study, lease, state=state, value=value)
+    spec = replace(SPEC, trials=3, epochs=4, budget=0.5)
+    assert read(db, chooser(study, spec)) == 2
+    lease = take(study, total=9, choose=lambda _: "new")
+    for epoch in (1, 2, 3):
+        report(db, lease, epoch, 0.5)
+    finish(study, lease, state=TrialState.FAIL)
+    assert read(db, chooser(study, spec)) is None
 
 
 def test_ended_trials_are_not_read_again(

@@ -65,6 +65,15 @@ def test_a_small_space_is_used_up_before_anything_repeats(sampler: str, seed: in
     assert all(params in found for params in train(study, spec, 2))
 
 
+def test_a_range_of_one_real_number_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SPACE, "dropout", {"low": 0.1, "high": 0.1})
+    for seed in range(4):  # by luck, 24 random draws do not repeat either
+        spec = small("random", seed)
+        found = train(optuna.create_study(sampler=StudySampler(spec, None)), spec, COUNT)
+        assert {params["dropout"] for params in found} == {0.1}
+        assert len({str(params) for params in found}) == COUNT
+
+
 def test_what_is_left_within_the_limits_is_used_up() -> None:
     spec = small("random", max_parameters=40_000)
     limits = Limits(spec, (1, 8, 8), 10)

@@ -316,6 +316,25 @@ def test_paused_trials_keep_their_slots_and_end_with_the_study(
     assert study.study.trials[0].value == 0.5
 
 
+def test_an_abandoned_trial_is_claimed_before_paused_ones_fill_a_lowered_total(
+    db: Database, study: StudyHandle
+) -> None:
+    held = [take(study, total=6) for _ in range(6)]
+    for lease in held[:4]:
+        report(db, lease, 1)
+        pause(study, lease)
+    for lease in held[4:]:
+        release(db, lease)
+    again = take(study, total=1, choose=lambda _: None)
+    assert again.trial_number == 4
+    assert claim(study, total=1, choose=lambda _: None) == "wait"  # the total holds
+    end(study, again, TrialState.COMPLETE)
+    assert claim(study, total=1, choose=lambda _: None) == "done"
+    states = [trial.state.name for trial in study.study.trials]
+    assert states == [*["PRUNED"] * 4, "COMPLETE", "RUNNING"]
+    assert take(study, total=6, choose=lambda _: None).trial_number == 5
+
+
 def test_a_paused_trial_is_claimed_by_only_one_worker(db: Database, study: StudyHandle) -> None:
     """The other worker claims between the first one's choice and its transaction."""
     held = [take(study, total=2) for _ in range(2)]

@@ -115,6 +115,19 @@ def test_a_search_in_words(task: Task) -> None:
     assert "less if trials stop 2 epochs after their best" in more
 
 
+def test_a_small_study_exceeds_its_budget(task: Task) -> None:
+    space = {**SMALL, "learning_rate": Range(low=1e-3, high=1e-1, log=True)}
+    small = StudySpec(
+        dataset="digits", trials=10, epochs=10, space=space, pruner="promotion", budget=0.13
+    )
+    text = said(small, task)
+    assert "with a budget of 13 epochs for all of them, but at least 2 whole trainings" in text
+    # 2 x 10 epochs and 8 x 0.8, of 4 s each
+    assert "About 2 min with 1 worker" in text
+    assert "whole training" not in said(replace(small, pruner="halving"), task)
+    assert "at least 1 whole training" in said(replace(small, trials=1), task)
+
+
 def test_few_of_many_arms_are_measured_and_lack_of_memory_is_no_crash(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

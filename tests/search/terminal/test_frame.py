@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from search.analysis.time_left import time_left
+from search.spec.config import StudySpec
 from search.store.views import State, StudyView
 from search.terminal.frame import epochs_done, frame, outcome
 from search.terminal.status import time_left_in_words
@@ -36,6 +37,15 @@ def test_a_frame_shows_the_state_of_a_study(small_study: StudyView) -> None:
         assert part in running
     assert any(line.startswith("best    trial 3: loss 0.2500") for line in lines)
     assert any(line.startswith("gained  loss 0.1500 lower") for line in lines)
+
+
+def test_the_bar_counts_whole_trainings_beyond_the_budget() -> None:
+    """10 trials with a budget of 13 epochs, which are spent before two of them are complete."""
+    trials = [trial_view(0, [0.5] * 10), *(trial_view(n, [0.6], state="paused") for n in (1, 2, 3))]
+    spec = StudySpec(dataset="digits", trials=10, epochs=10, pruner="promotion", budget=0.13)
+    line = shown(replace(study_view(trials), spec=spec), width=200).splitlines()[2]
+    bar = line.split("  1/10 trials")[0]
+    assert 0.4 < bar.count("━") / len(bar) < 0.6
 
 
 def test_the_trial_ahead_is_shown_apart_from_the_table() -> None:
