@@ -98,7 +98,8 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
         absent = sorted(set(names) - {class_of(file) for file in part})
         if part and absent:
             notes.append(f"warning: no {what} pictures of class {', '.join(map(repr, absent))}")
-    if copies := count_copies(root, [*training, *validation], test):
+    suspects = validation if drawn and version > 3 else [*training, *validation]
+    if copies := count_copies(root, suspects, test):
         notes.append(f"warning: copies of test pictures in training or validation: {copies}")
     if skipped:
         told = listed(sorted({path.name for path in skipped}), 5)
@@ -178,8 +179,8 @@ def _require_of_each_class(
     for name in class_names:
         if sizes[name] < least:
             raise DataError(
-                f"class {name!r} of {folder} has {sizes[name]} images for training; "
-                f"give it at least {least}, or delete it"
+                f"class {name!r} of {folder} has {sizes[name]} images for training, without test "
+                f"images and copies; give it at least {least}, or delete it"
             )
 
 

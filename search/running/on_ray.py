@@ -23,7 +23,7 @@ from search.running.run import Run
 from search.running.worker import work_for_study
 from search.spec.domains import SpecError
 from search.spec.extensions import contents, handed_over
-from search.store import StorageError, is_sqlite, read_url
+from search.store import OutageError, StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
 from search.store.database import is_transient
 from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, log, one_line
@@ -67,7 +67,8 @@ def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
     except ValueError as error:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        code = START_AGAIN if is_transient(error.__cause__) else BAD_INPUT  # database unavailable
+        code = 1 if is_transient(error.__cause__) else BAD_INPUT  # 1: no database from that node
+        code = START_AGAIN if isinstance(error, OutageError) else code
         return code, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
 
 

@@ -219,22 +219,21 @@ class WorkerPool:
                 return False
             try:
                 with outages_told(run.db):
-                    self._count_death(run, child, is_outage=code == START_AGAIN)
+                    reports = count_reports(run.db, run.study.study_id)
             except OutageError:
                 return True  # it is replaced once the database answers
+            if code != START_AGAIN:  # an outage ends all workers, and has cost each of them time
+                self._count_death(reports, child)
             self._running.remove((device, child))
             self._running.append((device, self._child()))
             self._call(*self._running[-1])
         return True
 
-    def _count_death(self, run: Run, child: Any, *, is_outage: bool) -> None:
-        reports = count_reports(run.db, run.study.study_id)
+    def _count_death(self, reports: int, child: Any) -> None:
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
-        # An outage ends all workers at once, however many they are.
-        most = max(MAX_DEATHS, len(self.devices) + 1) if is_outage else MAX_DEATHS
-        if self._deaths >= most:
-            died = f"{self._deaths} workers died in a row without finishing an epoch"
+        if self._deaths >= MAX_DEATHS:
+            died = f"{MAX_DEATHS} workers died in a row without finishing an epoch"
             cause = child.cause_of_death()
             remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
             raise StudyBrokenError(f"{died}, the last with {cause}{remedy}")

@@ -203,7 +203,7 @@ def explain(error: BaseException | None) -> str:
     if (code := _sqlite_code(error)) is not None:
         return _REASONS.get(code, f"{first_line}; check the file")
     if forbids_writing(error):
-        return f"{first_line}; give the URL of a user who may write to it"
+        return f"{first_line}; give the URL of a server and a user that may do this"
     return f"{first_line}; check the server and the URL"
 
 

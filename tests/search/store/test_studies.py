@@ -214,4 +214,7 @@ def test_a_user_who_may_only_read(
         for right in ("USAGE ON", "SELECT ON ALL TABLES IN"):
             connection.execute(text(f"GRANT {right} SCHEMA {schema} TO only_reads"))
     with closing(open_database(database_url.replace("postgres@", "only_reads@"))) as reader:
-        check_refusals(reader, "permission denied for .*; give the URL of a user who may write")
+        check_refusals(reader, "permission denied for .*; give the URL of a server and a user")
+    with db.engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY only_reads"))
+    postgres.execute("DROP ROLE only_reads")
