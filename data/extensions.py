@@ -32,16 +32,8 @@ class LoadedFile:
     sha256: str  # of its bytes, hexadecimal
     source: str
     module: ModuleType  # what it defined
-    # What it added to registries: registry, the entry's name, the one before or None, the entry.
-    entries: tuple[tuple[dict[Any, Any], Any, Any, Any], ...] = field(repr=False)
-
-    def undo(self) -> None:
-        """Take its entries out of the registries."""
-        for registry, name, before, _ in self.entries:
-            if before is None:
-                registry.pop(name, None)
-            else:
-                registry[name] = before
+    # What it added to registries: the registry, the entry's name, the entry.
+    entries: tuple[tuple[dict[Any, Any], Any, Any], ...] = field(repr=False)
 
 
 def load_file(path: str | Path) -> LoadedFile:
@@ -59,10 +51,10 @@ def load_file(path: str | Path) -> LoadedFile:
             before = {id(registry): entries for registry, entries in _registries()}
             module = run_source(absolute, source, f"cnn_search_file_{sha256[:12]}_{absolute.stem}")
             added = tuple(
-                (registry, name, old, entry)
+                (registry, name, entry)
                 for registry, entries in _registries()
                 for name, entry in entries.items()
-                if (old := before.get(id(registry), {}).get(name)) is not entry
+                if before.get(id(registry), {}).get(name) is not entry
             )
             _loaded[absolute, sha256] = LoadedFile(
                 path=absolute, sha256=sha256, source=source, module=module, entries=added

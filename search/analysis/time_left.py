@@ -156,7 +156,8 @@ def _needed_epochs(spec: StudySpec, begun: Sequence[Trained], missing: int, comp
     """
     pruner = find_pruner(spec.pruner)
     stops = [*(rung or PARTIAL_EPOCH for rung in pruner.rungs(spec.epochs)), spec.epochs]
-    whole, new = max(0, pruner.whole - complete), max(0, missing - len(begun))
+    whole = min(missing, max(0, pruner.whole - complete))
+    new = max(0, missing - len(begun))
     new_whole = min(new, max(0, whole - len(begun)))
     needed = new_whole * spec.epochs + (new - new_whole) * pruner.expected_epochs(spec.epochs)
     for place, trial in enumerate(sorted(begun, key=lambda trial: -trial.epochs)):

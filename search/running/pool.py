@@ -232,8 +232,9 @@ class WorkerPool:
     def _count_death(self, reports: int, child: Any) -> None:
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
-        if self._deaths >= MAX_DEATHS:
-            died = f"{MAX_DEATHS} workers died in a row without finishing an epoch"
+        # They may have died together, however many they are.
+        if self._deaths >= max(MAX_DEATHS, len(self.devices) + 1):
+            died = f"{self._deaths} workers died in a row without finishing an epoch"
             cause = child.cause_of_death()
             remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
             raise StudyBrokenError(f"{died}, the last with {cause}{remedy}")

@@ -60,14 +60,11 @@ def load_extension(name: str, path: Path) -> Extension:
 
     Raises SpecError if it cannot be read, or raises.
     """
-    last = _loaded.get(name)
-    if last is not None and last.sha256 != _digest(path):
-        last.undo()
     try:
         _loaded[name] = loaded = load_file(path)
     except DataError as error:
         raise SpecError("extensions", str(error)) from error
-    for registry, key, _, entry in loaded.entries:  # another version's may have replaced them
+    for registry, key, entry in loaded.entries:  # another version's may have replaced them
         if registry is FAMILIES:
             _register(key, entry, entry.source or loaded.source)
         else:

@@ -244,11 +244,6 @@ def test_each_study_has_the_entries_of_its_own_version(folder: Path) -> None:
     assert (FAMILIES["tiny"].source, SCHEDULES["line"].factor(0.5)) == (MINE, 0.5)
     assert describe_network(network) == "tiny, units 8"
     assert use(changed) == (second, *of_second)
-    file.write_text("")  # this version has none of them, nor what they replaced
-    assert spec_of(folder, '[study]\nextensions = ["mine.py"]\n')
-    assert "tiny" not in FAMILIES
-    assert "line" not in SCHEDULES
-    assert use(changed) == (second, *of_second)
 
     for code in (MINE, MINE.replace("two linear", "three linear").replace("- progress", "- 1")):
         restore_family("tiny", code)
