@@ -233,7 +233,7 @@ class WorkerPool:
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
         # They may have died together, however many they are.
-        if self._deaths >= max(MAX_DEATHS, len(self.devices) + 1):
+        if self._deaths >= max(MAX_DEATHS, len(self._running) + 1):
             died = f"{self._deaths} workers died in a row without finishing an epoch"
             cause = child.cause_of_death()
             remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
