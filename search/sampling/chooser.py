@@ -67,8 +67,8 @@ class Chooser:
         The trial with the number `asking` counts as paused.
         """
         spec, begun = self.contenders.spec, self.contenders.begun(connection)
-        found = [it for it in begun if it.state != "failed"]
-        lost = sum(it.epochs for it in begun if it.state == "failed")
+        found = without_failed(begun)
+        lost = sum(it.epochs for it in begun) - sum(it.epochs for it in found)
         budget = epoch_budget(spec)
         assert budget is not None  # its pruner pauses trials
         return self.choose(
@@ -119,6 +119,10 @@ class Chooser:
         return [one.number for one in least[-AT_ONCE:]]
 
 
+def without_failed(contenders: Sequence[Contender]) -> list[Contender]:
+    return [it for it in contenders if it.state != "failed"]
+
+
 class Contenders:
     """Reads the state of a study's trials from the tables: Optuna would keep each in full.
 
@@ -133,7 +137,7 @@ class Contenders:
 
     def __call__(self, connection: Connection) -> list[Contender]:
         """The informative ones: as `begun`, without failed trials."""
-        return [it for it in self.begun(connection) if it.state != "failed"]
+        return without_failed(self.begun(connection))
 
     def begun(self, connection: Connection) -> list[Contender]:
         """All started trials, by number."""

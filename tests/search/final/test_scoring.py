@@ -60,6 +60,7 @@ def test_results_stay_those_of_the_images_that_were_tested(
         write("test", count, seed)
         with pytest.raises(DataError, match=rf"load \({count}\) are not those .* before \(40\);"):
             finalise("s", seeds=1)
+        assert file.read_bytes() == written
     write("test", 40, 1, backwards=True)
     assert finalise("s", seeds=1).metrics["test"] == first.metrics["test"]
     assert len(load_study("s").results) == 1
