@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -65,23 +66,28 @@ def split(
     seed: int,
     limit: int | None = None,
     drawn: bool = True,
+    of_each_class: bool = True,
 ) -> tuple[Examples, Examples]:
     """Splits `examples` into (training, validation), both with the classes' proportions.
 
     The same arguments give the same split on every machine. `seed`: 0 to 2**32 - 1. `limit` keeps
     that many training examples, again by class, for quick trials; the validation part does not
-    depend on it. If not `drawn`, the last examples are for validation, whatever the seed. Raises
-    DataError if a part could not hold each class once.
+    depend on it. If not `drawn`, the last examples are for validation, whatever the seed.
+    `of_each_class`: see `stratified`. Raises DataError if a part could not hold each class once.
     """
     labels_N = examples.labels_N.cpu()
+    draw = partial(stratified, seed=seed, of_each_class=of_each_class)
     if drawn:
-        labels = labels_N.tolist()
-        training_M, validation_M = stratified(labels, validation_count, seed, "validation")
+        training_M, validation_M = draw(labels_N.tolist(), validation_count, part="validation")
     else:
         training_M, validation_M = torch.arange(len(examples)).tensor_split([-validation_count])
     if limit is not None and limit < len(training_M):
-        _, kept = stratified(labels_N[training_M].tolist(), limit, seed, "limited training")
-        training_M = training_M[kept]
+        labels_M = labels_N[training_M]
+        is_alone_M = labels_M.bincount()[labels_M] == 1  # in its class: kept, not drawn
+        alone_M, others_M = training_M[is_alone_M], training_M[~is_alone_M]
+        labels, count = labels_N[others_M].tolist(), limit - len(alone_M)
+        _, kept = draw(labels, count, part="limited training")
+        training_M = torch.cat((alone_M, others_M[kept])).sort().values
     device = examples.labels_N.device
     return examples.select(training_M.to(device)), examples.select(validation_M.to(device))
 
@@ -91,8 +97,13 @@ def share(count: int, classes: int) -> int:
     return max(round(0.2 * count), classes)
 
 
-def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
-    """Ascending indices of (the rest, `count` drawn by class for `part`). Raises like `split`."""
+def stratified(
+    labels: Sequence[object], count: int, seed: int, part: str, *, of_each_class: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Ascending indices of (the rest, `count` drawn by class for `part`). Raises like `split`.
+
+    A rare class whose share rounds to none gets one example, unless not `of_each_class`.
+    """
     from sklearn.model_selection import train_test_split  # a second to import
 
     try:
@@ -105,6 +116,13 @@ def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tu
             f"{count} {part} examples out of {len(labels)} cannot be drawn ({error}); ask for "
             f"{classes} to {len(labels) - classes}, and give each class two examples or more"
         ) from error
+    _, labels_N = np.unique(np.asarray(labels), return_inverse=True)
+    for lacking, other in ((rest, chosen), (chosen, rest)) if of_each_class else ():
+        for label in np.setdiff1d(labels_N, labels_N[lacking]):
+            commonest = np.bincount(labels_N[lacking]).argmax()
+            given = np.argmax(labels_N[lacking] == commonest)  # the first of them
+            taken = np.argmax(labels_N[other] == label)
+            lacking[given], other[taken] = other[taken], lacking[given]
     return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -30,13 +30,15 @@ def cached(
     data_dir: Path,
     make: Callable[[], Part],
     *,
-    stores: Iterable[Path] = (),
+    records: Callable[[], Iterable[Path]] = tuple,
+    fits: Callable[[Part], bool] = lambda _: False,
 ) -> Part:
     """What `make` returns, or returned when the files and folders of `depends()` were the same.
 
     `name` identifies this way of reading them; a changed result replaces the one before. `make`
-    also depends on the files `stores`, which it may write itself. Nothing is cached without write
-    permission or disk space, or if the others change meanwhile.
+    also depends on the files `records()`, which it may write itself; if they have changed since,
+    `fits` says whether it would still return the same, judging by all but images and labels.
+    Nothing is cached without write permission or disk space, or if the others change meanwhile.
     """
     if _state(depends)[1] < WORTH:
         return make()
@@ -48,11 +50,11 @@ def cached(
         return make()
     with lock:
         before = _state(depends)[0]
-        if (kept := _read(path, before + _state(lambda: stores)[0])) is not None:
+        if (kept := _read(path, before, _state(records)[0], fits)) is not None:
             return kept
         part = make()
         if _state(depends)[0] == before:
-            _store(path, before + _state(lambda: stores)[0], part)
+            _store(path, before + _state(records)[0], part)
     return part
 
 
@@ -83,16 +85,18 @@ def _files(path: Path | os.DirEntry[str]) -> Iterator[Path | os.DirEntry[str]]:
             yield from _files(entry)
 
 
-def _read(path: Path, state: str) -> Part | None:
-    """What was cached in that state; None if nothing was, or if it is damaged."""
+def _read(path: Path, state: str, recorded: str, fits: Callable[[Part], bool]) -> Part | None:
+    """What was cached in that state, if it fits; None if nothing was, or if it is damaged."""
     try:
         with path.open("rb") as file, np.load(file) as kept:
             told = json.loads(str(kept["told"]))
-            if told.pop("state") != state:
-                return None
+            then = told.pop("state")
             told["preparation"] = Preparation.from_dict(told["preparation"])
             told["notes"] = tuple(told["notes"])
-            return Part(kept["images"], kept["labels"], **told)
+            part = Part((), (), **told)
+            if then != state + recorded and not (then.startswith(state) and fits(part)):
+                return None
+            return replace(part, images=kept["images"], labels=kept["labels"])
     except (OSError, BadZipFile, EOFError, ValueError, KeyError, TypeError):
         return None
 

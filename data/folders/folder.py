@@ -2,7 +2,7 @@
 
 PATH/train/<class>/* and, if given, PATH/test/<class>/*. PATH/val/<class>/* (or valid, validation),
 if given, are the validation images. Without PATH/train the class folders are in PATH itself.
-Without PATH/test a fifth of the images is held out for the test, by class, for good (see
+Without PATH/test a fifth of the images is held out for the test, by class (see
 `data.folders.held_out`). Sizes and levels of the training pictures are examined once and decide
 how all others are prepared.
 """
@@ -17,7 +17,14 @@ from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
 from data.examples import DatasetInfo, share, stratified
 from data.folders.cache import cached
-from data.folders.held_out import class_of, count_copies, file_digest, held_out, record_path
+from data.folders.held_out import (
+    class_of,
+    count_copies,
+    file_digest,
+    held_out,
+    record_path,
+    recorded_test,
+)
 from data.folders.looks import prepare
 from data.folders.pictures import is_picture, is_system_folder, read_pictures
 from data.folders.preparation import Reading
@@ -45,7 +52,14 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
 
     name = f"{root} {train} {reading.image_size} {reading.version}"
     record = record_path(root, data_dir)
-    return cached(name, lambda: _folders(root), data_dir, make, stores=[record])
+    return cached(
+        name,
+        lambda: _folders(root),
+        data_dir,
+        make,
+        records=lambda: [record if record.exists() else record.parent],
+        fits=lambda it: not it.test_is_drawn or it.test_digests == recorded_test(root, data_dir),
+    )
 
 
 def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Path) -> bool:
@@ -54,7 +68,7 @@ def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Pat
 
 
 def read_layout(root: Path, data_dir: Path, *, version: int = 4) -> Part:
-    """The files below `root`, none decoded; a drawn split is stored in `data_dir`.
+    """The files below `root`, none decoded; a split that was drawn is in `data_dir`.
 
     Instead of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder:
     those for training, then those for validation. `version`: see `Reading`. Raises DataError for a
@@ -89,7 +103,7 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
         training = [file for file in training if file not in test]
         notes.append(
             f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
-            "out, drawn by class once and for all"
+            "out, drawn by class; the folder's first study makes the choice final"
         )
     else:
         test = {file: file_digest(root / file) for file in _scan(root, "test", skipped, names)}

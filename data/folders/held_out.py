@@ -1,8 +1,9 @@
-"""Which pictures of a folder without test images are held out for the test: drawn once, for good.
+"""Which pictures of a folder without test images are held out for the test.
 
-The record is stored in the data directory. It names each picture and the SHA-256 of its file, which
-identifies the picture when it, its class or the whole folder is renamed, moved or copied, so that
-a test picture is never trained on. No picture is decoded for this.
+As long as the folder stays the same, each draw gives the same ones. Its first study makes them
+final: it stores a record in the data directory. That names each picture and the SHA-256 of its
+file, which identifies the picture when it, its class or the whole folder is renamed, moved or
+copied, so that a test picture is never trained on. No picture is decoded for this.
 """
 
 import contextlib
@@ -43,15 +44,17 @@ def held_out(
 ) -> dict[str, str]:
     """The test images among `files` below `root`, with the digests of their files.
 
-    From the folder's record, else from that of the same folder at another place, else from `draw`
-    and stored. copies: test images are drawn among different pictures, and all copies of them are
-    test images, too; False for studies from before. Raises DataError if none is left or the record
-    cannot be stored, OSError if a picture cannot be read.
+    From the folder's record, else from that of the same folder at another place, which is stored as
+    its own, else from `draw`, and final only after `record_test`. copies: test images are drawn
+    among different pictures, and all copies of them are test images, too; False for studies from
+    before. Raises DataError if none is left or the record cannot be stored, OSError if a picture
+    cannot be read.
     """
     path = record_path(root, data_dir)
     digests = {file: file_digest(root / file) for file in files}
-    known = path.exists()
-    record = _read(path) if known else _of_moved(digests, path.parent)
+    record, moved = recorded_test(root, data_dir), None
+    if record is None:
+        record = moved = _of_moved(digests, path.parent)
     if record is None:
         first = {it: file for file, it in reversed(digests.items())}
         different = [file for file, it in digests.items() if first[it] == file]
@@ -67,8 +70,8 @@ def held_out(
             f"none of the test images that {path} names is left in {root}; put them back, "
             "or delete that file to have new ones drawn"
         )
-    if not known:
-        _store(path, root, {**record, **found})
+    if moved is not None:
+        _store(path, root, {**moved, **found})
     return found
 
 
@@ -79,10 +82,23 @@ def count_copies(root: Path, files: Iterable[str], test: Mapping[str, str]) -> i
     return sum(file_digest(path) in digests for path in alike)
 
 
+def recorded_test(root: Path, data_dir: Path) -> Record | None:
+    """The folder's record; None if there is none. Raises DataError if it is damaged."""
+    path = record_path(root, data_dir)
+    return _read(path) if path.exists() else None
+
+
+def record_test(root: Path, drawn: Record, data_dir: Path) -> None:
+    """Make these test images final, unless a record already does. Raises DataError if it cannot."""
+    path = record_path(root, data_dir)
+    if not path.exists():
+        _store(path, root, drawn)
+
+
 def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
     """Make `held_out` use a record from elsewhere, if there is none and the pictures are there.
 
-    Without write permission, `held_out` draws again.
+    Without write permission, it draws again.
     """
     path = record_path(root, data_dir)
     if record and not path.exists():

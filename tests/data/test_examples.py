@@ -1,6 +1,7 @@
 """Examples divided, normalised and drawn in batches."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,6 +60,31 @@ def test_split_refuses_parts_that_cannot_hold_each_class(
         split(numbered([10, 10, 10]), validation_count=count, seed=0, limit=limit)
     with pytest.raises(DataError, match="give each class two"):
         split(numbered([10, 1, 10]), validation_count=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "validation_count", "limit"),
+    [
+        ([1000, 10], 202, 50),
+        ([2, 1000], 200, None),
+        ([2, 2, 40], 40, None),
+        ([400, *[3] * 30], 98, 100),
+    ],
+)
+def test_rare_classes_are_in_every_part(
+    counts: list[int], validation_count: int, limit: int | None
+) -> None:
+    examples = numbered(counts)
+    draw = partial(split, examples, validation_count=validation_count, seed=0, limit=limit)
+    (training, validation), older = draw(), draw(of_each_class=False)
+    assert (len(training), len(validation)) == tuple(map(len, older))
+    assert not {*numbers(training)} & {*numbers(validation)}
+    for part in (training, validation):
+        assert part.labels_N.unique().tolist() == list(range(len(counts)))
+    assert any(len(part.labels_N.unique()) < len(counts) for part in older)
+    if limit is None:  # the others are divided as before
+        moved = {*numbers(validation)} ^ {*numbers(older[1])}
+        assert 0 < len(moved) <= 2 * len(counts)
 
 
 @pytest.mark.parametrize("share", [1 / 3, 1.0])

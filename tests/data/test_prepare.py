@@ -36,6 +36,17 @@ def test_it_describes_how_a_folder_was_read(tmp_path: Path, capsys: Any) -> None
     assert "skipped, not pictures of a class: 1 (notes.txt)" in out
 
 
+def test_it_makes_no_choice_of_test_pictures_final(tmp_path: Path, capsys: Any) -> None:
+    root, command = tmp_path / "pets", [f"folder:{tmp_path / 'pets'}", "--data-dir", str(tmp_path)]
+    for seed, count in ((0, 5), (5, 45)):
+        for name in ("ant", "bee"):
+            fill(root / f"train/{name}/", seed, count)
+        assert main(command) == 0
+        out = capsys.readouterr().out
+        assert f"\ntest        {count // 5 * 2:>7}\n" in out
+    assert [it.name for it in tmp_path.iterdir()] == ["pets"]
+
+
 def test_bad_input_ends_in_one_line_and_help_names_every_data_set(
     tmp_path: Path, capsys: Any
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from data.datasets import load_training
 from data.folders import cache, folder
+from data.folders.held_out import keep, record_path, record_test
 from tests.data.pets import colour, draw, fill, load, make_pets, save
 
 
@@ -66,16 +67,11 @@ def damage(root: Path) -> None:
         path.write_bytes(path.read_bytes()[:-100])
 
 
-def forget_what_is_held_out(root: Path) -> None:
-    next((root.parent / "data/folders").glob("*.json")).unlink()
-
-
 @pytest.mark.parametrize(
     "change",
     [
         exchange,
         damage,
-        forget_what_is_held_out,
         lambda root: (root / "train/cat/1.png").rename(root / "train/dog/x.png"),
     ],
 )
@@ -95,6 +91,25 @@ def test_after_a_change_pictures_are_decoded_again(
     assert torch.equal(test.images_NCHW, fresh[2].images_NCHW)
 
 
+def test_the_choice_of_test_pictures_counts_but_not_when_it_became_final(
+    tmp_path: Path, decoded: list[int]
+) -> None:
+    root, data_dir = make_pets(tmp_path / "pets"), tmp_path / "data"
+    drawn = load(root)[0].test_digests
+    record_test(root, drawn, data_dir)
+    decoded.clear()
+    assert load(root)[0].test_digests == drawn
+    assert decoded == []
+    for seed in range(3000, 3050):
+        draw(root / f"train/cat/{seed}.png", seed)
+    assert load(root)[0].test_digests == drawn
+    record_path(root, data_dir).unlink()
+    info, _, test = load(root)
+    assert len(info.test_digests) == len(test) > len(drawn)
+    keep(root, drawn, data_dir)
+    assert load(root)[0].test_digests == drawn
+
+
 @pytest.mark.parametrize("drawn", [True, False])
 def test_pictures_added_while_a_folder_is_decoded_are_in_the_next_reading(
     tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch, drawn: bool
@@ -110,6 +125,8 @@ def test_pictures_added_while_a_folder_is_decoded_are_in_the_next_reading(
     with monkeypatch.context() as patch:
         patch.setattr(folder, "read_pictures", add)
         info, _ = load_training(f"folder:{root}", tmp_path / "data")
+    if drawn:
+        record_test(root, info.test_digests, tmp_path / "data")
     assert load(root)[0].training_count == info.training_count + 1
     decoded.clear()
     load(root)

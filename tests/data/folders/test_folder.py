@@ -19,6 +19,7 @@ from data.arrays import mirror_changes_class
 from data.datasets import count_test, load_test, load_training
 from data.errors import DataError
 from data.folders.folder import read_layout
+from data.folders.held_out import record_test
 from data.folders.looks import choose_size
 from data.folders.preparation import Reading
 from tests.data.pets import EACH, colour, fill, jpeg, load, save
@@ -189,7 +190,9 @@ def test_only_a_training_image_in_colour_makes_a_data_set_rgb(
 
 
 def test_training_opens_no_test_image(root: Path) -> None:
-    for file in read_layout(root, root.parent / "data").test_digests:
+    drawn = read_layout(root, root.parent / "data").test_digests
+    record_test(root, drawn, root.parent / "data")
+    for file in drawn:
         (root / file).write_bytes(b"never read")
     load_training(f"folder:{root}", root.parent / "data")
     with pytest.raises(DataError, match="cannot be read as a picture"):

@@ -9,7 +9,7 @@ import pytest
 from data.datasets import load_test, load_training
 from data.errors import DataError
 from data.folders.folder import read_layout
-from data.folders.held_out import keep
+from data.folders.held_out import keep, record_test
 from tests.data.pets import SIZES, draw, make_pets
 
 
@@ -20,8 +20,10 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def held(root: Path, tmp_path: Path) -> set[bytes]:
-    """The contents of the files held out at the first reading."""
-    return contents(root, read_layout(root, tmp_path / "data").test_digests)
+    """The contents of the files that the first study holds out."""
+    drawn = read_layout(root, tmp_path / "data").test_digests
+    record_test(root, drawn, tmp_path / "data")
+    return contents(root, drawn)
 
 
 def contents(root: Path, files: Iterable[str]) -> set[bytes]:
@@ -35,6 +37,21 @@ def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
     labels = load_test(f"folder:{root}", data_dir).labels_N.tolist()
     names = [layout.class_names[label] for label in labels]
     assert names == [file.split("/")[1] for file in layout.test_digests]
+
+
+def test_a_choice_that_no_study_has_made_final_is_drawn_anew(root: Path, tmp_path: Path) -> None:
+    first = read_layout(root, tmp_path / "data").test_digests
+    assert first == read_layout(root, tmp_path / "data").test_digests
+    load_test(f"folder:{root}", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    for seed in range(1000, 1100):
+        draw(root / f"train/dog/{seed}.png", seed)
+    drawn = read_layout(root, tmp_path / "data").test_digests
+    assert len(drawn) == round(0.2 * (sum(SIZES.values()) + 100))
+    record_test(root, drawn, tmp_path / "data")
+    record_test(root, {}, tmp_path / "data")  # changes nothing
+    draw(root / "train/dog/late.png", 1100)
+    assert read_layout(root, tmp_path / "data").test_digests == drawn
 
 
 def change_classes(root: Path) -> Path:
@@ -154,5 +171,6 @@ def test_a_record_that_cannot_be_stored_is_an_error_with_a_way_out(
     root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "data").write_text("a file where a directory is wanted")
+    drawn = load_training(f"folder:{root}", tmp_path / "data")[0].test_digests
     with pytest.raises(DataError, match=f"cannot store .* make {root / 'test'} yourself"):
-        load_training(f"folder:{root}", tmp_path / "data")
+        record_test(root, drawn, tmp_path / "data")
