@@ -69,7 +69,7 @@ def build(architecture: Architecture, image_shape: ImageShape, classes: int) -> 
     anatomy(architecture, image_shape, classes)
     network = family_of(architecture).build(architecture, image_shape, classes)
     if any(map(is_lazy, network.parameters())):
-        network.eval()(torch.zeros(1, *image_shape))
+        network.eval()(torch.zeros(1, *image_shape).to(memory_format=torch.channels_last))
     return network.train()
 
 

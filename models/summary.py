@@ -5,7 +5,7 @@ The network runs on torch's `meta` device, which has shapes but no values.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -17,7 +17,7 @@ from models.checks import by, first_line
 from models.family import Family, ImageShape
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 MOST_PARAMETERS = 10**9  # 4 GB, and as much again for the gradient and each moment
 MOST_VALUES = 10**8  # outputs of one layer for one image: 400 MB, times the batch
@@ -61,7 +61,7 @@ def _anatomy(
         if not isinstance(network, nn.Module):
             got = f"returned {type(network).__name__}"
             raise ArchitectureError(f"its function must return a torch.nn.Module, but {got}")
-        rows = _observe(network.to("meta").eval(), image_shape, classes, running)
+        rows = _observe(network.eval(), image_shape, classes, running)
         _check_size(rows)
     except Exception as error:  # of any kind: the code may be the user's own
         reason = str(error)
@@ -98,24 +98,41 @@ def _observe(
     from torch.utils.flop_counter import FlopCounterMode
 
     names = _names(network)
+    parameters = defaultdict[nn.Module, list[str]](list)  # a shared one for the first that has it
+    for path, _ in network.named_parameters():
+        owner, _, name = path.rpartition(".")
+        parameters[network.get_submodule(owner)].append(name)
+    network.to("meta")  # may separate what is shared
     outputs = dict[nn.Module, object]()  # of the first run of each
     flops = Counter[nn.Module]()
     counter, counted = FlopCounterMode(display=False), 0
+    inside = list[nn.Module]()  # the modules that run now, innermost last
 
-    def enter(module: nn.Module, _inputs: object) -> None:
-        running.append(f"layer {names[module]}")
-
-    def leave(module: nn.Module, _inputs: object, output: object) -> None:
+    def credit() -> None:
         nonlocal counted
         before, counted = counted, counter.get_total_flops()
-        flops[module] += counted - before
+        if inside:
+            flops[inside[-1]] += counted - before
+
+    def enter(module: nn.Module, _inputs: object) -> None:
+        credit()
+        inside.append(module)
+        running.append(f"layer {names[module]}")
+
+    def leave(module: nn.Module, _inputs: object, output: object) -> Tensor | None:
+        credit()
+        inside.pop()
+        running.pop()
         outputs.setdefault(module, output)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and isinstance(output, Tensor):
+            return _as_in_training(output)  # on `meta` convolutions lose the layout
+        return None
 
     for module in names:
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
     with torch.no_grad(), counter:
-        output = network(torch.empty(BATCH, *image_shape, device="meta"))
+        output = network(_as_in_training(torch.empty(BATCH, *image_shape, device="meta")))
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
     if output.shape[1:] != (classes,):
@@ -123,7 +140,7 @@ def _observe(
         raise ArchitectureError(f"the network must give logits of shape {gave}")
     rows = []
     for module in [*outputs, *(module for module in names if module not in outputs)]:
-        own, given = list(module.parameters(recurse=False)), outputs.get(module)
+        own, given = [getattr(module, it) for it in parameters[module]], outputs.get(module)
         is_frame = isinstance(module, nn.Sequential) or module is network or module not in outputs
         if is_frame and not own and not flops[module]:
             continue
@@ -141,6 +158,13 @@ def _observe(
     if not any(row.parameters for row in rows):
         raise ArchitectureError("the network has no parameters to train; give it a layer")
     return rows
+
+
+def _as_in_training(images_NCHW: Tensor) -> Tensor:
+    """In the memory format of training, in which not every tensor can be viewed in any shape."""
+    import torch
+
+    return images_NCHW.to(memory_format=torch.channels_last)
 
 
 def _names(network: nn.Module) -> dict[nn.Module, str]:

@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from search.training.epoch import Epoch, RepeatError, Score, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
 from search.training.task import Task, evaluate, load_study_task
 from search.training.train import train
+from search.training.weights import digests
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,7 @@ class Job:
         seed: determines, with the study's, everything random.
         content: fingerprint that the images must match; None: not checked.
         place: the data set's current name, if it has moved.
+        weights: SHA-256 of files of initial weights by source; they must still be the same.
         candidate: number of the trial that is trained here to compare it with others, on the
             study's own split; None: a final training, on all training images.
     """
@@ -52,6 +54,7 @@ class Job:
     checkpoints: Path
     content: Fingerprint | None = None
     place: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
     candidate: int | None = None
 
     @property
@@ -120,8 +123,8 @@ def train_slices(
 
     Raises:
         StoppedError: `stop` was set; all epochs but the current one are kept.
-        RepeatError: the original images or the initial weights are gone, or the loss of a final
-            training is not finite at the end.
+        RepeatError: the original images or initial weights are gone or changed, or the loss of a
+            final training is not finite at the end.
     """
     held, found = job.content, task.content
     if held is not None and found is not None and held.digest != found.digest:
@@ -129,6 +132,12 @@ def train_slices(
             f"{task.info.name} has changed in the meantime ({differences(held, found)}); put the "
             "images back and run the same command to resume"
         )
+    for source, digest in digests([job.recipe.initial_weights]).items():
+        if job.weights.get(source, digest) != digest:
+            raise RepeatError(
+                f"the weights in {source!r} have changed in the meantime; put the original ones "
+                "back and run the same command to resume"
+            )
     saved = job.saved()
     names = {"number": "epoch"}  # as earlier versions called it
     curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]

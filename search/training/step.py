@@ -236,10 +236,15 @@ class RunningMean:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        newest, mean = _tensors(model), _tensors(self.model)
+        mean: list[torch.Tensor] = []
+        self._copied: list[tuple[torch.Tensor, torch.Tensor]] = []  # an infinite mask has no mean
         # One fused kernel: with these arguments SGD moves the mean by share · (newest - mean).
-        for mean_tensor, newest_tensor in zip(mean, newest, strict=True):
-            mean_tensor.grad = newest_tensor
+        for mean_tensor, newest_tensor in zip(_tensors(self.model), _tensors(model), strict=True):
+            if newest_tensor.isfinite().all():
+                mean_tensor.grad = newest_tensor
+                mean.append(mean_tensor)
+            else:
+                self._copied.append((mean_tensor, newest_tensor))
         self._share = torch.ones((), device=mean[0].device)
         self._optimizer = torch.optim.SGD(
             mean, lr=self._share, weight_decay=1.0, maximize=True, fused=True
@@ -249,6 +254,8 @@ class RunningMean:
         """Move by `share`, float32 on the device, towards the first network, without waiting."""
         self._share.copy_(share)
         self._optimizer.step()
+        for mean_tensor, newest_tensor in self._copied:
+            mean_tensor.copy_(newest_tensor)
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:

@@ -100,7 +100,12 @@ def load_study_task(
         )
     count = usual if wanted is None else wanted
     training, validation = split(
-        examples, validation_count=count, seed=spec.seed, limit=spec.limit, drawn=not own
+        examples,
+        validation_count=count,
+        seed=spec.seed,
+        limit=spec.limit,
+        drawn=not own,
+        of_each_class=spec.reading.version > 4,
     )
     return make_task(info, training, validation, device, content)
 

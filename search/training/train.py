@@ -81,7 +81,12 @@ class Training(Iterator[Epoch]):
         with self._on_stream, self._randomness:
             network = build(architecture, task.image_shape, task.classes)
             if recipe.initial_weights is not None:
-                initial = fitting_weights(network, architecture, recipe.initial_weights)
+                initial = fitting_weights(
+                    network,
+                    architecture,
+                    recipe.initial_weights,
+                    frozen=recipe.frozen_epochs > 0,
+                )
                 network.load_state_dict(initial, strict=False)
             self.learning = network.to(task.device).to(memory_format=torch.channels_last)
             pool = Pool()
@@ -182,9 +187,11 @@ class Training(Iterator[Epoch]):
         metrics = {}
         if len(scored) > 0:
             metrics = dict(zip((TEMPERATURE, CALIBRATED_LOSS), calibrated, strict=True))
-            if self._metrics:
-                given = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
-                metrics |= {it: float(METRICS[it].compute(*given)) for it in self._metrics}
+            for name in self._metrics:
+                # Copies, since a user's function may write to them.
+                given = self._logits_NK[: len(scored)], scored.labels_N
+                copies = (tensor.to("cpu", copy=True) for tensor in given)
+                metrics[name] = float(METRICS[name].compute(*copies))
         return Epoch(
             epoch=number,
             train_loss=loss_sum / steps,

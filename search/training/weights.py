@@ -6,8 +6,10 @@ wrote, or a file of weights. The output layer always starts from scratch: its cl
 
 from __future__ import annotations
 
+import hashlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from data.reading import read_regular
 from models import Architecture, build, family_of
 from models.checks import by
-from search.spec.config import StudySpec
+from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import ParameterValue, SpecError, corners
 from search.spec.space import make_config
 from search.training.epoch import WeightsError
@@ -25,17 +27,24 @@ from search.training.metrics import METRICS
 
 IMAGENET = "imagenet"
 TIMEOUT_SECONDS = 20.0
-PARAMETER = "initial_weights"
+PARAMETER, FROZEN = "initial_weights", "frozen_epochs"
 NEW_LAYER = "output."
 
 
 def fitting_weights(
-    network: nn.Module, architecture: Architecture, source: str
+    network: nn.Module, architecture: Architecture, source: str, *, frozen: bool = False
 ) -> dict[str, Tensor]:
     """The source's weights that fit a network: all but the output layer's.
 
-    Raises WeightsError if they cannot be read, or belong to another network.
+    Raises WeightsError if they cannot be read, belong to another network, or are to be `frozen`
+    in one without an output layer of that name, so that nothing would learn.
     """
+    learned = {name for name, _ in network.named_parameters()}
+    if frozen and not any(name.startswith(NEW_LAYER) for name in learned):
+        raise WeightsError(
+            "frozen_epochs train only the layer `output`, which this network lacks; call its last "
+            "layer `output`, or leave frozen_epochs out"
+        )
     own = {k: v for k, v in network.state_dict().items() if not k.startswith(NEW_LAYER)}
     if not own:
         raise WeightsError(
@@ -47,7 +56,6 @@ def fitting_weights(
         pairs = zip(network.state_dict(), theirs(), strict=True)
         found = {name: found[their_name] for name, their_name in pairs if their_name in found}
     another = f"weights of {source!r} belong to another network"
-    learned = {name for name, _ in network.named_parameters()}
     for name, tensor in own.items():
         if name not in found:
             raise WeightsError(f"{another}: no {name!r} there")
@@ -63,22 +71,46 @@ def fitting_weights(
 def _read(source: str) -> Mapping[str, Tensor]:
     if source == IMAGENET:
         return _imagenet()
-    path = Path(source)
-    try:
-        file = path / WEIGHTS if path.is_dir() else path
+    with _told_if_unreadable(source):
+        file = file_of(source)
         content = read_regular(file, MOST_BYTES)
         weights = load_tensors(content, safetensors=file.suffix == ".safetensors")
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
+        raise WeightsError(f"{source!r} holds no table of named weights; give a state_dict")
+    return weights
+
+
+def file_of(source: str) -> Path:
+    """The file of a source that is not `imagenet`."""
+    path = Path(source)
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def digests(sources: Iterable[str | None]) -> dict[str, str]:
+    """SHA-256 of each source's file, without `imagenet`, which is always the same.
+
+    Raises WeightsError if one cannot be read.
+    """
+    found = {}
+    for source in sorted({it for it in sources if it is not None} - {IMAGENET}):
+        with _told_if_unreadable(source):
+            content = read_regular(file_of(source), MOST_BYTES)
+            found[source] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+@contextmanager
+def _told_if_unreadable(source: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise WeightsError(
             f"no weights can be read from {source[:200]!r} ({reason}); give 'imagenet', the folder "
             "that search.finalize wrote (runs/<study>/final), or a file (.safetensors, .pth)"
         ) from error
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(value, Tensor) for value in weights.values()
-    ):
-        raise WeightsError(f"{source!r} holds no table of named weights; give a state_dict")
-    return weights
 
 
 def _imagenet() -> Mapping[str, Tensor]:
@@ -110,15 +142,28 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
         if name not in METRICS:
             known = ", ".join(METRICS)
             raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
-    # The arms, or a search's first network with each source.
-    tried: list[Mapping[str, ParameterValue]] = [arm.values for arm in spec.arms]
-    if not tried and PARAMETER in spec.space:
-        tried = [{PARAMETER: source} for source in corners(spec.space[PARAMETER])]
-    configs = [make_config(values, spec) for values in tried]
-    wanted = dict.fromkeys((it.recipe.initial_weights, it.architecture) for it in configs)
+    wanted = dict.fromkeys(
+        (it.recipe.initial_weights, it.architecture, it.recipe.frozen_epochs > 0)
+        for it in _tried(spec)
+    )
     try:
-        for source, architecture in wanted:
+        for source, architecture, frozen in wanted:
             if source is not None:
-                fitting_weights(build(architecture, image_shape, classes), architecture, source)
+                network = build(architecture, image_shape, classes)
+                fitting_weights(network, architecture, source, frozen=frozen)
     except WeightsError as error:
         raise SpecError(PARAMETER, str(error)) from error
+
+
+def sources_of(spec: StudySpec) -> list[str | None]:
+    """All initial weights that the study names."""
+    return [config.recipe.initial_weights for config in _tried(spec)]
+
+
+def _tried(spec: StudySpec) -> list[TrialConfig]:
+    """The arms, or a search's first network with each source, and with frozen layers."""
+    tried: list[Mapping[str, ParameterValue]] = [arm.values for arm in spec.arms]
+    if not tried and PARAMETER in spec.space:
+        searched = [name for name in (PARAMETER, FROZEN) if name in spec.space]
+        tried = [{name: value} for name in searched for value in corners(spec.space[name])]
+    return [make_config(values, spec) for values in tried]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -126,6 +127,45 @@ def test_parameters_are_counted_once_and_multiply_adds_at_every_use(register: An
     assert count_parameters(config, GREY, 10) == sum(p.numel() for p in Shared().parameters())
 
 
+class Tied(nn.Module):
+    """Two layers that share a weight, made outside `meta`, and products in the parent's forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = nn.Parameter(torch.from_numpy(np.eye(8, dtype=np.float32)))
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.first.weight = self.second.weight = weight
+        self.output = nn.Linear(8, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows_NHW = self.first(images[:, 0])
+        logits: torch.Tensor = self.output(self.second(rows_NHW @ rows_NHW).mean(1))
+        return logits
+
+
+def test_shared_weights_count_once_and_work_counts_where_it_is_done(register: Any) -> None:
+    register(lambda image_shape, classes: Tied())
+    config = FAMILIES["mynet.py:build"].configured({})
+    rows = {row.name: row for row in anatomy(config, GREY, 10)}
+    assert count_parameters(config, GREY, 10) == sum(p.numel() for p in Tied().parameters())
+    assert {name: row.multiply_adds for name, row in rows.items()} == {
+        "first": 8**3, "second": 8**3, "output": 80, "Tied": 8**3,
+    }  # fmt: skip
+
+
+class Viewed(nn.Module):
+    """Maps of a convolution are viewed as rows, which their layout in training rules out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.output = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(images).relu()
+        logits: torch.Tensor = self.output(maps.view(maps.size(0), -1))
+        return logits
+
+
 def raising() -> nn.Module:
     raise RuntimeError("no\nway")
 
@@ -139,6 +179,7 @@ def raising() -> nn.Module:
         (lambda: nn.LSTM(8, 10), "one tensor of logits|LSTM|layer"),
         (lambda: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)), "no parameters"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3, 10)), "layer 1 raised RuntimeError"),
+        (Viewed, "layer Viewed raised RuntimeError: view.* Use .reshape"),
     ],
 )
 def test_a_failing_network_says_where_and_why(register: Any, make: Any, says: str) -> None:

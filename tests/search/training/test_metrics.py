@@ -120,6 +120,25 @@ def test_named_metrics_come_with_every_report_and_change_nothing(
     assert epoch.metrics["macro_f1"] == pytest.approx(expected)
 
 
+def test_a_metric_may_write_to_what_it_gets(
+    network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overwriting(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+        logits_NK.zero_()
+        labels_N.zero_()
+        return 0.0
+
+    own = Metric(description="a person's", higher_is_better=False, compute=overwriting)
+    monkeypatch.setitem(METRICS, "own", own)
+    recipe, labels_N = Recipe(epochs=2, batch_size=32), task.validation.labels_N.clone()
+    training = train(network, recipe, task, seed=1, metrics=("own", "accuracy"))
+    for epoch, other in zip(training, train(network, recipe, task, seed=1), strict=True):
+        assert epoch.validation_error == other.validation_error
+        assert epoch.metrics["accuracy"] == pytest.approx(1 - epoch.validation_error)
+    assert torch.equal(task.validation.labels_N, labels_N)
+    assert training.confusion().sum(1).tolist() == labels_N.bincount().tolist()
+
+
 def test_a_study_file_names_metrics(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text('[study]\ndataset = "digits"\nmetrics = ["macro_f1", "macro_f1", "recall"]\n')

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 from torch import nn
 
 from data.fingerprint import Fingerprint
-from models import FAMILIES, ConvNetConfig, family_from_function, to_dict
+from models import FAMILIES, ConvNetConfig, build, family_from_function, to_dict
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job
 from search.training.task import Task
+from search.training.weights import digests
 from tests.search.blobs import train_job
 
 
@@ -90,6 +91,19 @@ def test_candidates_share_their_seeds_and_have_files_of_their_own(job: Job, task
     assert first.curve[-1].metrics["temperature"] > 0
     assert not with_spec(two[0], limit=50).saved()["curve"]  # another split
     assert len(two[0].saved()["curve"]) == 3
+
+
+def test_weights_that_changed_since_the_first_seed_are_refused(
+    job: Job, task: Task, network: ConvNetConfig, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "weights.safetensors")
+    save_file(build(network, task.image_shape, task.classes).state_dict(), file)
+    recipe = replace(job.recipe, initial_weights=file)
+    job = replace(job, recipe=recipe, weights=digests([file]), epochs=1)
+    train_job(job, task)
+    save_file(build(network, task.image_shape, task.classes).state_dict(), file)
+    with pytest.raises(RepeatError, match="have changed in the meantime; put the original ones"):
+        train_job(replace(job, seed=1), task)
 
 
 def with_shared_layer(image_shape: tuple[int, int, int], classes: int) -> nn.Module:

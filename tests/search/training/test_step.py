@@ -137,6 +137,21 @@ def test_weights_and_batch_norm_statistics_follow() -> None:
     assert not any(weight.requires_grad for weight in mean.model.parameters())
 
 
+def test_infinite_buffers_are_copied() -> None:
+    model = small_network()
+    model.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+    model.register_buffer("lowest", torch.tensor(torch.inf))
+    mean = RunningMean(model)
+    with torch.no_grad():
+        model[0].weight += 4
+        model.lowest.fill_(2)
+    before = mean.model[0].weight.clone()
+    mean.update(torch.tensor(0.25))
+    assert torch.equal(mean.model.mask, model.mask)
+    assert mean.model.lowest == 2
+    torch.testing.assert_close(mean.model[0].weight, before + 1)
+
+
 def test_averaging_does_not_change_what_is_learned(network: ConvNetConfig, task: Task) -> None:
     """The mean is validated, and ends close to the network if the schedule ends at 0."""
 

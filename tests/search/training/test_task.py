@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from data.folders.held_out import record_test
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
 from search.training.task import load_study_task, stage_maps
@@ -84,6 +86,8 @@ def test_stages_that_give_no_maps_are_left_out() -> None:
 def parts(name: str, data_dir: Path, version: int = 3) -> list[torch.Tensor]:
     spec = StudySpec(dataset=name, limit=20, reading_version=version)
     task = load_study_task(spec, data_dir, torch.device("cpu"))
+    if task.info.test_is_drawn:  # as a study's start does
+        record_test(Path(name.removeprefix("folder:")), task.info.test_digests, data_dir)
     return [task.training.images_NCHW, task.validation.images_NCHW]
 
 
@@ -103,3 +107,16 @@ def test_images_that_a_function_lists_in_any_order_are_divided_alike(tmp_path: P
     (tmp_path / "mine.py").write_text(ANY_ORDER)
     first, second = (parts(f"{tmp_path / 'mine.py'}:load", tmp_path) for _ in range(2))
     assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_a_rare_class_is_validated_except_in_older_studies(tmp_path: Path, version: int) -> None:
+    images, labels = np.zeros((62, 4, 4), np.uint8), np.arange(62) // 60
+    arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+    np.savez(tmp_path / "rare.npz", **arrays)
+    spec = StudySpec(dataset=f"npz:{tmp_path / 'rare.npz'}", limit=20, reading_version=version)
+    task = load_study_task(spec, tmp_path, torch.device("cpu"))
+    found = [
+        part.labels_N.bincount(minlength=2).tolist() for part in (task.training, task.validation)
+    ]
+    assert found == ([[19, 1], [11, 1]] if version == 5 else [[19, 1], [12, 0]])

@@ -3,6 +3,8 @@
 import copy
 import io
 import os
+from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -10,12 +12,20 @@ from urllib.error import URLError
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from models import ConvNetConfig, MLPConfig, ResNetConfig, build
+from models import (
+    FAMILIES,
+    ConvNetConfig,
+    MLPConfig,
+    ResNetConfig,
+    build,
+    family_from_function,
+)
 from models.resnet import torchvision_names
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, SpecError
+from search.spec.domains import Choice, Range, SpecError
 from search.spec.recipe import Recipe
 from search.training import weights as initial_weights
 from search.training.epoch import WeightsError
@@ -158,3 +168,29 @@ def test_sources_are_checked_beforehand(source: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(SpecError, match=r"conv1\.weight is 1 there and 4x1x3x3 here"):
         check_training(searched, SHAPE, 10)
+
+
+@pytest.mark.parametrize("name", ["output", "last"])
+def test_only_a_layer_called_output_can_be_trained_alone(
+    name: str, tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a study also beforehand, for a fixed and for a searched number of epochs."""
+
+    def mine(_: Any, classes: int) -> nn.Module:
+        last = nn.Linear(4, classes)
+        layers = {"first": nn.Linear(64, 4), name: last}
+        return nn.Sequential(OrderedDict(flat=nn.Flatten(), **layers))
+
+    monkeypatch.setitem(FAMILIES, "mine", family_from_function("mine", mine))
+    net, file = FAMILIES["mine"].configured({}), str(tmp_path / "weights.pth")
+    torch.save(build(net, SHAPE, task.classes).state_dict(), file)
+    space = {"family": "mine", "initial_weights": file}
+    recipe = Recipe(epochs=2, batch_size=32, initial_weights=file, frozen_epochs=1)
+    says = pytest.raises((SpecError, WeightsError), match="call its last layer `output`, or leave")
+    with nullcontext() if name == "output" else says:
+        assert len(list(train(net, recipe, task, seed=0))) == 2
+    for frozen in (1, Range(low=0, high=2)):
+        spec = StudySpec(dataset="digits", space={**space, "frozen_epochs": frozen})
+        with nullcontext() if name == "output" else says:
+            check_training(spec, SHAPE, task.classes)
+    check_training(StudySpec(dataset="digits", space=space), SHAPE, task.classes)
