@@ -55,6 +55,11 @@ def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Diff
                 if math.isfinite(difference)
             },
             diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
+            lost={
+                f"trial {one.trial}": (diverged, len(one.values))
+                for one in (winner, other)
+                if (diverged := sum(map(math.isinf, one.values)))
+            },
         )
         for other in others
     )
@@ -65,21 +70,22 @@ def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
     winner, *_ = ranked(candidates)
     measure, seeds = measure_of(objective), counted(len(winner.values), "fresh seed")
     second = against_winner(candidates, objective)[0]
+    value = mean_over_seeds(winner, objective, unit=True)
     sure = f"“{second.arm}” is better than the second"
     if second.verdict != "better":
         sure = f"no evidence that {sure}"
     return (
         f"Trial {winner.trial} has the lowest mean {measure.words} of the {len(candidates)} most "
         f"promising trials, each trained again with {seeds} on the study's own split: "
-        f"{mean_over_seeds(winner, objective)}. {capitalized(finding_in_words(second))}: {sure}."
+        f"{value}. {capitalized(finding_in_words(second))}: {sure}."
     )
 
 
-def mean_over_seeds(candidate: Candidate, objective: str) -> str:
+def mean_over_seeds(candidate: Candidate, objective: str, *, unit: bool = False) -> str:
     """`0.2306 ± 0.0012`: mean and sample standard deviation over the fresh seeds."""
     if not math.isfinite(candidate.mean):
         return "diverged"
-    return measure_of(objective).mean_and_spread(candidate.values)
+    return measure_of(objective).mean_and_spread(candidate.values, unit=unit)
 
 
 def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, Literal
 
@@ -31,6 +31,11 @@ ALPHA = 0.05
 DIVERGED = "diverged"  # prefix of a failed trial's reason if its loss became infinite
 
 Decision = Literal["supported", "contradicted", "undecided"]
+
+
+def has_diverged(reason: object) -> bool:
+    """Whether a trial that failed for this reason would do so again: a result of its arm."""
+    return isinstance(reason, str) and reason.startswith(DIVERGED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +61,7 @@ class ArmRuns:
 
     @property
     def diverged(self) -> int:
-        return sum((trial.reason or "").startswith(DIVERGED) for trial in self.failed)
+        return sum(has_diverged(trial.reason) for trial in self.failed)
 
     @property
     def diverged_throughout(self) -> bool:
@@ -96,6 +101,7 @@ class Difference:
     metric: str  # as `measure_of` takes it
     by_repeat: Mapping[int, float]  # one per seed that both were trained with
     diverged: str | None = None  # the arm that diverged in every seed while the other trained
+    lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # arm: diverged seeds of all
     expected: Expectation | None = None  # that it decides
     p: float | None = None  # with a margin: of TOST if the mean lies within, else of lying beyond
     p_holm: float | None = None  # corrected over all tests made together
@@ -140,7 +146,7 @@ class Difference:
     def outcome(self) -> Decision:
         """Whether it is as expected."""
         assert self.expected is not None
-        alike = self.pairs > 0 and not any(self.by_repeat.values())  # to the last digit
+        alike = self.pairs > 1 and not any(self.by_repeat.values())  # to the last digit
         if not self.is_certain and not (alike and self.margin is not None):
             return "undecided"
         agrees = self.direction == self.expected.outcome
@@ -162,7 +168,8 @@ def _difference(
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     both = (arm, than), (than, arm)
-    lost = [a.arm.name for a, b in both if a.diverged_throughout and b.complete]
+    worse = [a.arm.name for a, b in both if a.diverged_throughout and b.complete]
+    lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both if a.diverged}
     counted = metric == "parameters" and by_repeat
     return Difference(
         arm=arm.arm.name,
@@ -170,7 +177,8 @@ def _difference(
         metric=metric,
         by_repeat=by_repeat,
         expected=expected,
-        diverged=lost[0] if lost and not counted else None,
+        diverged=worse[0] if worse and not counted else None,
+        lost={} if counted else lost,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from data.errors import grouped
 from search.analysis.comparison import ArmRuns, Difference, Evaluation, ranked_arms, runs_by_arm
 from search.analysis.measures import measure_of
-from search.analysis.wording import capitalized, counted, fitted, in_columns, printable
+from search.analysis.wording import capitalized, counted, in_columns, printable, told_apart
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue
@@ -16,10 +16,10 @@ SPREAD = "Mean ± sample standard deviation over the seeds"
 INTERVAL = "95 % interval"  # how Difference.low and high are labelled everywhere
 
 
-def mean_in_words(runs: ArmRuns, metric: str) -> str:
+def mean_in_words(runs: ArmRuns, metric: str, *, unit: bool = False) -> str:
     """See `Measure.mean_and_spread`; empty if nothing was measured."""
     values = runs.values(metric)
-    return measure_of(metric).mean_and_spread(values) if values else ""
+    return measure_of(metric).mean_and_spread(values, unit=unit) if values else ""
 
 
 def trained_in_words(runs: ArmRuns) -> str:
@@ -34,11 +34,13 @@ def standing_of_arms(view: StudyView) -> list[str]:
     """An empty line, a header, and a line for each arm so far, best first; [] for a search."""
     if not view.spec.arms:
         return []
-    rows = [("arm", "trained", f"{view.spec.value.word}, mean ± s.d.", "accuracy, %")]
+    word = view.spec.value.word + ("" if view.spec.value.unit else " (%)")
+    rows = [("arm", "trained", f"{word}, mean ± s.d.", "accuracy, %")]
+    names = told_apart(arm.name for arm in view.spec.arms)
     for runs in ranked_arms(view):
         objective = mean_in_words(runs, view.spec.objective)
         accuracy = mean_in_words(runs, "validation_accuracy")
-        rows.append((fitted(runs.arm.name), trained_in_words(runs), objective, accuracy))
+        rows.append((names[runs.arm.name], trained_in_words(runs), objective, accuracy))
     return ["", *in_columns(rows)]
 
 
@@ -78,20 +80,39 @@ def p_in_words(p: float | None) -> str:
 
 
 def verdict_in_words(difference: Difference) -> str:
-    """The verdict and, if no test was possible, the reason."""
+    """The verdict and, if no test was possible, the reason; which seeds are not in it."""
+    verdict = difference.verdict.replace("no evidence", "no evidence of a difference")
     if difference.diverged is not None:
         which = "it" if difference.diverged == difference.arm else printable(difference.than)
-        return f"{difference.verdict}: {which} diverged in every seed"
-    if not difference.by_repeat:
-        return "no evidence: no seed with which both were trained to the end"
-    if difference.p is None:
+        verdict = f"{difference.verdict}: {which} diverged in every seed"
+    elif not difference.by_repeat:
+        verdict = "no evidence: no seed with which both were trained to the end"
+    elif difference.p is None:
         seeds = counted(difference.pairs, "seed")
-        return f"no evidence: {seeds} without a spread to test with"
-    return difference.verdict.replace("no evidence", "no evidence of a difference")
+        verdict = f"no evidence: {seeds} without a spread to test with"
+    return verdict + _lost_in_words(difference)
+
+
+def _lost_in_words(difference: Difference) -> str:
+    """Seeds that diverged and so are in no mean, except where `diverged` says so of all."""
+    return "".join(
+        f"; {seeds_lost(arm, *seeds)}"
+        for arm, seeds in difference.lost.items()
+        if arm != difference.diverged
+    )
+
+
+def seeds_lost(arm: str, diverged: int, repeats: int) -> str:
+    seeds = counted(repeats, "seed")
+    return f"{diverged} of {seeds} of “{printable(arm)}” diverged and cannot be compared"
 
 
 def finding_in_words(difference: Difference) -> str:
     """A sentence without its full stop: which way, by how much, how sure."""
+    return _finding(difference) + _lost_in_words(difference)
+
+
+def _finding(difference: Difference) -> str:
     arm, than = f"“{printable(difference.arm)}”", f"“{printable(difference.than)}”"
     measure, middle = measure_of(difference.metric), difference.mean
     if difference.diverged is not None:
@@ -143,13 +164,13 @@ def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
     if not name.startswith("test"):
         values = arm.values(name)
         count = "" if name == "parameters" else f" ({counted(len(values), 'seed')})"
-        return mean_in_words(arm, name) + count if values else trained_in_words(arm)
+        return mean_in_words(arm, name, unit=True) + count if values else trained_in_words(arm)
     measure, numbers = measure_of(name), {trial.number for trial in arm.complete}
     for evaluation in view.results:
         of_arm = evaluation.is_ours and evaluation.trial_number in numbers
         if of_arm and evaluation.figures is not None:
             around = evaluation.figures.get("loss_std" if name == "test_loss" else "std")
-            value = measure.bare(evaluation.figures[name.removeprefix("test_")])
+            value = measure.shown(evaluation.figures[name.removeprefix("test_")])
             return value + (measure.of_seeds(around, len(evaluation.seeds)) or " (1 seed)")
     return "test set not evaluated"
 

@@ -124,15 +124,17 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
     )
     if not shown:
         return None
+    lowest, risen = (objective_in_words(view, row.value) for row in (best, last))
+    if lowest == risen:  # both 0, for example
+        return None
     remedy = ""
     if not view.spec.is_comparison and needs_stronger_augmentation(trial):
         longer = f"finalize --epochs {LONGER * view.spec.epochs}"
         remedy = f" With {longer} it is trained longer, with stronger augmentation."
     return (
         f"Trial {trial.number} over-fits: its {view.spec.value.label} is lowest in epoch "
-        f"{best.epoch} of {last.epoch} ({objective_in_words(view, best.value)}) and rises to "
-        f"{objective_in_words(view, last.value)} by the last, while its training loss falls from "
-        f"{best.train_loss:.4f} to {last.train_loss:.4f}.{remedy}"
+        f"{best.epoch} of {last.epoch} ({lowest}) and rises to {risen} by the last, while its "
+        f"training loss falls from {best.train_loss:.4f} to {last.train_loss:.4f}.{remedy}"
     )
 
 

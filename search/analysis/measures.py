@@ -54,10 +54,14 @@ class Measure:
         sign = "−" if difference < 0 else "+"
         return f"{sign}{size}" if any(digit in "123456789" for digit in size) else size
 
-    def mean_and_spread(self, values: Sequence[float]) -> str:
-        """`0.0958 ± 0.0127`, `97.10 ± 0.31`; `9 850`, only the mean, for a count or one value."""
+    def mean_and_spread(self, values: Sequence[float], *, unit: bool = False) -> str:
+        """`0.0958 ± 0.0127`, `97.10 ± 0.31`; `9 850`, only the mean, for a count or one value.
+
+        With its unit, for a sentence: `97.10 % ± 0.31`.
+        """
         around = spread(values) if self.digits else None
-        return self.bare(mean(values)) + ("" if around is None else f" ± {self.bare(around)}")
+        middle = (self.shown if unit else self.bare)(mean(values))
+        return middle + ("" if around is None else f" ± {self.bare(around)}")
 
     def of_seeds(self, std: float | None, seeds: int) -> str:
         """` ± 0.12 (3 seeds)`; empty for a single seed, which has no spread."""

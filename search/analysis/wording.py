@@ -3,8 +3,10 @@ states."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
+from os.path import commonprefix
 from statistics import stdev
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,25 @@ def fitted(name: str, most: int = MOST_NAME) -> str:
     """A user-supplied name, cut to `most` characters; not escaped."""
     clean = printable(name)
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+
+
+def told_apart(names: Iterable[str], most: int = MOST_NAME) -> dict[str, str]:
+    """Each name as `fitted`; if two would be alike, long ones leave out what they share."""
+    cut, half = {name: fitted(name, most) for name in names}, most // 2
+    if len(set(cut.values())) == len(cut):
+        return cut
+    if half < 2:  # too short to tell them apart
+        return {name: printable(name) for name in cut}
+    by_start = defaultdict[str, list[str]](list)
+    for name in cut:
+        if len(name) > most:
+            by_start[name[:half]].append(name)
+    for start, alike in by_start.items():
+        if len(alike) > 1:
+            same = len(commonprefix(alike))  # noqa: RUF071 (letters are what it should compare)
+            ends = told_apart((name[same:] for name in alike), most - half - 1)
+            cut |= {name: f"{printable(start)}…{ends[name[same:]]}" for name in alike}
+    return cut
 
 
 def numbers_in_words(counts: Mapping[State, int]) -> str:

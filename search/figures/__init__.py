@@ -6,6 +6,7 @@ code are imported only when a figure is made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -144,6 +145,15 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 }  # fmt: skip
 
 
+def by_file_name(registry: Mapping[str, Figure[Source]]) -> dict[str, Figure[Source]]:
+    """The registry's figures by names that files, links and the dashboard's ids can have."""
+    return {_file_name(name): one for name, one in registry.items()}
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
 def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:
     """The figures that have something to show for a study or final network, in page order."""
     return {name: one.draw(source) for name, one in registry.items() if one.shows(source)}
@@ -152,7 +162,7 @@ def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
     """The study's figures for the dashboard, by the dashboard's ids."""
     return {
-        one.dashboard_id or name: one.draw(view)
+        _file_name(one.dashboard_id or name): one.draw(view)
         for name, one in FIGURES.items()
         if one.in_dashboard and one.shows(view)
     }

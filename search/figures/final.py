@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from data.errors import grouped
 from search.analysis.final_result import FinalResult, tested_on
 from search.analysis.wording import data_in_words, fitted, percent
-from search.figures import FINAL_FIGURES, draw_all, style
+from search.figures import FINAL_FIGURES, by_file_name, draw_all, style
 from search.figures.files import Draw, rendered, write_pictures
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
 from search.store.records import EpochRow
@@ -156,7 +156,7 @@ def image_drawings(final: FinalResult) -> dict[str, Draw]:
 
 def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
     """Write FINAL_FIGURES and `image_drawings` as PNG and as SVG. Returns the files."""
-    figures = draw_all(FINAL_FIGURES, final)
+    figures = draw_all(by_file_name(FINAL_FIGURES), final)
     return write_pictures({**figures, **image_drawings(final)}, folder)
 
 

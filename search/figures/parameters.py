@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 import optuna
 import plotly.graph_objects as go
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 from plotly.subplots import make_subplots
@@ -182,8 +187,10 @@ def slices(view: StudyView) -> go.Figure:
         if choices:
             labels = [style.in_figure(str(choice)) for choice in choices]
             figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, **place)
-        elif getattr(axis, "log", False):
-            figure.update_xaxes(type="log", dtick=1, exponentformat="power", **place)
+        elif isinstance(axis, FloatDistribution | IntDistribution) and axis.log:
+            # Labels only at powers of ten; a range of less than a decade may have none.
+            decades = {"dtick": 1} if axis.high >= 10 * axis.low else {}
+            figure.update_xaxes(type="log", exponentformat="power", **decades, **place)
     remark = "one run each; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_layout(height=150 + 250 * rows)

@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 from search.analysis.comparison import ArmRuns, runs_by_arm
 from search.analysis.findings import front_in_words, pareto_front, size_name
 from search.analysis.measures import measure_of, measured
-from search.analysis.wording import fitted, short_config, spread
+from search.analysis.wording import short_config, spread, told_apart
 from search.figures import style
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
@@ -150,8 +150,9 @@ def loss_by_arm(view: StudyView) -> go.Figure:
         style.add(figure, x, y, "mean", f"mean {word} %{{x}}", marker=diamond, error_x=bar)
     style.apply_style(figure, style.subtitle(view, "bar: one standard deviation over seeds"))
     figure.update_xaxes(style.value_axis(view))
+    names = _names(view)
     labels = [
-        f"{_label(runs)} ({len(runs.complete)}"
+        f"{names[runs.arm.name]} ({len(runs.complete)}"
         + (f" + {len(runs.failed)} failed)" if runs.failed else ")")
         for runs in arms
     ]
@@ -169,12 +170,12 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     shared = axis["type"] == "log"  # by two losses
     figure = make_subplots(rows=1, cols=2, shared_yaxes=shared, horizontal_spacing=0.12)
     best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))
-    names = {runs.arm.name for runs in (arms[0], *best[: MOST_ARMS - 1])}
-    shown = [runs for runs in arms if runs.arm.name in names]
+    drawn = {runs.arm.name for runs in (arms[0], *best[: MOST_ARMS - 1])}
+    shown, names = [runs for runs in arms if runs.arm.name in drawn], _names(view)
     longest = max(len(trial.curve) for runs in shown for trial in runs.complete)
     seeds = max(2, MOST_EPOCHS // (2 * longest * len(shown)))
     for rank, runs in enumerate(shown):
-        _add_arm(figure, runs, rank, seeds)
+        _add_arm(figure, runs, names[runs.arm.name], rank, seeds)
     rest = len(view.spec.arms) - len(shown)
     remark = "thin: one seed, thick: their mean" + (f"; {rest} arms not drawn" if rest else "")
     style.apply_style(figure, style.subtitle(view, remark), "Learning curves of the arms")
@@ -183,11 +184,11 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     return figure.update_yaxes(axis, col=2)
 
 
-def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
+def _add_arm(figure: go.Figure, runs: ArmRuns, label: str, rank: int, most: int) -> None:
     """`most`: maximum number of seeds drawn individually."""
     seeds = style.thinned(runs.complete, most)
     shared = list(zip(*(trial.curve for trial in runs.complete), strict=False))
-    look, label = style.line_style(rank), _label(runs)
+    look = style.line_style(rank)
     name, hover = f"{label} ({len(runs.complete)})", f"{label}, epoch %{{x}}: %{{y}}"
     for column, loss in ((1, "train_loss"), (2, "value")):
         place: dict[str, Any] = {"row": 1, "col": column, "legendgroup": str(rank)}
@@ -202,5 +203,7 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
         style.add(figure, epochs, means, name, hover, **thick, **place)
 
 
-def _label(runs: ArmRuns) -> str:
-    return style.in_figure(fitted(runs.arm.name, MOST_LETTERS))
+def _names(view: StudyView) -> dict[str, str]:
+    """How the figures call each arm."""
+    names = told_apart((arm.name for arm in view.spec.arms), MOST_LETTERS)
+    return {name: style.in_figure(label) for name, label in names.items()}

@@ -11,7 +11,7 @@ from data.errors import grouped
 from search.analysis.final_result import FinalResult, by_class, calibrations, confused_pairs
 from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, spread
-from search.figures import FINAL_FIGURES, draw_all
+from search.figures import FINAL_FIGURES, by_file_name, draw_all
 from search.figures.files import rendered
 from search.figures.final import image_drawings
 from search.pages.render import markdown, page, plain
@@ -22,7 +22,8 @@ PAIRS = 10
 
 def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
-    figures = draw_all(FINAL_FIGURES, final)
+    registry = by_file_name(FINAL_FIGURES)
+    figures = draw_all(registry, final)
     for name, draw in image_drawings(final).items():
         figures[name] = rendered(draw, "png")
     dataset = DATASETS.get(final.view.dataset.name)
@@ -30,7 +31,7 @@ def final_page(final: FinalResult) -> str:
     text = markdown(
         "final.md",
         kind="png",
-        registry=FINAL_FIGURES,
+        registry=registry,
         figures=figures,
         means=_means,
         test_loss=_of_seeds([run.test.loss for run in final.runs], "loss"),

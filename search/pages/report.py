@@ -15,9 +15,9 @@ from markupsafe import Markup
 
 from data.reading import write_atomically
 from models.summary import anatomy
-from search.analysis.comparison import against_base, ranked_arms
-from search.analysis.comparison_words import verdict_in_words
-from search.figures import FIGURES, KINDS, Kind, draw_all
+from search.analysis.comparison import ArmRuns, against_base, ranked_arms
+from search.analysis.comparison_words import seeds_lost, verdict_in_words
+from search.figures import FIGURES, KINDS, Kind, by_file_name, draw_all
 from search.figures.files import write_pictures
 from search.pages.render import escape, markdown, page
 from search.sampling.registry import SAMPLERS
@@ -45,7 +45,8 @@ class Report:
 
 def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
     """The report of a study so far. `kind`: of the figure files that the Markdown shows."""
-    figures = draw_all(FIGURES, view)
+    registry = by_file_name(FIGURES)
+    figures = draw_all(registry, view)
     best, whose = view.best, "the best trial"
     lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
     verdicts = dict[str, str]()
@@ -66,11 +67,18 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         layers=config
         and anatomy(config.architecture, dataset.image_shape, len(dataset.class_names)),
         lowest=lowest,
-        verdict=lowest and verdicts.get(lowest.arm.name, "it is the base itself"),
-        registry=FIGURES,
+        verdict=lowest and verdicts.get(lowest.arm.name, _base_in_words(lowest)),
+        registry=registry,
         figures=figures,
     )
     return Report(title=view.spec.title or view.name, markdown=text, figures=figures)
+
+
+def _base_in_words(base: ArmRuns) -> str:
+    words = "it is the base itself"
+    if base.diverged:
+        words += f"; {seeds_lost(base.arm.name, base.diverged, base.repeats)}"
+    return words
 
 
 def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) -> list[Path]:
@@ -79,7 +87,7 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
     Figures of an earlier report that this one does not write are removed. Returns the files.
     """
     files = write_pictures(report.figures, folder / FOLDER, kinds)
-    known = {f"{name}.{kind}" for name in (*FIGURES, *GONE) for kind in KINDS}
+    known = {f"{name}.{kind}" for name in (*by_file_name(FIGURES), *GONE) for kind in KINDS}
     for name in known - {file.name for file in files}:
         (folder / FOLDER / name).unlink(missing_ok=True)
     for name, text in ((PAGE, report.html()), ("report.md", report.markdown)):

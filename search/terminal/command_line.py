@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.store import (
     DEFAULT_STORAGE,
@@ -18,10 +19,19 @@ from search.store import (
     without_password,
 )
 
+if TYPE_CHECKING:
+    from search.store.views import StudyView
+
 AGAIN = "python -m search.study --config again.toml --study again --workers 1"
 REPEATABLE = (
-    "The values are bit-identical if both runs have one worker that trains one trial at a time, on "
-    "a CPU with as many threads and the same versions; several workers race for the proposals."
+    "The values are bit-identical if this study began with its present total and budget, without "
+    "--warm-start, --enqueue, --continue or --stop-when-flat, and both runs have one worker that "
+    "trains one trial at a time, on a CPU with as many threads and the same versions; several "
+    "workers race for the proposals."
+)
+OTHER_TRIALS = (
+    "A study from this file has the same settings but other trials: the file does not hold this "
+    "one's --warm-start, --continue or --stop-when-flat."
 )
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
 CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins if this script runs, see search.cli
@@ -69,6 +79,12 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
     words += _given("--data-dir") if module in ("study", "finalize") else []
     words += _given("--checkpoints") if module == "study" else []
     return f"{as_called(f'python -m search.{module}')} {shlex.join(words)}".rstrip()
+
+
+def repeat_in_words(view: StudyView) -> str:
+    """What a study made from this one's file has in common with it."""
+    differs = view.stopped or view.earlier or any(trial.continued for trial in view.trials)
+    return OTHER_TRIALS if differs else REPEATABLE
 
 
 def _given(name: str) -> list[str]:

@@ -166,8 +166,9 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
     },
     "device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N"},
     "dataset": {
-        "metavar": "folder:PATH",
-        "help": "where the study's images are on this machine, if not where they were before",
+        "metavar": "NAME",
+        "help": "where the study's images are on this machine, if not where they were before: "
+        "folder:PATH, npz:FILE or FILE.py:FUNCTION",
     },
     "trials-per-device": {
         "type": trials_per_device,
@@ -178,7 +179,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
     "ray": {
         "metavar": "ADDRESS",
         "help": "train on Ray: local (a cluster on this machine), auto (the one that this machine "
-        "is in), HOST:PORT or ray://HOST:PORT. Several machines need PostgreSQL; images are sent "
+        "is in), HOST:PORT or ray://HOST:10001. Several machines need PostgreSQL; images are sent "
         "to them automatically; each node needs cnn-search[ray]. See docs/clusters.md",
     },
     "cpus-per-worker": {

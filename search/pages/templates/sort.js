@@ -4,7 +4,8 @@ const key = (row, column) => {
   const text = shown.replace(/[#<]|(?<=\d)\s(?=\d)/g, "");
   return isNaN(parseFloat(text)) ? text : parseFloat(text);
 };
-const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : isNaN(a) - isNaN(b);
+const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b)
+  : (typeof a === "string") - (typeof b === "string");
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.rows[0].cells];
   if (!["trial", "arm", "study", "class"].includes(heads[0].textContent)) continue;

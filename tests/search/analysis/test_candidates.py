@@ -58,3 +58,13 @@ def test_one_seed_and_divergence_are_reported() -> None:
     lost = decision_in_words([candidate(2, math.inf, math.inf), two], LOSS)
     assert "“trial 2” diverged in every seed" in lost
     assert lost.endswith("“trial 1” is better than the second.")
+    assert "1 of 2 seeds of “trial 2” diverged and cannot be" in decision_in_words(
+        [gone, two], LOSS
+    )
+
+
+def test_a_share_has_its_unit() -> None:
+    said = decision_in_words(
+        [candidate(1, 0.07, 0.08), candidate(2, 0.1, 0.12)], "validation_error"
+    )
+    assert ": 7.50 % ± 0.71. The validation error of “trial 1” is lower" in said

@@ -20,7 +20,7 @@ from search.analysis.comparison import (
     holm,
     runs_by_arm,
 )
-from search.analysis.comparison_words import conclusion
+from search.analysis.comparison_words import conclusion, finding_in_words, verdict_in_words
 from search.running.trial import DivergedError, describe
 from search.spec.arms import Expectation, JournalEntry
 from search.store.views import StudyView
@@ -252,6 +252,24 @@ def test_one_seed_decides_nothing() -> None:
     evaluation = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
     assert evaluation.outcome == "undecided"
     assert "(1 seed, no spread to test with)" in conclusion(evaluation)
+    tie = expect("no different", metric="validation_error", margin=0.01)  # by chance
+    assert judge({"base": [0.5], "arm": [0.5]}, tie).outcome == "undecided"
+
+
+def test_seeds_that_diverged_are_named_with_the_difference_that_leaves_them_out() -> None:
+    some = [0.5, None, 0.52, 0.49, None], [0.3, 0.31, 0.321, None, 0.3]
+    losses = dict(zip(("base", "arm"), some, strict=True))
+    (found,) = against_base(comparison_view(losses), "validation_loss")
+    of_arm, of_base = (
+        f"{count} of 5 seeds of “{name}” diverged and cannot be compared"
+        for count, name in ((1, "arm"), (2, "base"))
+    )
+    assert verdict_in_words(found) == f"better; {of_arm}; {of_base}"
+    assert conclusion(judge(losses, expect())).endswith(f" after Holm); {of_arm}; {of_base}.")
+    (count,) = judge(losses, expect(metric="parameters")).checks  # known of all
+    assert "diverged" not in finding_in_words(count)
+    failed = comparison_view(losses, reason="out of memory")
+    assert verdict_in_words(difference(failed)) == "better"
 
 
 def test_counts_need_no_test() -> None:

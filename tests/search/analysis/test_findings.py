@@ -108,6 +108,8 @@ FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]
         ([0.5, 0.3, 0.32, 0.36, 0.41], FALLING, True),
         ([0.5, 0.4, 0.3, 0.25, 0.2], FALLING, False),  # best at the end
         ([0.5, 0.3, 0.31, 0.3, 0.31], FALLING, False),  # has not risen by a twentieth
+        ([0.5, 0.0, 0.0, 0.0, 0.0], FALLING, False),  # no mistake from epoch 2 on
+        ([0.5, 1e-9, 1e-8, 1e-7, 2e-6], FALLING, False),  # a rise that no text shows
         ([0.5, 0.3, 0.32, 0.36, 0.41], [0.5, 0.3, 0.31, 0.36, 0.4], False),  # training rises, too
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from itertools import product
 from typing import Any, get_args
 
 import pytest
@@ -27,6 +28,7 @@ from search.analysis.wording import (
     printable,
     short_config,
     spread,
+    told_apart,
 )
 from search.pages.note import study_note
 from search.spec.config import TrialConfig
@@ -51,6 +53,18 @@ def test_text_loses_control_characters_and_keeps_its_script() -> None:
     assert fitted("short") == "short"
     assert len(fitted("x" * 500)) == MOST_NAME
     assert fitted("a\x1b[31m") == "a�[31m"
+
+
+def test_names_that_would_be_cut_to_the_same_differ() -> None:
+    assert told_apart(["x" * 500, "short"]) == {"x" * 500: fitted("x" * 500), "short": "short"}
+    like = {f"32, 64, 64, kernels 5, {size}, 3": f"32, 64, 64, …{size}, 3" for size in (3, 5)}
+    assert told_apart([*like, "16, 32"]) == {**like, "16, 32": "16, 32"}
+    places = product("ab", repeat=4)
+    names = ["".join(20 * "same " + letter for letter in place) for place in places]
+    for most in (24, 40):
+        assert len(set(told_apart(names, most).values())) == len(names)
+    pairs = [f"16 layers, batch norm, dropout 0.{d}, decay 1e-{n}" for d in "23" for n in "34"]
+    assert max(map(len, told_apart(pairs, 40).values())) <= 40
 
 
 def test_the_data_is_described_as_it_was_used() -> None:

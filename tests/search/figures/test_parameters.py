@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.figures.files import drawn
 from search.figures.parameters import (
     FEWEST,
     comparable_trials,
@@ -17,7 +18,7 @@ from search.figures.parameters import (
     shares_of,
     slices,
 )
-from search.spec.domains import Choice
+from search.spec.domains import Choice, Range
 from search.store.views import State, StudyView, TrialView
 from tests.search.made_up_views import SEARCHED as SPEC
 from tests.search.made_up_views import study_view, trial_view
@@ -158,6 +159,24 @@ def test_each_trial_is_drawn_at_its_parameter_values(searched: StudyView) -> Non
     assert [round(x) for x in chosen.x] == [n % 2 for n in range(8)]
     stars = [trace for trace in figure.data if trace.marker.symbol == "star"]
     assert [(trace.x, trace.y, trace.xaxis) for trace in stars] == [((3,), (0.7,), "x2")]
+
+
+@pytest.mark.parametrize("high", [4e-3, 8e-3, 2e-2, 1e-1])
+def test_a_logarithmic_axis_has_numbers(searched: StudyView, high: float) -> None:
+    """Plotly puts its labels at powers of ten if its `dtick` is 1."""
+    low, names = 2e-3, ("learning_rate", "depth")
+    space = {**SPEC.space, "learning_rate": Range(low=low, high=high, log=True)}
+    trials = []
+    for trial, place in zip(searched.trials, np.linspace(0, 1, 10), strict=True):
+        params = {"learning_rate": low * (high / low) ** place, "depth": trial.params["depth"]}
+        trials.append(replace(trial, params=params))
+    view = replace(searched, spec=replace(SPEC, space={name: space[name] for name in names}))
+    figure = slices(replace(view, trials=tuple(trials)))
+    assert figure.layout.xaxis.type == "log"
+    assert figure.layout.xaxis.dtick == (1 if high >= 10 * low else None)
+    axes = drawn(figure).axes[0]
+    left, right = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if left <= tick <= right]
 
 
 def test_two_parameters_together(searched: StudyView) -> None:

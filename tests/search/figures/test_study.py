@@ -212,3 +212,11 @@ def test_only_a_limited_number_of_arms_is_drawn() -> None:
     object.__setattr__(short, "curve", short.curve[:2])  # a mean ends with the first that stopped
     assert [list(trace.x) for trace in named(learning_curves(view), "base (2)")] == [[1, 2]] * 2
     assert len(long.curve) == 3
+
+
+def test_arms_whose_long_names_begin_alike_are_told_apart() -> None:
+    names = [f"three convolutions, batch norm, dropout 0.{digit} of all" for digit in (2, 3)]
+    view = comparison_view({name: [0.5, 0.52] for name in names})
+    ticks = loss_by_arm(view).layout.yaxis.ticktext
+    legend = [trace.name for trace in learning_curves(view).data if trace.showlegend]
+    assert list(ticks) == legend == [f"three convolutions, …{n} of all (2)" for n in (2, 3)]

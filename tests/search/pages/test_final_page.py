@@ -59,6 +59,10 @@ def test_candidates_are_listed_winner_first_with_their_values_in_the_study() -> 
     page = words(final_page(replace(final_result(), candidates=(lucky, gone, steady))))
     assert "in the study fresh seeds 5 6 0.2000 0.2550 ± 0.0071 3 7 0.1000 0.2700" in page
     assert "0.2700 ± 0.0141 8 4 0.3000 diverged" in page
+    view = final_result().view
+    view = replace(view, spec=replace(view.spec, objective="validation_error"))
+    shares = replace(final_result(view=view), candidates=(lucky, steady))
+    assert "in the study (%) fresh seeds (%) 5 6 20.00 25.50 ± 0.71" in words(final_page(shares))
 
 
 def test_the_command_that_repeats_it_has_the_epochs_that_were_given() -> None:

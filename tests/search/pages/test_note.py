@@ -4,6 +4,7 @@ import dataclasses
 import re
 import tarfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import optuna
@@ -14,6 +15,8 @@ from markdown_it import MarkdownIt
 from optuna_dashboard import get_note
 
 from search.pages.note import BEGIN, END, placed, study_note
+from search.pages.report import make_report
+from search.spec.earlier import Earlier
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.summary import standing_in_words, status_text
@@ -126,6 +129,24 @@ def test_text_around_our_section_stays_unchanged(
     once = placed(first, "")
     whole = f"{above}\n{once}{below}"
     assert placed(second, whole) == f"{above}\n{placed(second, '')}{below}"
+
+
+def test_the_same_values_are_promised_only_if_the_file_says_all(small_study: StudyView) -> None:
+    earlier = Earlier(
+        source="a", data="b", objective="validation_loss", best=None, configurations=()
+    )
+    continued = dataclasses.replace(small_study.trials[1], continued=True)
+    for view, promised in (
+        (small_study, True),
+        (dataclasses.replace(small_study, stop_when_flat=0.01), True),  # but it is not flat
+        (dataclasses.replace(small_study, stopped="flat"), False),
+        (dataclasses.replace(small_study, earlier=(earlier,)), False),
+        (dataclasses.replace(small_study, trials=(continued,)), False),
+    ):
+        for text in (study_note(view), make_report(view, datetime.now(UTC)).markdown):
+            condition = "bit-identical if this study began with its present total and budget"
+            assert (condition in text) == promised
+            assert ("same settings but other trials" in text) != promised
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow
     )
     opened = dataclasses.replace(compared, results=results)
     ((_, _, accuracy, loss, _),) = tables(opened, "reported (single run)")
-    assert accuracy["ours"] == "93.12 ± 0.12 (3 seeds)"
+    assert accuracy["ours"] == "93.12 % ± 0.12 (3 seeds)"
     assert loss["ours"] == "0.2101 ± 0.0030 (3 seeds)"
 
 
@@ -121,6 +121,17 @@ def test_deviations_are_stated_beside_published_values(
     text = text_of(dataclasses.replace(compared, spec=spec))
     assert ("do not repeat the published experiment" in text) == bool(says)
     assert (says or "") in text
+
+
+def test_seeds_that_diverged_are_named_in_the_first_sentence() -> None:
+    lost = "1 of 3 seeds of “{}” diverged and cannot be compared"
+    view = comparison_view({"base": [0.5, None, 0.52], "low": [0.4, 0.41, 0.421]})
+    assert f"Against the base, “base”: better; {lost.format('base')}.\n" in text_of(view)
+    view = comparison_view({"base": [0.3, None, 0.32], "high": [0.5, None, 0.52]})
+    said = f"Against the base, “base”: it is the base itself; {lost.format('base')}.\n"
+    assert said in text_of(view)
+    ((row,), _) = tables(view, "changes", "in words")
+    assert row["in words"].endswith(f"; {lost.format('high')}; {lost.format('base')}")
 
 
 def test_what_each_arm_changed(compared: StudyView) -> None:
@@ -239,6 +250,19 @@ def test_a_custom_figure_is_in_the_report(
     assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
 
 
+def test_a_figure_may_have_any_name(
+    small_study: StudyView, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine = Figure("Mine", "Something of mine", lambda _: go.Figure(go.Scatter(y=[1, 2])))
+    monkeypatch.setattr(report, "FIGURES", {"loss/epoch, in %": mine})
+    made = make_report(small_study, NOW)
+    assert made.html().count('class="figure"') == 1
+    for kinds, there in ((["png"], ["loss-epoch--in--.png"]), ([], [])):
+        write_report(made, tmp_path, kinds)
+        assert [file.name for file in (tmp_path / "figures").iterdir()] == there
+    assert "](figures/loss-epoch--in--.png)" in (tmp_path / "report.md").read_text()
+
+
 def test_a_figure_that_cannot_be_drawn_costs_nothing_else(
     small_study: StudyView, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -274,6 +298,16 @@ def judged_by(view: StudyView, objective: str) -> StudyView:
 
     spec = dataclasses.replace(view.spec, objective=objective)
     return dataclasses.replace(view, spec=spec, trials=tuple(map(changed, view.trials)))
+
+
+def test_means_of_shares_have_their_unit() -> None:
+    arms = comparison_view({"base": [0.6, 0.62], "other": [0.3, 0.3]})
+    view = judged_by(arms, "validation_error")
+    text = text_of(view)
+    assert "“other” has the lowest mean validation error, 7.83 % ± 3.06 (2 seeds)." in text
+    assert "- its error (%), ± over 2 seeds: **7.83 ± 3.06**" in text
+    assert "error (%), mean ± s.d." in status_text(view)
+    assert "loss, mean ± s.d." in status_text(arms)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -16,7 +16,7 @@ from search.terminal.summary import (
     score_in_words,
     status_text,
 )
-from tests.search.made_up_views import study_view, trial_view
+from tests.search.made_up_views import comparison_view, study_view, trial_view
 
 
 def flat(text: str) -> str:
@@ -106,6 +106,13 @@ def test_a_study_that_nothing_trains(small_study: StudyView) -> None:
     assert "with one worker" not in flat(status_text(small_study))
     done = replace(small_study, spec=replace(small_study.spec, trials=6))
     assert "left" not in status_text(done)
+
+
+def test_arms_with_long_names_are_told_apart() -> None:
+    names = [f"32, 64, 64, kernels 5, {size}, 3" for size in (3, 5)]
+    text = status_text(comparison_view({name: [0.5] for name in names}))
+    assert "\n32, 64, 64, …3, 3  " in text
+    assert "\n32, 64, 64, …5, 3  " in text
 
 
 def test_fallback_notice_is_a_box_around_the_reason() -> None:
