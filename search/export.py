@@ -34,7 +34,11 @@ def parser() -> Parser:
     own.add_argument("--to", metavar="FOLDER", help="where tables go; for mlflow also a URI")
     own.add_network()
     own.add("storage", "runs-dir")
-    own.add_registry("formats (pip install 'cnn-search[export]' adds what they need)", FORMATS)
+    own.add_registry(
+        "formats (pip install 'cnn-search[onnx]' for onnx, 'cnn-search[export]' for parquet, "
+        "tensorboard and mlflow)",
+        FORMATS,
+    )
     return own
 
 

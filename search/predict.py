@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.analysis.wording import counted, in_columns, percent, printable
+from search.analysis.wording import counted, printable
 from search.terminal.commands import LOADING, Parser, log, positive_int, run
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     log(LOADING)
     # Not needed for --help, and with torch they take seconds to import.
     from search.figures.images import MOST
-    from search.final.predict import bundle_folder, predict
+    from search.final.predict import as_text, bundle_folder, predict
     from search.store.folders import from_here
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
@@ -68,20 +67,6 @@ def main(argv: list[str] | None = None) -> int:
         more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
         print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
     return 0
-
-
-def as_text(table: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each picture: file, the likeliest classes, what was done to it."""
-    from search.store.folders import from_here
-
-    lines = []
-    for row in table:
-        first, *others = (
-            f"{printable(one['label'])} {percent(one['probability'], 1)}" for one in row["top"]
-        )
-        file = printable(str(from_here(Path(row["file"]))))
-        lines.append((file, first, ", ".join(others), "; ".join(row["prepared"])))
-    return "\n".join(in_columns(lines))
 
 
 def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:

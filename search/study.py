@@ -19,7 +19,7 @@ from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
 from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
-from search.spec.study_file import find_study_file, read_study_file, ready_made
+from search.spec.study_file import describe_keys, find_study_file, read_study_file, ready_made
 from search.terminal.command_line import same_command
 from search.terminal.commands import (
     LOADING,
@@ -82,7 +82,9 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_argument(
-        "--config", metavar="FILE|NAME", help="a study file (TOML), or a ready-made one: see --list"
+        "--config",
+        metavar="FILE|NAME",
+        help="a study file (TOML; its keys are listed below), or a ready-made one: see --list",
     )
     for name, words in COUNTS.items():
         words = words.format(trials=default.trials, epochs=default.epochs)
@@ -111,7 +113,7 @@ def parser() -> Parser:
         metavar="N",
         help="first train these paused or pruned trials to their ends, under their numbers; then "
         "the study continues to its total. Each resumes from its checkpoint, or starts over if "
-        "none is left",
+        "none is left. In a comparison also failed trials that did not diverge",
     )
     own.add_argument(
         "--enqueue",
@@ -175,10 +177,13 @@ def parser() -> Parser:
     instead.add_argument(
         "--dry-run",
         action="store_true",
-        help="print what would be trained and how long it may take, and exit; takes some seconds",
+        help="print what would be trained and how long it may take, and exit; takes some seconds. "
+        "Creates no study, but fetches a data set that is missing",
     )
     own.add_registry("--dataset, or dataset in a study file", {**DATASETS, **FORMS})
     own.add_registry("family in a study file, or FILE.py:FUNCTION", FAMILIES)
+    for title, keys in describe_keys().items():
+        own.add_registry(title, keys)
     own.add_registry("figures of the report and the dashboard", FIGURES)
     for name, registry in IN_FILE.items():
         own.add_registry(f"{name} in a study file", registry)
@@ -283,7 +288,7 @@ def rehearse(request: Request) -> str:
     text = forecast(plan.name, plan.spec, plan.task, begun, len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     notes = "".join(f"{printable(note)}\n" for note in plan.notes)
-    return f"{notice}{text}\n\n{notes}Nothing was written. Leave out --dry-run to begin."
+    return f"{notice}{text}\n\n{notes}No study was created. Leave out --dry-run to begin."
 
 
 if __name__ == "__main__":

@@ -80,6 +80,17 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
     return Chosen(trial=trial, epochs=best.epoch, temperature=temperature_of(best), why=why)
 
 
+def require_all_trials(view: StudyView) -> None:
+    """Raises StorageError if the study is not finished."""
+    if view.finished < view.spec.trials:
+        finish = command("study", view.name, view.storage)
+        raise StorageError(
+            f"study {view.name!r} has {view.finished} of its {view.spec.trials} trials, and only a "
+            f"first test evaluation is unbiased: finish it with {finish}, or give --now to "
+            "finalize it as it is"
+        )
+
+
 def temperature_of(epoch: Epoch) -> float:
     """The epoch's fitted temperature; 1 if none is on record, or none was best."""
     temperature, bound = epoch.metrics.get(TEMPERATURE, 1.0), 0.99 * HIGHEST_TEMPERATURE

@@ -49,8 +49,7 @@ def require_onnx() -> None:
     needed = ("onnx", "onnxruntime", "onnxscript")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise BundleError(
-            f"an ONNX file needs {', '.join(missing)}; pip install 'cnn-search[onnx]', or "
-            "leave it out"
+            f"an ONNX file needs {', '.join(missing)}; pip install 'cnn-search[onnx]'"
         )
 
 
@@ -99,8 +98,8 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
             cause = cause.__cause__
         raise BundleError(
             f"the network of study {bundle.study!r} cannot be converted to ONNX "
-            f"({type(cause).__name__}: {first_line(cause)}); leave out --export, or change the "
-            "network"
+            f"({type(cause).__name__}: {first_line(cause)}); leave out --export of finalize, or "
+            "change the network"
         ) from error
     if not difference <= TOLERANCE:
         raise BundleError(

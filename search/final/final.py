@@ -23,6 +23,7 @@ from search.final.choose import (
     choose_candidates,
     choose_trial,
     decide,
+    require_all_trials,
     stretched,
 )
 from search.final.export import require_onnx
@@ -32,15 +33,14 @@ from search.final.scoring import begin_evaluation, test
 from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
-from search.store import StorageError, default_storage
-from search.store.data import check_data, find_place, keep_data
+from search.store import default_storage
+from search.store.data import check_data, find_place, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
 from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.records import complete_result
 from search.store.studies import require_study
 from search.store.views import StudyView, view_study
-from search.terminal.command_line import command
 from search.terminal.commands import log
 from search.terminal.stopping import interrupts_set
 from search.training.bundle import Bundle
@@ -94,7 +94,7 @@ def finalise(
     Args:
         study: its name; None for the most recently active one.
         storage: URL of the database; None: $SEARCH_STORAGE, or studies.db in the current folder.
-        dataset: `folder:PATH` of the study's pictures if they were moved.
+        dataset: the study's if it was moved: `folder:PATH`, `npz:FILE` or `FILE.py:FUNCTION`.
         seeds: number of training runs, from 1 up; the metrics are means over them.
         trial: number of the trial to finalise instead of the best.
         arm: take the best repeat of this arm of a comparison.
@@ -118,7 +118,7 @@ def finalise(
     Raises:
         SpecError, DeviceError: an argument is invalid.
         StorageError: no such database, study, trial or arm; the study is not finished.
-        DataError: images are not available, or are not those that the study was made with.
+        DataError: images are not available; they or the initial weights are not the study's own.
         BundleError: files cannot be written or exported.
         RepeatError, StoppedError: a training diverged or died; `stop` was set, and the same call
             resumes.
@@ -157,16 +157,14 @@ def finalise(
         if epochs is not None:
             chosen = stretched(chosen, epochs)
         lacking = view.spec.trials - view.finished
-        if lacking > 0 and not now:
-            finish = command("study", view.name, view.storage)
-            raise StorageError(
-                f"study {view.name!r} has {view.finished} of its {view.spec.trials} trials, and "
-                f"only a first test evaluation is unbiased: finish it with {finish}, or give --now "
-                "to finalize it as it is"
-            )
+        if not now:
+            require_all_trials(view)
         source = find_place(found, dataset, images)
         task = load_study_task(view.spec, images, on, place=source, final=True)
-        keep_data(found, task)
+        keep_data(found, task, images)
+        weights = keep_weights(
+            found, [it.config.recipe.initial_weights for it in (chosen, *several)]
+        )
         count_test(source, images, reading=view.spec.reading)  # notices a damaged test file early
         folder = study_folder(found, runs_folder(storage, runs_dir))
         check_writable(folder)
@@ -189,6 +187,7 @@ def finalise(
                     checkpoints=folder / CHECKPOINTS,
                     content=task.content,
                     place=source,
+                    weights=weights,
                     candidate=candidate,
                 )
                 for seed in range(count)

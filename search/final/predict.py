@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.text import Text
 
 from data.errors import DataError, shown
 from data.folders.composition import read_alike
 from data.folders.pictures import FORMATS, pictures_below
 from data.reading import write_atomically
+from search.analysis.wording import counted, in_columns, percent, printable
 from search.figures.images import contact_sheet
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import default_storage
-from search.store.folders import FINAL, folders_named, runs_folder
+from search.store.folders import FINAL, folders_named, from_here, runs_folder
+from search.terminal.progress import to_html
 from search.training.bundle import CONFIG, Bundle, Prediction, Skipped, read_bundle
 from search.training.device import kept_threads, prepare_process
 from search.training.epoch import BundleError
 
+MOST_SHOWN = 20  # pictures
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Predictions:
-    """A network's predictions for pictures."""
+    """A network's predictions for pictures; shown as a line for each."""
 
     bundle: Bundle  # the network
     pictures: tuple[Prediction, ...]  # in the order given, those of a folder sorted
@@ -53,6 +58,27 @@ class Predictions:
             }
             for picture in self.pictures
         ]
+
+    def __repr__(self) -> str:
+        more = len(self.pictures) - MOST_SHOWN
+        rest = [f"... and {counted(more, 'more picture')}"] if more > 0 else []
+        return "\n".join([as_text(self.table()[:MOST_SHOWN]), *rest])
+
+    def _repr_html_(self) -> str:
+        """For the end of a notebook cell."""
+        return to_html(Text(repr(self)))
+
+
+def as_text(table: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each picture: file, the likeliest classes, what was done to it."""
+    lines = []
+    for row in table:
+        first, *others = (
+            f"{printable(one['label'])} {percent(one['probability'], 1)}" for one in row["top"]
+        )
+        file = printable(str(from_here(Path(row["file"]))))
+        lines.append((file, first, ", ".join(others), "; ".join(row["prepared"])))
+    return "\n".join(in_columns(lines))
 
 
 def predict(

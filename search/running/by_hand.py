@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, delete, insert, select
 
 from models.checks import shown
+from search.analysis.comparison import has_diverged
 from search.sampling.flat import unstop
 from search.spec import space
 from search.spec.config import StudySpec
@@ -24,7 +25,7 @@ from search.store.claims import COUNTED, is_paused
 from search.store.database import read
 from search.store.leases import run_again
 from search.store.records import epochs_of
-from search.store.schema import leases, trials
+from search.store.schema import REASON, leases, trials
 from search.store.studies import StudyHandle
 
 Values = Mapping[str, ParameterValue]
@@ -75,7 +76,8 @@ def check_requests(
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
     """Have stopped trials trained to their ends; returns a line for each: where it continues.
 
-    Like trials that a worker has abandoned, they are claimed before all others.
+    Like trials that a worker has abandoned, they are claimed before all others. In a comparison,
+    where no other trial takes the place of one that failed, it is trained again.
 
     Raises:
         SpecError: there is no such trial, or it cannot be continued; nothing was written.
@@ -85,7 +87,8 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
         rows = _find(connection, study, spec, numbers)
         if any(map(_is_stopped, rows)):
             unstop(study)
-        run_again(connection, [it.trial_id for it in rows if it.state == TrialState.PRUNED])
+        again = [it.trial_id for it in rows if it.state in (TrialState.PRUNED, TrialState.FAIL)]
+        run_again(connection, again)
         for row in rows:
             if row.state != TrialState.COMPLETE:
                 study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
@@ -145,9 +148,7 @@ def _find(
             there = f"its trials are 0 to {max(found)}" if found else "it has none yet"
             raise SpecError("continue", f"{name} has no trial {shown(number)}; {there}")
         if found[number].state == TrialState.FAIL:
-            only = "only a paused or pruned trial can be continued"
-            other = "--enqueue trains a configuration from scratch"
-            raise SpecError("continue", f"trial {number} failed, and {only}; {other}")
+            _check_failed(study, spec, found[number])
     # Room for paused trials is not needed: `claim` takes abandoned ones first.
     needed = sum(
         row.state in COUNTED
@@ -161,13 +162,28 @@ def _find(
     return [found[number] for number in sorted(set(numbers))]
 
 
+def _check_failed(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> None:
+    """Raises SpecError unless the trial is to be trained again."""
+    why = "failed, and only a paused or pruned trial can be continued; --enqueue trains a "
+    why += "configuration from scratch"
+    if spec.is_comparison:
+        why = "diverged, which is a result of its arm and would happen again; leave it out"
+        trial = study.db.optuna.get_trial(row.trial_id)
+        if not has_diverged(trial.user_attrs.get(REASON)):
+            return
+    raise SpecError("continue", f"trial {row.number} {why}")
+
+
 def _is_stopped(row: Row[Any]) -> bool:
-    return row.state == TrialState.PRUNED or (row.state == TrialState.RUNNING and is_paused(row))
+    ended = row.state in (TrialState.PRUNED, TrialState.FAIL)
+    return ended or (row.state == TrialState.RUNNING and is_paused(row))
 
 
 def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
     if row.state == TrialState.COMPLETE:
         return "is already complete"
+    if row.state == TrialState.FAIL:
+        return "failed and starts over"
     if not _is_stopped(row):
         return "is under way and will now train to its end"
     rows = epochs_of(study.db, study.study_id, numbers=[row.number])

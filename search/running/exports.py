@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 from pathlib import Path
@@ -107,15 +108,17 @@ def _tensorboard(view: StudyView, to: str) -> str:
     from torch.utils.tensorboard import SummaryWriter
 
     trials = [(trial, trial.best.value) for trial in view.trials if trial.best is not None]
-    for trial, best in trials:
-        folder = Path(to) / f"trial_{trial.number:04}"
+    for folder in Path(to).glob("trial_[0-9][0-9][0-9][0-9]*"):  # perhaps of another study
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
+        with suppress(OSError):  # it holds something else, too
+            folder.rmdir()
+    for trial, best in trials:
         params = {
             name: it if isinstance(it, bool | int | float) else str(it)
             for name, it in trial.params.items()
         }
-        with SummaryWriter(str(folder)) as writer:
+        with SummaryWriter(str(Path(to) / f"trial_{trial.number:04}")) as writer:
             for name, value, step, when in _measured(view, trial):
                 writer.add_scalar(name, value, step, when)
             writer.add_hparams(params, {"best_value": best}, run_name=".")
@@ -139,6 +142,8 @@ def _mlflow(view: StudyView, to: str) -> str:
         client = MlflowClient(tracking_uri=to)
         found = client.get_experiment_by_name(view.name)
         experiment = found.experiment_id if found else client.create_experiment(view.name)
+        if found and found.lifecycle_stage == "deleted":  # the name stays taken
+            client.restore_experiment(experiment)
         runs = client.search_runs([experiment], max_results=MOST_RUNS)
         known = {run.data.tags.get(TRIAL): run for run in runs}
         for trial, started in begun:

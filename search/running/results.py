@@ -64,21 +64,26 @@ class Study(StudyView):
             >>> rows = study.to_pandas().to_dict("records")  # plain dicts
 
         Args:
-            table: `trials`, by number, finished or not. `state`: running, paused (at a rung),
-                interrupted (begun, but held by no worker), complete, pruned, failed or waiting (not
-                begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison.
-                `train_*` and `validation_*`: at `best_epoch`, that of the lowest `value` (of the
-                study's objective), losses in nats, errors and accuracies in [0, 1].
-                `parameters`: of the network; `epochs`: trained; `learning_rate`: its peak;
-                `seconds`: spent on training and validation; `started`, `finished`: local times;
-                `reason`: why it failed; `params_<name>`: each searched parameter.
+            table: `trials`, by number (`trial`), finished or not. `state`: running, paused (at a
+                rung), interrupted (begun, but held by no worker), complete, pruned, failed or
+                waiting (not begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a
+                comparison. `train_*` and `validation_*`: at `best_epoch`, that of the lowest
+                `value` (of the study's objective), losses in nats, errors and accuracies in [0, 1];
+                `calibrated_validation_loss`: after the logits are divided by the best temperature.
+                `parameters`: of the network; `multiply_adds`: for one image; `epochs`: trained;
+                `learning_rate`: its peak; `seconds`: spent on training and validation; `started`,
+                `finished`: local times; `reason`: why it failed; `params_<name>`: each searched
+                parameter.
                 `epochs`: the finished ones of each trial, with the fields of
                 `search.training.epoch.Epoch` and a column for each of its metrics. `results`: test
-                evaluations, with means over the seeds and standard deviations (`std`, `loss_std`).
-                `leaderboard`: trials, best first, with their `rank`, None if not complete. For a
-                comparison it lists arms: number of `seeds` that trained to the end, `failed` ones,
-                means over the seeds with standard deviations (`_std`), and for the study's
-                objective the mean `difference` from the base, `p` after Holm, and `verdict`.
+                evaluations, with means over the seeds and standard deviations (`std` of `accuracy`
+                and `error`, `loss_std`). `opened_at`: when the test set was read, in UTC;
+                `seeds`: of the networks, in one text; `images`: in the test set; `loss`: in nats.
+                `leaderboard`: trials, best first, with their `rank`, None if not complete, and
+                `configuration` in words. For a comparison it lists arms: number of `seeds` that
+                trained to the end, `failed` ones, means over the seeds with standard deviations
+                (`_std`), and for the study's objective the mean `difference` from the base, `p`
+                after Holm, and `verdict`.
         """
         if table not in TABLES:
             raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")

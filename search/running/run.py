@@ -17,7 +17,7 @@ from data.datasets import FOLDER, canonical_name, choose_dataset
 from search.analysis.wording import warm_start_in_words
 from search.running.by_hand import check_requests, read_queue
 from search.running.request import Request
-from search.sampling.earlier import read_earlier
+from search.sampling.earlier import is_source, read_earlier
 from search.sampling.flat import set_flat
 from search.sampling.limits import Limits, limits_of
 from search.sampling.registry import find_pruner, find_sampler
@@ -26,7 +26,14 @@ from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
 from search.spec.space import check_space, has_baseline
 from search.store import folders, studies, without_password
-from search.store.data import check_data, find_place, keep_data
+from search.store.data import (
+    check_data,
+    check_weights,
+    find_place,
+    hold_out,
+    keep_data,
+    keep_weights,
+)
 from search.store.database import Database
 from search.store.opening import database_exists, open_database
 from search.store.schema import HARDWARE, VERSIONS
@@ -36,7 +43,7 @@ from search.training.device import describe_hardware, versions
 from search.training.files import Remote
 from search.training.task import Task, load_study_task
 from search.training.train import train
-from search.training.weights import check_training
+from search.training.weights import check_training, sources_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +86,16 @@ def begin_run(
     runs_dir: Path | None,
     checkpoints: str | None,
     trials_per_device: int | None,
+    data_dir: Path | None = None,
 ) -> Run:
     """Join a study: store what is known about its data, claim its folder and clean it up.
 
-    Raises DataError if the study was made with other data.
+    data_dir: see `keep_data`. Raises DataError if the study was made with other data or initial
+    weights.
     """
     study.db.leaving = stop
-    keep_data(study, task)
+    keep_data(study, task, data_dir)
+    keep_weights(study, sources_of(spec))
     folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
     folders.sweep(study, folder)
     kept: Path | Remote = folder / folders.CHECKPOINTS
@@ -134,6 +144,7 @@ class Plan:
         Raises SpecError or StudyFileError if another start has made it meanwhile, and differently.
         """
         request, task = self.request, self.task
+        hold_out(task, request.data_dir)  # may fail, and there must be no study then
         db = self.db or open_database(request.storage)
         study = self.existing or studies.create_study(
             db,
@@ -177,7 +188,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
 
     Raises:
         SpecError, StudyFileError: the study is invalid, or differs from the existing one.
-        DataError: its images are unavailable.
+        DataError: its images are unavailable; data or initial weights are not those of the study.
         StorageError: the database or the folder cannot be used.
     """
     with ExitStack() as undo:
@@ -205,6 +216,9 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_requests(existing, spec, request.continue_trials, queue, first=first)
             of_limits = () if limits is None else (limits.check(),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
+            if spec.repeats > (asked := request.options.get("repeats", spec.repeats)):
+                begun = f"repeat {spec.repeats} has begun, so it is trained with every arm"
+                notes += (f"{begun}: {spec.repeats} repeats, not {asked}",)
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -212,6 +226,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             raise request.with_file(error) from error
         if existing is not None:
             check_data(existing, task)
+            check_weights(existing, sources_of(spec))
         if request.checkpoints is not None:
             folders.find_checkpoints(request.checkpoints)
         runs = folders.runs_folder(request.storage, request.runs_dir)
@@ -248,10 +263,10 @@ def _earlier(
         return read_earlier(request.warm_start, spec, request.storage, db, limits)
     kept = load_earlier(existing, existing.attributes)
     has = {one.source for one in kept}
-    for named in map(without_password, request.warm_start):
-        if not any(source in (named, f"{named}#{source.rpartition('#')[2]}") for source in has):
+    for named in request.warm_start:
+        if not any(is_source(source, named, request.storage) for source in has):
             made = f"a warm start from {', '.join(sorted(has))}" if has else "no warm start"
-            differs = f"was made with {made}, but got --warm-start {named}"
+            differs = f"was made with {made}, but got --warm-start {without_password(named)}"
             remedy = "give another --study NAME, or leave it out to resume"
             raise SpecError("warm_start", f"study {existing.name!r} {differs}; {remedy}")
     return kept

@@ -83,7 +83,8 @@ def run_study(
         seed: in [0, 2**32): decides split, sampling and initial weights; one worker by default.
         space: replaces the file's [space], in its form: one value is fixed, a list is a choice, a
             dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
-        continue_trials: numbers of paused or pruned trials to train to their ends first.
+        continue_trials: numbers of paused or pruned trials to train to their ends first; in a
+            comparison also of failed ones that did not diverge.
         enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
             `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
         warm_start: earlier studies whose best configurations a new one begins with: names in this

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.trial import Trial, TrialState
-from sqlalchemy import select
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import Connection, select
 
 from models.checks import ArchitectureError, first_line, shown
 from models.summary import sizes
+from search.analysis.comparison import has_diverged
 from search.dashboard.content import TrialPictures
 from search.running.run import Run
 from search.sampling.chooser import Chooser, should_prune
@@ -23,7 +24,7 @@ from search.spec.space import share_of_limits, suggest
 from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
 from search.store.database import read
 from search.store.leases import Lease, finish, sample
-from search.store.records import best_epoch, epochs_of, record_epoch
+from search.store.records import best_epoch, epochs_of, read_trials, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS, trials
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import Remote, latest_checkpoint, save_checkpoint
@@ -200,15 +201,23 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
 
 def give_up_if_broken(run: Run, number: int, reason: str | None) -> None:
     """Raises StudyBrokenError if the last trials to end, this one among them, have all failed."""
-    ended = (
-        select(trials.c.state)
-        .where(trials.c.study_id == run.study.study_id, trials.c.datetime_complete.is_not(None))
-        .order_by(trials.c.datetime_complete.desc(), trials.c.number.desc())
-        .limit(MAX_FAILURES_IN_A_ROW)
-    )
-    latest = read(run.db, lambda connection: connection.scalars(ended).all())
-    if latest == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
+    ended = (trials.c.study_id == run.study.study_id, trials.c.datetime_complete.is_not(None))
+    newest = trials.c.datetime_complete.desc(), trials.c.number.desc()
+    query = select(trials.c.trial_id).where(*ended).order_by(*newest).limit(MAX_FAILURES_IN_A_ROW)
+
+    def ask(connection: Connection) -> list[FrozenTrial]:
+        latest = connection.scalars(query).all()
+        return read_trials(connection, trials.c.trial_id.in_(latest))
+
+    latest = read(run.db, ask)
+    if [trial.state for trial in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
+        remedy = "fix it, then run the same command again"
+        if run.spec.is_comparison:
+            again = [it.number for it in latest if not has_diverged(it.user_attrs.get(REASON))]
+            if again:
+                numbers = " ".join(map(str, again))
+                remedy += f" with --continue {numbers}, which trains these trials again"
         raise StudyBrokenError(
             f"the last {len(latest)} trials failed, so the study stops; trial {number}: {reason}; "
-            "fix it, then run the same command again"
+            f"{remedy}"
         )

@@ -97,6 +97,7 @@ def join_study(
         db = open_database(storage, must_exist=True, patient=task is None)
         with outages_told(db), (found := require_study(db, study)).told_if_gone():
             spec = load_spec(found)
+            loaded_from = data_dir if task is None else None
             if task is None:
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
@@ -113,6 +114,7 @@ def join_study(
                 runs_dir=runs_dir,
                 checkpoints=checkpoints,
                 trials_per_device=trials_per_device,
+                data_dir=loaded_from,
             )
             if quiet:
                 train_trials(run)

@@ -47,19 +47,36 @@ def read_earlier(
     found = list[Earlier]()
     baseline = [] if spec.baseline is None else [values_of(queued_baseline(spec), spec)]
     for name in dict.fromkeys(named):
-        url, _, study = name.rpartition("#") if "://" in name else (storage, "", name)
-        if "://" in name and not url:
-            url, study = name, ""
+        url, study = _place(name, storage)
         other = db if url == storage and db is not None else open_database(url, must_exist=True)
         try:
             earlier = require_study(other, study or None)
-            source = study if url == storage else f"{without_password(url)}#{earlier.name}"
+            there = "" if url == storage else f"{without_password(url)}#"
             taken = [*baseline, *(it for one in found for it in one.configurations)]
-            found.append(_taken_over(earlier, source, spec, limits, taken))
+            found.append(_taken_over(earlier, there + earlier.name, spec, limits, taken))
         finally:
             if other is not db:
                 other.close()
     return tuple(found)
+
+
+def is_source(source: str, named: str, storage: str) -> bool:
+    """Whether `Earlier.source` is what the user names now, see `read_earlier`.
+
+    Earlier versions stored an empty one for the URL of the study's own database.
+    """
+    url, study = _place(named, storage)
+    there, _, name = source.rpartition("#")
+    places = {without_password(url), *([""] if url == storage else [])}
+    return there in places and study in ("", name)
+
+
+def _place(named: str, storage: str) -> tuple[str, str]:
+    """The database's URL and the study's name; an empty name for the latest one there."""
+    if "://" not in named:
+        return storage, named
+    url, _, study = named.rpartition("#")
+    return (url, study) if url else (named, "")
 
 
 def _taken_over(

@@ -10,7 +10,8 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_type_hints
+from functools import partial
+from typing import Any
 
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
@@ -41,9 +42,35 @@ MAX_NAME, MAX_ARMS, MAX_REPEATS = 100, 200, 1000
 MOST_SEED = 2**32 - 1
 RESERVED_NAME = "artifacts"  # the folder of the dashboard's pictures, beside the studies' own
 FORMAT = 1  # of the stored specification
-_NUMBER = count(1, "number", most=10**6)
-_EXAMPLES = count(1, "number of examples")
-_LIMIT = count(1, "size of a network", most=10**15)
+
+_text = partial(Parameter, kinds=(str,), default="")
+_number = partial(count, 1, most=10**6)
+_size = partial(count, 1, most=10**15)
+# What the fields of a study may be that are single values; also the keys of [study].
+FIELDS: Mapping[str, Parameter] = {
+    "dataset": _text(description="as --dataset"),
+    "title": _text(description="one line, for display"),
+    "source": _text(description="where its question and its reported metrics come from"),
+    "image_size": count(1, "side in pixels that your own pictures are resized to", most=10_000),
+    "mirror_changes_class": Parameter(
+        kinds=(bool,), default=False, description="mirrored pictures may be of another class"
+    ),
+    "reading_version": count(1, "version", most=5),
+    "validation_count": count(1, "training images that are held out for validation"),
+    "limit": count(1, "train on only so many images, the same share of each class"),
+    "trials": _number("total number of finished trials, complete or pruned"),
+    "epochs": _number("maximum per trial, and the length of its schedule"),
+    "budget": number(0.3, 'share of trials x epochs, for pruner = "promotion"', most=1),
+    "patience": _number("epochs without a lower value, after which a trial is complete"),
+    "max_parameters": _size("of a network; larger ones are not trained"),
+    "max_multiply_adds": _size("of a network for one image; larger ones are not trained"),
+    "seed": count(0, "decides split, sampling and initial weights", least=0, most=MOST_SEED),
+    "sampler": _text(description="how configurations are chosen"),
+    "pruner": _text(description="which trials pause or stop early"),
+    "repeats": count(1, "how many times each [[arm]] is trained", most=MAX_REPEATS),
+    "objective": choice(OBJECTIVES, DEFAULT_OBJECTIVE, "what a trial's value is"),
+    "minimize_also": choice(SIZES, SIZES[0], "find the best network of each size"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,31 +88,22 @@ class TrialConfig:
 class StudySpec:
     """Everything that two workers must agree on.
 
-    A study either searches a space or, if it has arms, compares them.
+    A study either searches a space or, if it has arms, compares them. `FIELDS` gives the meaning of
+    each single value and what it may be. In addition:
 
     Attributes:
-        title: one line, for display.
-        source: where its reported metrics and its question come from; one line, may be empty.
         dataset: canonical name, or `folder:PATH`.
         image_size, mirror_changes_class, reading_version: how a folder's images are read, see
             `Reading`. The first two are filled in when a study is made.
-        validation_count: examples held out of the training set; None: the data set's default.
-        limit: train on this many examples only (a stratified subset); None: all.
-        trials: total number of finished (complete or pruned) trials. With `repeats` the only field
-            that a later start may change. For a comparison arms x repeats, failed trials included:
-            an arm that diverges is a result.
-        epochs: maximum epochs per trial, and the length of its schedule.
-        budget: share of trials x epochs that a study may spend if its pruner pauses trials.
-        patience: epochs without a lower value of the objective before a trial stops; None: never.
-        max_parameters, max_multiply_adds: of a network for one image; larger ones are not trained.
-        seed: determines the split, every trial's seed, and the sampler's draws.
+        validation_count: None: the data set's default.
+        trials: with `repeats` the only field that a later start may change. For a comparison arms x
+            repeats, failed trials included: an arm that diverges is a result.
         sampler, pruner: names in the registries of `search.sampling`. A comparison uses the sampler
             `grid` and trains every arm to its end.
         space: a domain for each parameter that is not at its default, see `known_parameters`. For a
             comparison one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
         arms: the base first, with which the others are compared; empty in a search.
-        repeats: how many times each arm is trained, each time with another seed.
         journal: questions put to the study beforehand.
         published: the limit, epochs and repeats of the experiment whose metrics the arms report,
             as given in the study file. Empty if unknown.
@@ -96,35 +114,33 @@ class StudySpec:
         minimize_also: name in SIZES: then it searches for a Pareto front. None: only the objective.
     """
 
-    dataset: Annotated[str, TEXT]
-    title: Annotated[str, TEXT] = ""
-    source: Annotated[str, TEXT] = ""
-    image_size: Annotated[int | None, count(1, "pixels", most=10_000)] = None
-    mirror_changes_class: Annotated[
-        bool | None, Parameter(kinds=(bool,), default=False, description="of a folder")
-    ] = None
-    reading_version: Annotated[int, count(1, "version", most=4)] = Reading().version
-    validation_count: Annotated[int | None, _EXAMPLES] = None
-    limit: Annotated[int | None, _EXAMPLES] = None
-    trials: Annotated[int, _NUMBER] = 50
-    epochs: Annotated[int, _NUMBER] = 12
-    budget: Annotated[float, number(0.3, "share of trials x epochs", most=1)] = 0.3
-    patience: Annotated[int | None, _NUMBER] = None
-    max_parameters: Annotated[int | None, _LIMIT] = None
-    max_multiply_adds: Annotated[int | None, _LIMIT] = None
-    seed: Annotated[int, count(0, "seed", least=0, most=MOST_SEED)] = 0
-    sampler: Annotated[str, TEXT] = "gp"
-    pruner: Annotated[str, TEXT] = "promotion"
+    dataset: str
+    title: str = ""
+    source: str = ""
+    image_size: int | None = None
+    mirror_changes_class: bool | None = None
+    reading_version: int = Reading().version
+    validation_count: int | None = None
+    limit: int | None = None
+    trials: int = 50
+    epochs: int = 12
+    budget: float = 0.3
+    patience: int | None = None
+    max_parameters: int | None = None
+    max_multiply_adds: int | None = None
+    seed: int = 0
+    sampler: str = "gp"
+    pruner: str = "promotion"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()
-    repeats: Annotated[int, count(1, "number of repeats", most=MAX_REPEATS)] = 1
+    repeats: int = 1
     journal: tuple[JournalEntry, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
     extensions: tuple[Extension, ...] = ()
     metrics: tuple[str, ...] = ()
-    objective: Annotated[str, choice(OBJECTIVES, DEFAULT_OBJECTIVE, "value")] = DEFAULT_OBJECTIVE
-    minimize_also: Annotated[str | None, choice(SIZES, SIZES[0], "kept low, too")] = None
+    objective: str = DEFAULT_OBJECTIVE
+    minimize_also: str | None = None
 
     def __post_init__(self) -> None:
         optional = {one.name for one in dataclasses.fields(self) if one.default is None}
@@ -233,13 +249,6 @@ class StudySpec:
         values["extensions"] = tuple(Extension(**it) for it in values["extensions"])
         require(values["extensions"], families_in(values), str(values["dataset"]))
         return cls(**{**values, **read_tables(values)})
-
-
-FIELDS = {  # what a field may be, if it is a single value
-    name: one
-    for name, hint in get_type_hints(StudySpec, include_extras=True).items()
-    for one in getattr(hint, "__metadata__", ())
-}
 
 
 def check_study_name(name: str) -> str:

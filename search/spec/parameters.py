@@ -1,4 +1,4 @@
-"""Everything that a study can fix, choose or search: the one table behind [space], --help, docs."""
+"""Everything that a study can fix, choose or search: the one table behind [space] and --help."""
 
 from __future__ import annotations
 

@@ -24,10 +24,17 @@ PARTIAL_EPOCH = 1 / 3
 # What a study can set in a recipe. Extensions may add entries to the registries used as options.
 RECIPE: Mapping[str, Parameter] = {
     "batch_size": count(128, "images per step", most=10**6),
-    "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
+    "optimizer": choice(
+        get_args(OptimizerName), "adam", "kind of update; sgd with Nesterov momentum"
+    ),
     "learning_rate": number(2e-3, "peak of the schedule"),
     "momentum": number(0.9, "of sgd", below=1),
-    "weight_decay_kind": choice(get_args(WeightDecayKind), "decoupled", "see search.training.step"),
+    "weight_decay_kind": choice(
+        get_args(WeightDecayKind),
+        "decoupled",
+        "l2: a term of the loss; coupled: a term of the gradient; decoupled: beside the gradient, "
+        "as in AdamW",
+    ),
     "weight_decay": number(1e-2, "strength of the weight decay"),
     "schedule": choice(SCHEDULES, "one-cycle", "learning-rate schedule"),
     "weight_averaging": number(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,27 @@ import tomli_w
 from data.errors import did_you_mean
 from data.extensions import is_reference
 from data.reading import read_regular
+from models import FAMILIES, Parameter
 from models.checks import shown
 from search.spec.arms import PUBLISHED, TEXT, Arm
 from search.spec.config import FIELDS, StudySpec
 from search.spec.domains import SpecError, check_fields, check_keys, corners
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.parameters import families_in, read_tables
+from search.spec.recipe import RECIPE
 
 READY_MADE = Path(__file__).parent.parent / "studies"
 ARRAYS = ("arm", "journal")  # sections that may occur several times
 SECTIONS = ("study", "space", "baseline", *ARRAYS, "published")
-LISTS = ("extensions", "metrics")
-KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "reading_version"}}
+LISTS = {
+    "extensions": "Python files of your own",
+    "metrics": "what is also recorded each epoch",
+}
+LISTED = ("augmentation", "schedule", "objective")  # --help describes what they may name
+KEYS = {
+    "base": replace(TEXT, description="name of the [[arm]] that others are compared with"),
+    **{key: one for key, one in FIELDS.items() if key != "reading_version"},
+}
 # Settings of a search, and the only value that each may have in a comparison.
 SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none", "minimize_also": None}
 MAX_BYTES = 1_000_000
@@ -40,6 +52,33 @@ class StudyFileError(ValueError):
 def ready_made() -> list[Path]:
     """The files of the ready-made studies: the default one, then by name."""
     return sorted(READY_MADE.glob("*.toml"), key=lambda file: (file.stem != "default", file.stem))
+
+
+def describe_keys() -> dict[str, dict[str, str]]:
+    """What may stand in [study] and [space]: each key's meaning, and its default if it has one.
+
+    [space] has a section for each registered family.
+    """
+    usual = {one.name: one.default for one in dataclasses.fields(StudySpec)}
+    study = {key: _in_words(key, one, usual.get(key)) for key, one in KEYS.items()}
+    found = {"[study] in a study file": {**study, **LISTS}}
+    sections = {"any network": RECIPE} | {name: it.parameters for name, it in FAMILIES.items()}
+    for name, parameters in sections.items():
+        if parameters:
+            told = {key: _in_words(key, one, one.default) for key, one in parameters.items()}
+            found[f"[space] in a study file, {name}"] = told
+    return found
+
+
+def _in_words(key: str, one: Parameter, default: Any) -> str:
+    has_names = one.options and one.kinds == (str,) and key not in LISTED
+    words = [", ".join(one.options)] if has_names else []
+    if one.required:
+        words.append("required")
+    elif default not in (None, "", dataclasses.MISSING):
+        text = default if isinstance(default, str) else json.dumps(default)
+        words.append(f"default: {text}")
+    return f"{one.description} ({'; '.join(words)})" if words else one.description
 
 
 def find_study_file(name_or_path: str) -> Path:
@@ -145,6 +184,10 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         fields["dataset"] = str(folder / fields["dataset"])
     read = read_tables(plain, by_user=True)
     fields |= {key: it for key, it in read.items() if it not in (None, ())}
+    for one in (it for entry in read["journal"] for it in entry.expect):
+        if (one.margin or 0) >= 1 and one.metric.endswith(("accuracy", "error")):
+            got = f"margin = {one.margin:g} of {one.metric} is 100 points or more"
+            raise SpecError("margin", f"[[journal]] expect: {got}; 0.01 is one point")
     if "arm" in content:
         fields["arms"] = _in_order(fields, study)
     elif "base" in study:

@@ -1,33 +1,43 @@
 """A study's data set: where it is now, and whether it is the one that the study was made with.
 
 A folder of pictures may be moved, or mounted elsewhere on another host: it is the same data as long
-as its fingerprint is the same. The study remembers every place where it was found.
+as its fingerprint is the same. The study remembers every place where it was found. Initial weights
+are also part of what a study was made with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from data.datasets import FOLDER, canonical_name, find_dataset
+from data.datasets import FOLDER, FORMS, canonical_name, find_dataset
 from data.errors import DataError
 from data.fingerprint import Fingerprint, differences
-from data.folders.held_out import keep
+from data.folders.held_out import keep, record_test
 from search.spec.domains import SpecError
 from search.store.schema import FINGERPRINT
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
 from search.training.task import Task
+from search.training.weights import digests, file_of
 
 # System attributes of a study, which dashboards do not show.
 PLACES, HELD_OUT = "cnn_search:places", "cnn_search:held_out"
+WEIGHTS = "cnn_search:weights"  # by source: SHA-256 and absolute path of the file
 MOST_PLACES = 8
 
 
 def is_folder(name: str) -> bool:
     """Whether it names a file or folder of the user's own, which may be moved."""
     return find_dataset(name).path is not None
+
+
+def form_of(name: str) -> str:
+    """The form of such a name: `folder:PATH`, `npz:FILE` or `FILE.py:FUNCTION`."""
+    kind = f"{name.partition(':')[0]}:"
+    return next((it for it in FORMS if it.startswith(kind)), "FILE.py:FUNCTION")
 
 
 def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
@@ -55,8 +65,8 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         found = next((it for it, path in paths if path is not None and path.exists()), None)
         if found is None:
             raise DataError(
-                f"there is no {find_dataset(own).path}, where the pictures of study "
-                f"{study.name!r} were; if they were moved, say where to: --dataset folder:PATH"
+                f"there is no {find_dataset(own).path}, where the images of study {study.name!r} "
+                f"were; if they were moved, say where to: --dataset {form_of(own)}"
             )
         place = found
     if HELD_OUT in remembered and place.startswith(FOLDER):
@@ -85,17 +95,30 @@ def check_data(study: StudyHandle, task: Task) -> None:
         with damage_in_a_line(study):
             changes = differences(Fingerprint.from_dict(stored), task.content)
     if changes:
+        name = task.info.name
+        elsewhere = f" (if it is elsewhere: --dataset {form_of(name)})" if is_folder(name) else ""
         raise DataError(
-            f"study {study.name!r} was made with different data than {task.info.name} holds: "
-            f"{changes}; put the data back (if it is elsewhere: --dataset folder:PATH), or "
-            "start another study with --study NAME"
+            f"study {study.name!r} was made with different data than {name} holds: "
+            f"{changes}; put the data back{elsewhere}, or start another study with --study NAME"
         )
 
 
-def keep_data(study: StudyHandle, task: Task) -> None:
+def hold_out(task: Task, data_dir: Path) -> None:
+    """Make the test images final that were drawn from a folder. Raises DataError."""
+    if task.info.test_is_drawn:
+        root = Path(task.info.name.removeprefix(FOLDER))
+        record_test(root, task.info.test_digests, data_dir)
+
+
+def keep_data(study: StudyHandle, task: Task, data_dir: Path | None) -> None:
     """Check the data once more (another start may just have made the study with different data),
-    and store whatever is not stored about it yet."""
+    and store whatever is not stored about it yet.
+
+    data_dir: where the task was loaded from; None: it was sent, or `hold_out` was called already.
+    """
     check_data(study, task)
+    if data_dir is not None:
+        hold_out(task, data_dir)
     info, remembered = task.info, _remembered(study)
     places = remembered.get(PLACES, [])
     new: dict[str, Any] = {}
@@ -114,3 +137,39 @@ def keep_data(study: StudyHandle, task: Task) -> None:
                 study.study.set_user_attr(FINGERPRINT, content.to_dict())
 
         study.write(store)
+
+
+def check_weights(study: StudyHandle, sources: Iterable[str | None]) -> None:
+    """Raises a `DataError` if these files or folders hold other weights than the study began with.
+
+    `WeightsError` if they cannot be read.
+    """
+    _compare(study, digests(sources), _remembered(study))
+
+
+def keep_weights(study: StudyHandle, sources: Iterable[str | None]) -> dict[str, str]:
+    """Check the weights, and store what is not stored about them yet; returns their digests."""
+    found = digests(sources)
+    new = {source: [digest, str(file_of(source).absolute())] for source, digest in found.items()}
+
+    def store(_: Connection) -> None:
+        remembered = _remembered(study)
+        _compare(study, found, remembered)
+        known = {**new, **remembered.get(WEIGHTS, {})}
+        study.db.optuna.set_study_system_attr(study.study_id, WEIGHTS, known)
+
+    if new:
+        study.write(store)
+    return found
+
+
+def _compare(study: StudyHandle, found: Mapping[str, str], remembered: Mapping[str, Any]) -> None:
+    with damage_in_a_line(study):
+        known = {source: (it[0], it[1]) for source, it in remembered.get(WEIGHTS, {}).items()}
+    for source, digest in found.items():
+        old, path = known.get(source, (digest, ""))
+        if digest != old:
+            raise DataError(
+                f"study {study.name!r} was made with other initial weights than {source!r} holds "
+                f"now; put back those that were in {path}, or start another study with --study NAME"
+            )

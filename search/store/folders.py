@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -246,6 +247,7 @@ def sweep(study: StudyHandle, folder: Path) -> None:
         kept = set(read(study.db, lambda connection: connection.scalars(of_use).all()))
         results = [row for row in results_of(study) if row.figures is not None]
         tested = max((row.opened_at.timestamp() for row in results), default=0.0)
+        tested = min(tested, time.time())  # the clock may have been ahead
         for path, kind, number, at in written:
             is_done = number not in kept if kind == "trial" else at < tested - FORGOTTEN
             if is_done and path.stat().st_mtime == at:  # not rewritten meanwhile

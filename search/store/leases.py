@@ -27,8 +27,9 @@ from sqlalchemy.exc import DBAPIError
 
 from search.store import StudyGoneError
 from search.store.database import Database, write
-from search.store.schema import DatabaseClock, leases, trial_values, trials
+from search.store.schema import REASON, DatabaseClock, leases, trial_values, trials
 from search.store.schema import trial_intermediate_values as reports
+from search.store.schema import trial_user_attributes as attributes
 
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
@@ -190,8 +191,10 @@ def revive(connection: Connection, study_id: int) -> None:
 
 
 def run_again(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Mark pruned trials as running, with all their reports; their leases say who holds them."""
+    """Mark ended trials as running, with all their reports; their leases say who holds them."""
     connection.execute(delete(trial_values).where(trial_values.c.trial_id.in_(trial_ids)))
+    why = (attributes.c.trial_id.in_(trial_ids), attributes.c.key == REASON)
+    connection.execute(delete(attributes).where(*why))
     running = {"state": TrialState.RUNNING, "datetime_complete": None}
     connection.execute(update(trials).where(trials.c.trial_id.in_(trial_ids)).values(running))
 

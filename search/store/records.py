@@ -165,8 +165,12 @@ def add_result(
         if there is not None and there.identity not in (None, study.identity):
             connection.execute(update(results).where(of_it).values(mine))
         elif there is None:
+            of_name = results.c.study_name == study.name
+            latest = connection.scalar(select(func.max(results.c.opened_at)).where(of_name)) or 0.0
+            now, after = DatabaseClock(), latest + 0.001  # if the clock was set back meanwhile
             row = {"result_id": result_id, "study_name": study.name, "seeds": list(seeds), **mine}
-            connection.execute(insert(results).values(**row, opened_at=DatabaseClock()))
+            opened_at = sa.case((now > after, now), else_=after)
+            connection.execute(insert(results).values(**row, opened_at=opened_at))
 
     study.write(add)  # under the study's lock, so that `results_of` keeps its order
 

@@ -52,7 +52,7 @@ class _LocalTime(sa.TypeDecorator[datetime]):
 
 
 # Optuna's, as far as we read them. Only Optuna creates, migrates and writes them, except for what
-# it has no call for: resuming a pruned trial (`search.store.leases.run_again`).
+# it has no call for: resuming a trial that has ended (`search.store.leases.run_again`).
 studies = sa.Table(
     "studies",
     metadata,

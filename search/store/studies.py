@@ -7,6 +7,7 @@ its own. All writes to a study are made in a transaction that finds its identity
 
 from __future__ import annotations
 
+import math
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,7 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
-from sqlalchemy import Connection, bindparam, exc, insert, select
+from optuna.trial import TrialState
+from sqlalchemy import Connection, bindparam, exc, func, insert, select
 
 from data.errors import did_you_mean, reason
 from models.checks import shown
@@ -25,7 +27,7 @@ from search.spec.domains import SpecError
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.extensions import ExtensionError
 from search.spec.space import has_baseline, queued_baseline, queued_trial
-from search.store import StorageError, StudyGoneError, latest_study
+from search.store import StorageError, StudyGoneError, latest_study, schema
 from search.store.database import Database, forbids_writing, read, transaction, with_retry
 from search.store.leases import revive
 from search.store.schema import DATASET, FINGERPRINT, SPEC, DatasetFacts, identities, studies
@@ -252,7 +254,9 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
         wanted: the specification that this start's flags and file ask for.
         named: the fields that the user gave, by flag or in the file; others follow the study.
 
-    Raises `SpecError` if a named field differs from what the study was made with.
+    A repeat of a comparison that has begun is trained with every arm, whatever the total, because
+    arms are compared seed by seed. Raises `SpecError` if a named field differs from what the study
+    was made with.
     """
     stored, given = load_spec(study), {name: getattr(wanted, name) for name in named}
     for name, new in given.items():
@@ -262,19 +266,34 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
                 f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
                 "give another --study NAME, or leave it out to resume",
             )
-    changed = stored.with_total(given.get("trials", stored.trials))
+    total = given.get("trials", stored.trials)
+    changed = read(study.db, lambda connection: _with_total(connection, study, stored, total))
     return replace(changed, budget=given.get("budget", stored.budget))
 
 
-def set_total(study: StudyHandle, trials: int, budget: float | None = None) -> None:
-    """Change the study's totals. If it may spend more, trials paused at its end pause again."""
+def set_total(study: StudyHandle, total: int, budget: float | None = None) -> None:
+    """Change the study's totals. If it may spend more, trials paused at its end pause again.
+
+    A comparison keeps each repeat that has begun, see `resumed_spec`.
+    """
 
     def change(connection: Connection) -> None:
         old = load_spec(study, study.study.user_attrs)
-        new = replace(old.with_total(trials), budget=budget or old.budget)
+        new = replace(_with_total(connection, study, old, total), budget=budget or old.budget)
         if new != old:
             study.study.set_user_attr(SPEC, new.to_dict())
         if new.trials > old.trials or new.budget > old.budget:
             revive(connection, study.study_id)
 
     study.write(change)
+
+
+def _with_total(
+    connection: Connection, study: StudyHandle, spec: StudySpec, total: int
+) -> StudySpec:
+    if spec.is_comparison:
+        trials, arms = schema.trials.c, len(spec.arms)
+        begun = (trials.study_id == study.study_id, trials.state != TrialState.WAITING)
+        count = connection.scalar(select(func.count()).where(*begun)) or 0
+        total = max(total, arms * math.ceil(count / arms))
+    return spec.with_total(total)

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import search
+from models import FAMILIES, family_from_function
 from search import cli
-from search.spec.study_file import find_study_file, read_study_file
+from search.spec.recipe import RECIPE
+from search.spec.study_file import KEYS, LISTS, find_study_file, read_study_file
 from search.terminal.commands import Parser
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +133,38 @@ def test_every_option_is_described_with_its_default(command: str) -> None:
             continue
         for value in map(str, default if isinstance(default, list) else [default]):
             assert value in text or os.environ.get("SEARCH_STORAGE") == value, (name, text, value)
+
+
+def test_study_help_describes_every_key_of_a_study_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entries(title: str) -> dict[str, str]:
+        text = parser("study").format_help().split(f"\n{title}:\n")[1].split("\n\n")[0]
+        return {
+            key: " ".join(said.split())
+            for key, said in re.findall(r"^  (\S+) +(.*(?:\n   .*)*)", text, re.MULTILINE)
+        }
+
+    assert entries("[study] in a study file").keys() == {*KEYS, *LISTS}
+    assert entries("[study] in a study file")["trials"].endswith("or pruned (default: 50)")
+    training = entries("[space] in a study file, any network")
+    assert training.keys() == RECIPE.keys()
+    assert "decoupled: beside the gradient" in training["weight_decay_kind"]
+    assert training["optimizer"].endswith("(adam, sgd; default: adam)")
+    for name, family in FAMILIES.items():
+        assert entries(f"[space] in a study file, {name}").keys() == family.parameters.keys()
+    assert "relu, leaky_relu, " in entries("[space] in a study file, cnn")["activation"]
+
+    def build(image_shape: object, classes: int, *, layers: int = 7, width: int) -> None: ...
+
+    monkeypatch.setitem(FAMILIES, "own", family_from_function("own", build))  # type: ignore[arg-type]
+    assert entries("[space] in a study file, own") == {
+        "layers": "argument layers (default: 7)",
+        "width": "argument width (required)",
+    }
+
+
+def test_export_help_names_the_extra_of_each_format() -> None:
+    text = " ".join(parser("export").format_help().split())
+    assert "'cnn-search[onnx]' for onnx, 'cnn-search[export]' for parquet, tensorboard and" in text
 
 
 @pytest.mark.parametrize("name", ["trials", "epochs", "seed"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,12 @@ def installed(home: Path, tmp_path: Path) -> Iterator[Installed]:
     before = made.files()
     yield made
     assert made.files() == before  # nothing is stored inside an installed package
+
+
+def test_ray_clients_work_with_the_extra_on_any_python(home: Path) -> None:
+    [told] = home.glob("env/lib/python*/site-packages/cnn_search-*/METADATA")
+    found = re.findall(r"^Requires-Dist: ray\[(.*)\]>=\S+; (.*)$", told.read_text(), re.MULTILINE)
+    assert found == [("client", 'extra == "ray"'), ("client,tune", 'extra == "bench"')]
 
 
 def test_the_command_works_where_names_are_taken(installed: Installed) -> None:

@@ -12,9 +12,11 @@ import optuna
 import pytest
 
 from search import report, study
+from search.pages.render import head, page, row
 from search.pages.report import write_index
 from search.store.views import StudyView
 from tests.search.conftest import Refused
+from tests.search.test_dashboard import settled
 
 COMPARISON = """
 [study]
@@ -157,3 +159,31 @@ def test_a_browser_draws_every_figure_and_sorts_tables(place: Path, browser: Any
     for reverse in (False, True):
         clicked = browser.execute_script(f"{rows}[0].cells[1].click(); {column}")
         assert clicked == sorted(losses, reverse=reverse)
+
+
+def test_empty_cells_stay_together_and_the_others_in_order(tmp_path: Path, browser: Any) -> None:
+    cells = ["93.10", "", "91.00", "", "95.00", "90.00"]
+    table = "\n".join([head("trial", ">accuracy"), *(row(f"#{n}", c) for n, c in enumerate(cells))])
+    file = tmp_path / "table.html"
+    file.write_text(page("A table", table, {}))
+    browser.get(file.as_uri())
+    rows = "document.querySelector('table').rows"
+    column = f"return [...{rows}].slice(1).map(row => row.cells[1].innerText)"
+    numbers = ["90.00", "91.00", "93.10", "95.00"]
+    for expected in ([*numbers, "", ""], ["", "", *numbers[::-1]]):
+        assert browser.execute_script(f"{rows}[0].cells[1].click(); {column}") == expected
+
+
+def test_printed_tables_and_figures_fit_the_paper(place: Path, browser: Any) -> None:
+    report.main(["--study", "digits", "--formats", "svg"])
+    browser.get((place / "runs/digits/report.html").as_uri())
+    a4 = {"width": 718, "height": 1046, "deviceScaleFactor": 1, "mobile": False}  # 10 mm margins
+    try:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", a4)
+        fits = "getComputedStyle(box).overflowX == 'visible' && box.scrollWidth <= box.clientWidth"
+        boxes = "[...document.querySelectorAll('.table, .wide')]"
+        settled(browser, f"{boxes}.every(box => {fits})")  # plotly resizes its figures
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import optuna
 import optuna_dashboard
+import plotly.graph_objects as go
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
 from search.dashboard.content import ArtifactStore, TrialPictures, write_content
-from search.figures import dashboard_figures
+from search.figures import FIGURES, Figure, dashboard_figures
 from search.pages.note import placed, study_note
 from search.store import StudyGoneError
 from search.store.claims import claim
@@ -57,6 +58,17 @@ def test_content_is_replaced_and_never_piles_up(study: StudyHandle, small_study:
     rows = study.db.optuna.get_study_system_attrs(study.study_id)
     assert len(rows) < 100
     assert max(len(str(value)) for value in rows.values()) < 5_000
+
+
+def test_a_figure_may_have_any_name(
+    study: StudyHandle, small_study: StudyView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Figure("Mine", "Mine", lambda _: go.Figure(go.Scatter(y=[1, 2])))
+    monkeypatch.setitem(FIGURES, "loss/epoch, in %", mine)
+    write_content(study, small_study)
+    note, figures = shown(study)
+    assert note
+    assert {"best-so-far", "loss-epoch--in--"} <= figures.keys()
 
 
 def test_two_writers_never_leave_a_mixture(

@@ -102,5 +102,5 @@ def test_a_file_that_cannot_be_written_is_named(bundle: Bundle, tmp_path: Path) 
 
 def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(BundleError, match=r"needs onnx, .*pip install 'cnn-search\[onnx\]'"):
+    with pytest.raises(BundleError, match=r"needs onnx, .*pip install 'cnn-search\[onnx\]'$"):
         require_onnx()

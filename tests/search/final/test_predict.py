@@ -42,6 +42,18 @@ def test_predictions_are_the_networks(bundle: Bundle, tmp_path: Path) -> None:
         assert [share for _, share in one.ranking] == sorted(row.tolist(), reverse=True)
 
 
+def test_predictions_are_shown_as_a_table(bundle: Bundle, tmp_path: Path) -> None:
+    found = predict(save(tmp_path / "<x>.png"), bundle=bundle)
+    [row] = found.table()
+    label = f"{row['label']} {100 * row['probability']:.1f} %"
+    assert repr(found).startswith(f"{tmp_path / '<x>.png'}  {label}  ")
+    page = found._repr_html_()
+    assert "&lt;x&gt;.png" in page
+    assert label in page
+    many = dataclasses.replace(found, pictures=found.pictures * 30)
+    assert repr(many).splitlines()[20:] == ["... and 10 more pictures"]
+
+
 def test_folders_are_searched_in_order_and_hidden_files_left_out(
     bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from contextlib import closing
@@ -19,16 +20,17 @@ from search.running.by_hand import read_queue
 from search.running.run import Run
 from search.running.study import run_study
 from search.running.worker import train_trials
+from search.spec.arms import Arm
 from search.spec.domains import SpecError
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
-from search.store import StudyGoneError
+from search.store import StudyBrokenError, StudyGoneError
 from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish, release
 from search.store.opening import open_database
 from search.store.records import record_epoch
 from search.store.schema import leases
-from search.store.studies import StudyHandle, create_study, require_study
+from search.store.studies import StudyHandle, create_study, load_spec, require_study
 from search.store.views import view_study
 from search.training.task import load_study_task
 from tests.search.long_studies import INFO, SPEC
@@ -37,6 +39,7 @@ from tests.search.running.made_up import (
     FedTraining,
     MadeUpTraining,
     check_curves,
+    fed,
     stopping_after,
 )
 from tests.search.workplaces import take
@@ -164,6 +167,50 @@ def test_what_cannot_be_continued(make_run: Make) -> None:
         with pytest.raises(SpecError, match=said):
             go_on(it, 1, number)
     assert view_study(run.study) == before
+
+
+def compared(make_run: Make, arms: int, repeats: int = 1, train: Any = MadeUpTraining) -> Run:
+    made = tuple(Arm(name=str(arm)) for arm in range(arms))
+    return make_run(space={"depth": 1}, arms=made, repeats=repeats, train=train)
+
+
+def test_a_comparisons_trial_that_failed_is_trained_again_unless_it_diverged(
+    make_run: Make,
+) -> None:
+    busy = RuntimeError("CUDA driver busy")
+    train_trials(run := compared(make_run, 2, train=fed([0.5, 0.4, busy], [math.nan])))
+    before = view_study(run.study)
+    assert [trial.state for trial in before.trials] == ["failed"] * 2
+    with pytest.raises(SpecError, match="trial 1 diverged, which is a result of its arm"):
+        go_on(run, 0, 1)
+    assert view_study(run.study) == before
+    assert go_on(run, 0) == ["trial 0 failed and starts over"]
+    assert go_on(run, 0) == ["trial 0 is under way and will now train to its end"]
+    during = view_study(run.study)
+    assert (during.trials[0].state, during.finished) == ("interrupted", 1)
+    train_trials(compared(make_run, 2, train=fed([0.5, 0.4, 0.3, 0.2])))
+    again, diverged = view_study(run.study).trials
+    assert (again.state, again.reason, len(again.curve)) == ("complete", None, 3)
+    assert again.params == before.trials[0].params  # its arm and repeat
+    assert diverged == before.trials[1]
+
+
+def test_a_comparison_in_which_everything_fails_says_how_to_train_it_again(make_run: Make) -> None:
+    busy = [RuntimeError("CUDA driver busy")]
+    with pytest.raises(StudyBrokenError, match="same command again with --continue 0 1 3 4, which"):
+        train_trials(compared(make_run, 6, train=fed(busy, busy, [math.nan], busy, busy)))
+    with pytest.raises(StudyBrokenError, match=r"then run the same command again$"):
+        train_trials(make_run("search", train=fed(*[busy] * 5)))
+
+
+def test_a_repeat_that_has_begun_is_trained_with_every_arm(make_run: Make) -> None:
+    train_trials(stopping_after(compared(make_run, 2, repeats=3), 10))  # in the third trial
+    lowered = compared(make_run, 2, repeats=1)
+    assert view_study(lowered.study).spec.repeats == load_spec(lowered.study).repeats == 2
+    train_trials(lowered)
+    view = view_study(lowered.study)
+    assert [trial.state for trial in view.trials] == ["complete"] * 4
+    assert view.finished == view.spec.trials == 4
 
 
 def test_queued_configurations_come_first_and_count(make_run: Make) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from search import export
 from search.running.exports import FORMATS, encoded, export_study
-from search.running.results import TABLES, Study, load_study
+from search.running.results import COLUMNS, TABLES, Study, load_study
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from tests.search.zones import EAST, WEST, zone
@@ -48,6 +48,12 @@ def test_tables_as_files(view: Study, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_every_column_is_explained() -> None:
+    told = Study.to_pandas.__doc__ or ""
+    for name in {*COLUMNS["trials"], *COLUMNS["results"], *COLUMNS["leaderboard"]}:
+        assert f"`{name}`" in told or name.startswith(("train_", "validation_")), name
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_without_rows_has_its_columns(view: Study, name: str) -> None:
     """That of the epochs, until a new study's first one is finished."""
@@ -66,8 +72,14 @@ def test_a_table_without_rows_has_its_columns(view: Study, name: str) -> None:
 def test_tensorboard_reads_its_event_files(view: Study, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    more = replace(view, trials=(*view.trials, replace(view.trials[3], number=98)))
+    FORMATS["tensorboard"](more, str(tmp_path))  # of another study, whose files must go
+    (tmp_path / "trial_0098" / "mine.txt").touch()
     for _ in range(2):  # written twice, nothing is there twice
         told = FORMATS["tensorboard"](view, str(tmp_path))
+    with_events = {file.parent.name for file in tmp_path.rglob("events.out.tfevents.*")}
+    assert with_events == {f"trial_{it.number:04}" for it in view.trials if it.best is not None}
+    assert [file.name for file in (tmp_path / "trial_0098").iterdir()] == ["mine.txt"]
     assert told.startswith("event files of 6 trials")
     events = EventAccumulator(str(tmp_path / "trial_0003")).Reload()
     curve = [(one.step, one.wall_time) for one in events.Scalars("validation_loss")]
@@ -109,6 +121,11 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     after = runs()
     changed = [n for n in before | after if before[n].info.run_id != after[n].info.run_id]
     assert changed == ["trial 6"]
+    # Even after someone has deleted it there.
+    for experiment in client.search_experiments(filter_string="name = 'fashion'"):
+        client.delete_experiment(experiment.experiment_id)
+    FORMATS["mlflow"](later, str(tmp_path))
+    assert runs().keys() == after.keys()
 
 
 @pytest.mark.usefixtures("place")

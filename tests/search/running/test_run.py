@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from search.running.request import read_request
 from search.running.run import Plan, make_plan
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
+from search.store.leases import finish
 from search.store.opening import open_database
 from search.store.studies import load_spec, set_total
 from tests.search.running.made_up import TINY
+from tests.search.workplaces import take
 
 Make = Callable[..., Plan]
 
@@ -29,7 +32,8 @@ def plan(here: Path) -> Iterator[Make]:
     with closing(open_database(f"sqlite:///{here / 'studies.db'}")) as db:
 
         def make(file: str | None = None, **options: Any) -> Plan:
-            request = read_request(file, {**TINY, "seed": None, **options}, space=TINY["space"])
+            given = {**TINY, "seed": None, **options}
+            request = read_request(file, given, space=given["space"])
             return replace(make_plan(request, torch.device("cpu")), db=db)
 
         yield make
@@ -64,3 +68,18 @@ def test_a_start_that_names_no_total_takes_the_current_one(plan: Make) -> None:
     set_total(study, 80)
     assert unnamed.begin(stop).spec.trials == load_spec(study).trials == 80
     assert named.begin(stop).spec.trials == load_spec(study).trials == 7
+
+
+def test_a_start_with_too_few_repeats_says_which_it_keeps(plan: Make, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[[arm]]\nname = 'a'\n\n[[arm]]\nname = 'b'\ndropout = 0.1\n")
+    options: dict[str, Any] = {"study": "s", "space": None, "limit": None, "epochs": None}
+    study = plan(str(file), repeats=3, **options).begin(threading.Event()).study
+    for _ in range(3):
+        finish(study, take(study), state=TrialState.FAIL)
+    lowered = plan(str(file), repeats=1, **options)
+    assert lowered.notes[-1] == (
+        "repeat 2 has begun, so it is trained with every arm: 2 repeats, not 1"
+    )
+    assert lowered.begin(threading.Event()).spec.trials == load_spec(study).trials == 4
+    assert plan(str(file), repeats=3, **options).notes == lowered.notes[:-1]

@@ -2,25 +2,31 @@
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from data.errors import DataError
-from search import worker
+from models import ConvNetConfig, build
+from search import study, worker
 from search.final import final, folder, runs
 from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
 from search.spec.domains import SpecError
-from search.store.data import HELD_OUT, PLACES
+from search.store.data import HELD_OUT, PLACES, WEIGHTS
 from search.store.opening import open_database
 from search.store.schema import FINGERPRINT
 from search.store.studies import require_study
-from tests.data.pets import draw, make_pets
+from search.training import repeat
+from search.training.epoch import StoppedError
+from tests.data.pets import SIZES, draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
 Change = Callable[[Path], object]
@@ -58,6 +64,28 @@ def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
     monkeypatch.setattr(folder, "save_pictures", lambda *_: [])  # takes longer than the training
     return live
+
+
+def test_the_first_study_chooses_test_pictures_not_a_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEARCH_DATA_DIR", "data")
+    make_pets(tmp_path / "pets")
+    start = ["--dataset", "folder:pets", "--epochs", "1"]
+    assert study.main([*start, "--dry-run"]) == 0
+    assert "No study was created" in capsys.readouterr().out
+    assert [it.name for it in tmp_path.iterdir()] == ["pets"]
+    for seed in range(1000, 1100):
+        draw(tmp_path / f"pets/train/cat/{seed}.png", seed)
+    made = search(dataset="folder:pets", trials=1, epochs=1, space=SPACE)
+    chosen = sum(SIZES.values()) // 5 + 20
+    assert f"so {chosen} pictures are held out" in "\n".join(made.dataset.notes)
+    draw(tmp_path / "pets/train/cat/late.png", 1100)
+    with pytest.raises(DataError, match="91 pictures in 'cat', not 90"):
+        search(dataset="folder:pets", trials=2)
+    other = search(dataset="folder:pets", study="other", trials=1, epochs=1, space=SPACE)
+    assert other.dataset.notes == made.dataset.notes
 
 
 def rename_class(root: Path, old: str = "cat", new: str = "zebra") -> None:
@@ -145,6 +173,83 @@ def test_moved_data_are_found_where_the_user_says_and_remembered(
         places = database.optuna.get_study_system_attrs(study.study_id)[PLACES]
         assert places == [f"folder:{tmp_path / 'host/pets'}", f"folder:{moved}"]
     assert load_study("pets").finished == 5
+
+
+def test_a_moved_archive_is_found_where_the_message_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels_N = np.arange(40) % 2
+    images_NHW = np.full((40, 8, 8), labels_N[:, None, None] * 200, dtype=np.uint8)
+    arrays = {
+        f"{kind}_{part}": it
+        for part in ("train", "test")
+        for kind, it in (("x", images_NHW), ("y", labels_N))
+    }
+    np.savez("blobs.npz", **arrays)
+    search(dataset="npz:blobs.npz", trials=1, epochs=1, space=SPACE)
+    Path("blobs.npz").rename("moved.npz")
+    with pytest.raises(DataError, match="say where to: --dataset npz:FILE"):
+        search(trials=2)
+    assert search(trials=2, dataset="npz:moved.npz").finished == 2
+    np.savez("moved.npz", **{**arrays, "x_train": images_NHW[:, ::2]})
+    with pytest.raises(DataError, match=r"\(if it is elsewhere: --dataset npz:FILE\)"):
+        search(trials=3)
+
+
+def test_other_initial_weights_are_refused_by_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
+    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    Path("src").mkdir()
+    network = ConvNetConfig(channels=(4,), batch_norm=True)
+
+    def write() -> bytes:
+        save_file(build(network, (1, 8, 8), 10).state_dict(), "src/model.safetensors")
+        return Path("src/model.safetensors").read_bytes()
+
+    own = write()
+    rates = {"low": 1e-3, "high": 1e-2}
+    space = {"channels": [4], "hidden": [[]], "initial_weights": "src", "learning_rate": rates}
+    start = {"study": "t", "dataset": "digits", "limit": 100, "epochs": 1, "space": space}
+    search(**start, trials=1)
+    trained, stop = [], threading.Event()
+    save_checkpoint = repeat.save_checkpoint
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        save_checkpoint(path, state)
+        trained.append(path)
+        if state["score"] is not None:
+            stop.set()  # after the first seed
+
+    monkeypatch.setattr(repeat, "save_checkpoint", save)
+    with pytest.raises(StoppedError):
+        finalise("t", seeds=2, stop=stop)
+    write()
+    before = stored()
+    for command in (
+        lambda: search(**start, trials=2),
+        lambda: study.main(["--study", "t", "--dry-run"]),
+        lambda: worker.main(["--study", "t", "--quiet"]),
+        lambda: finalise("t", seeds=2),
+    ):
+        with pytest.raises(DataError, match="with other initial weights than 'src' holds") as said:
+            command()
+        assert f"those that were in {tmp_path / 'src/model.safetensors'}, or" in str(said.value)
+        assert stored() == before
+    Path("src/model.safetensors").write_bytes(own)
+    assert search(**start, trials=2).finished == 2
+    assert finalise("t", seeds=2, trial=0).metrics["test"]["seeds"] == 2
+    # A study of an earlier version has no record of its weights until it resumes.
+    with closing(sqlite3.connect("studies.db")) as connection, connection:
+        connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (WEIGHTS,))
+    write()
+    assert search(**start, trials=3).finished == 3
+    write()
+    with pytest.raises(DataError, match="other initial weights"):
+        search(**start, trials=4)
 
 
 @pytest.mark.usefixtures("place")

@@ -7,7 +7,7 @@ import pytest
 
 from search.analysis.wording import warm_start_in_words
 from search.running.study import run_study
-from search.sampling.earlier import adapted, read_earlier
+from search.sampling.earlier import adapted, is_source, read_earlier
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.earlier import Earlier
@@ -70,9 +70,15 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ):
         with pytest.raises(kind, match=said):
             run_study(**{**warm, **changed})
+    # The study's own database, however it is named: the same call resumes.
+    for name, named, source in (("fourth", f"{new}#new", "new"), ("fifth", new, "fourth")):
+        for start in (named, named, source):
+            made = run_study(**{**warm, "study": name, "trials": 1, "warm_start": start})
+            assert [one.source for one in made.earlier] == [source]
+    assert is_source("", new, new)  # as earlier versions stored it
     arguments = ["--config", "a4_dropout", "--dataset", "digits", "--warm-start", "new"]
     with pytest.raises(SpecError, match="this study compares arms"):
-        main([*arguments, "--study", "fourth", "--storage", new])
+        main([*arguments, "--study", "sixth", "--storage", new])
 
 
 def test_earlier_studies_and_the_baseline_give_no_configuration_twice(tmp_path: Path) -> None:

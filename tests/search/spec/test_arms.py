@@ -112,6 +112,12 @@ EXPECT = f'{ENTRY}expect = [ {{ arm = "a", than = "b", metric = "parameters", '
         (f"{ENTRY}expect = [ {{ who = 'a' }} ]\n", "'who'"),
         (f"{EXPECT}is = 'no different' }} ]\n", "needs a margin above 0"),
         (f"{EXPECT}is = 'better', margin = 0.1 }} ]\n", "needs a margin above 0"),
+        (
+            f"{EXPECT}is = 'no different', margin = 1 }} ]".replace(
+                "parameters", "validation_accuracy"
+            ),
+            "margin = 1 of validation_accuracy is 100 points or more; 0.01 is one point",
+        ),
         (f"{EXPECT}is = 'better' }} ]\n".replace('"b", m', '"a", m'), "than must be another arm"),
         (f"{EXPECT}is = 'better' }} ]\n".replace('"b", m', '"c", m'), "'c'; there are: a, b"),
     ],

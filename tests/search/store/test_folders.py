@@ -12,9 +12,10 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import update
 
 from search.store import StorageError, StudyGoneError
-from search.store.database import Database
+from search.store.database import Database, write
 from search.store.folders import (
     OWNER,
     check_folder,
@@ -26,6 +27,7 @@ from search.store.folders import (
 )
 from search.store.opening import open_database
 from search.store.records import add_result, complete_result
+from search.store.schema import results
 from search.store.studies import StudyHandle
 from search.training.files import save_checkpoint
 
@@ -257,6 +259,9 @@ def test_final_trainings_a_month_older_than_the_last_test_are_swept(
     complete_result(db, "result", {"accuracy": 0.5})
     sweep(study, tmp_path)
     assert files(tmp_path) == names[2:]  # another finalize may resume it
+    write(db, lambda connection: connection.execute(update(results).values(opened_at=4e9)))
+    sweep(study, tmp_path)
+    assert files(tmp_path) == names[2:]  # whatever the clock said then
 
 
 def test_a_failed_sweep_is_only_logged(

@@ -10,9 +10,9 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from search.store.database import Database, read
+from search.store.database import Database, read, write
 from search.store.leases import Lease
 from search.store.opening import open_database
 from search.store.records import (
@@ -23,7 +23,7 @@ from search.store.records import (
     record_epoch,
     results_of,
 )
-from search.store.schema import epochs, trials
+from search.store.schema import epochs, results, trials
 from search.store.studies import StudyHandle
 from search.training.epoch import Epoch
 from tests.search.long_studies import fill
@@ -99,12 +99,15 @@ def test_results_record_when_the_test_set_was_opened(db: Database, study: StudyH
     complete_result(db, "of trial 8", figures)
     complete_result(db, "of trial 8", {})  # what was added first stands
     rows = results_of(study)
-    assert rows == sorted(rows, key=lambda row: row.opened_at)  # SQLite's clock has milliseconds
-    opened, scored = sorted(rows, key=lambda row: row.trial_number)
+    opened, scored = rows
     assert (opened.result_id, opened.seeds) == ("of trial 7", (1, 2, 3))
     assert opened.figures is None  # it was opened, however that ended
     assert (scored.trial_number, scored.seeds, scored.figures) == (8, (4,), figures)
     assert abs((datetime.now(UTC) - scored.opened_at).total_seconds()) < 5
+    ahead = update(results).where(results.c.result_id == "of trial 7").values(opened_at=4e9)
+    write(db, lambda connection: connection.execute(ahead))  # by a clock that was then set back
+    add_result(study, trial_number=6, seeds=[5], result_id="of trial 6")
+    assert [row.trial_number for row in results_of(study)] == [8, 7, 6]
 
 
 def test_a_recreated_study_does_not_own_earlier_test_evaluations(
