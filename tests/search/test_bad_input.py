@@ -41,10 +41,10 @@ def link(name: str, target: str) -> Prepare:
 
 def photos(**classes: int) -> Prepare:
     def prepare(folder: Path) -> None:
-        for name, count in classes.items():
+        for place, (name, count) in enumerate(classes.items()):
             (folder / "photos" / "train" / name).mkdir(parents=True)
             for number in range(count):
-                grey = np.full((9, 9), 20 * number, dtype=np.uint8)
+                grey = np.full((9, 9), 20 * number + place, dtype=np.uint8)
                 Image.fromarray(grey).save(folder / "photos" / "train" / name / f"{number}.png")
 
     return prepare
