@@ -215,8 +215,9 @@ def give_up_if_broken(run: Run, number: int, reason: str | None) -> None:
         if run.spec.is_comparison:
             again = [it.number for it in latest if not has_diverged(it.user_attrs.get(REASON))]
             if again:
-                numbers = " ".join(map(str, again))
-                remedy += f" with --continue {numbers}, which trains these trials again"
+                numbers = " ".join(map(str, again))  # `worker` has no such option
+                remedy = f"fix it, then run study with --continue {numbers}, which trains these "
+                remedy += "trials again"
         raise StudyBrokenError(
             f"the last {len(latest)} trials failed, so the study stops; trial {number}: {reason}; "
             f"{remedy}"

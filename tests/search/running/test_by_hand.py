@@ -197,7 +197,7 @@ def test_a_comparisons_trial_that_failed_is_trained_again_unless_it_diverged(
 
 def test_a_comparison_in_which_everything_fails_says_how_to_train_it_again(make_run: Make) -> None:
     busy = [RuntimeError("CUDA driver busy")]
-    with pytest.raises(StudyBrokenError, match="same command again with --continue 0 1 3 4, which"):
+    with pytest.raises(StudyBrokenError, match="run study with --continue 0 1 3 4, which"):
         train_trials(compared(make_run, 6, train=fed(busy, busy, [math.nan], busy, busy)))
     with pytest.raises(StudyBrokenError, match=r"then run the same command again$"):
         train_trials(make_run("search", train=fed(*[busy] * 5)))
