@@ -136,7 +136,8 @@ def _imagenet() -> Mapping[str, Tensor]:
 def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
     """Check that the metrics and initial weights that the study asks for exist.
 
-    Raises SpecError: a metric is unknown; weights are unavailable, or belong to another network.
+    Raises SpecError: a metric is unknown; weights are unavailable, belong to another network, or
+    cannot be frozen in this one.
     """
     for name in spec.metrics:
         if name not in METRICS:
