@@ -125,14 +125,14 @@ def _observe(
         running.pop()
         outputs.setdefault(module, output)
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and isinstance(output, Tensor):
-            return _as_in_training(output)  # on `meta` convolutions lose the layout
+            return as_in_training(output)  # on `meta` convolutions lose the layout
         return None
 
     for module in names:
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
     with torch.no_grad(), counter:
-        output = network(_as_in_training(torch.empty(BATCH, *image_shape, device="meta")))
+        output = network(as_in_training(torch.empty(BATCH, *image_shape, device="meta")))
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
     if output.shape[1:] != (classes,):
@@ -160,7 +160,7 @@ def _observe(
     return rows
 
 
-def _as_in_training(images_NCHW: Tensor) -> Tensor:
+def as_in_training(images_NCHW: Tensor) -> Tensor:
     """In the memory format of training, in which not every tensor can be viewed in any shape."""
     import torch
 

@@ -67,7 +67,7 @@ def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Pat
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
 
-def read_layout(root: Path, data_dir: Path, *, version: int = 4) -> Part:
+def read_layout(root: Path, data_dir: Path, *, version: int = Reading().version) -> Part:
     """The files below `root`, none decoded; a split that was drawn is in `data_dir`.
 
     Instead of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder:

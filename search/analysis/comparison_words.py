@@ -34,7 +34,7 @@ def standing_of_arms(view: StudyView) -> list[str]:
     """An empty line, a header, and a line for each arm so far, best first; [] for a search."""
     if not view.spec.arms:
         return []
-    word = view.spec.value.word + ("" if view.spec.value.unit else " (%)")
+    word = view.spec.value.word + measure_of(view.spec.objective).of_header
     rows = [("arm", "trained", f"{word}, mean ± s.d.", "accuracy, %")]
     names = told_apart(arm.name for arm in view.spec.arms)
     for runs in ranked_arms(view):

@@ -44,6 +44,11 @@ class Measure:
         """The same without its unit, for columns and axes whose header names it."""
         return self.shown(value).removesuffix(self.unit)
 
+    @property
+    def of_header(self) -> str:
+        """` (%)` for such a header, or nothing."""
+        return f" ({self.unit.strip()})" if self.unit else ""
+
     def size(self, difference: float) -> str:
         """`0.0144`, `0.85 points`, `1 536`."""
         return self.bare(abs(difference)) + (" points" if self.unit else "")

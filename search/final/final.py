@@ -34,7 +34,7 @@ from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import default_storage
-from search.store.data import check_data, find_place, keep_data, keep_weights
+from search.store.data import check_data, find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
 from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
 from search.store.opening import open_database
@@ -161,7 +161,8 @@ def finalise(
             require_all_trials(view)
         source = find_place(found, dataset, images)
         task = load_study_task(view.spec, images, on, place=source, final=True)
-        keep_data(found, task, images)
+        keep_data(found, task)
+        hold_out(task, images)
         weights = keep_weights(
             found, [it.config.recipe.initial_weights for it in (chosen, *several)]
         )

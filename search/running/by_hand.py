@@ -28,6 +28,7 @@ from search.store.records import epochs_of
 from search.store.schema import REASON, leases, trials
 from search.store.studies import StudyHandle
 
+STOPPED = (TrialState.PRUNED, TrialState.FAIL)  # states from which a trial is trained again
 Values = Mapping[str, ParameterValue]
 
 
@@ -87,8 +88,7 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
         rows = _find(connection, study, spec, numbers)
         if any(map(_is_stopped, rows)):
             unstop(study)
-        again = [it.trial_id for it in rows if it.state in (TrialState.PRUNED, TrialState.FAIL)]
-        run_again(connection, again)
+        run_again(connection, [it.trial_id for it in rows if it.state in STOPPED])
         for row in rows:
             if row.state != TrialState.COMPLETE:
                 study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
@@ -164,19 +164,17 @@ def _find(
 
 def _check_failed(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> None:
     """Raises SpecError unless the trial is to be trained again."""
-    why = "failed, and only a paused or pruned trial can be continued; --enqueue trains a "
-    why += "configuration from scratch"
-    if spec.is_comparison:
-        why = "diverged, which is a result of its arm and would happen again; leave it out"
-        trial = study.db.optuna.get_trial(row.trial_id)
-        if not has_diverged(trial.user_attrs.get(REASON)):
-            return
-    raise SpecError("continue", f"trial {row.number} {why}")
+    if not spec.is_comparison:
+        only = "only a paused or pruned trial can be continued"
+        other = "--enqueue trains a configuration from scratch"
+        raise SpecError("continue", f"trial {row.number} failed, and {only}; {other}")
+    if has_diverged(study.db.optuna.get_trial(row.trial_id).user_attrs.get(REASON)):
+        why = "which is a result of its arm and would happen again; leave it out"
+        raise SpecError("continue", f"trial {row.number} diverged, {why}")
 
 
 def _is_stopped(row: Row[Any]) -> bool:
-    ended = row.state in (TrialState.PRUNED, TrialState.FAIL)
-    return ended or (row.state == TrialState.RUNNING and is_paused(row))
+    return row.state in STOPPED or (row.state == TrialState.RUNNING and is_paused(row))
 
 
 def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:

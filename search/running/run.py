@@ -86,15 +86,13 @@ def begin_run(
     runs_dir: Path | None,
     checkpoints: str | None,
     trials_per_device: int | None,
-    data_dir: Path | None = None,
 ) -> Run:
     """Join a study: store what is known about its data, claim its folder and clean it up.
 
-    data_dir: see `keep_data`. Raises DataError if the study was made with other data or initial
-    weights.
+    Raises DataError if the study was made with other data or initial weights.
     """
     study.db.leaving = stop
-    keep_data(study, task, data_dir)
+    keep_data(study, task)
     keep_weights(study, sources_of(spec))
     folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
     folders.sweep(study, folder)

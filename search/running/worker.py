@@ -43,7 +43,7 @@ from search.store import (
     StudyGoneError,
 )
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
-from search.store.data import find_place
+from search.store.data import find_place, hold_out
 from search.store.database import optuna_warnings_only, outages_told, with_retry
 from search.store.folders import ARTIFACTS, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
@@ -97,7 +97,7 @@ def join_study(
         db = open_database(storage, must_exist=True, patient=task is None)
         with outages_told(db), (found := require_study(db, study)).told_if_gone():
             spec = load_spec(found)
-            loaded_from = data_dir if task is None else None
+            is_sent = task is not None
             if task is None:
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
@@ -114,8 +114,9 @@ def join_study(
                 runs_dir=runs_dir,
                 checkpoints=checkpoints,
                 trials_per_device=trials_per_device,
-                data_dir=loaded_from,
             )
+            if not is_sent:
+                hold_out(task, data_dir)
             if quiet:
                 train_trials(run)
             else:

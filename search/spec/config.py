@@ -55,7 +55,7 @@ FIELDS: Mapping[str, Parameter] = {
     "mirror_changes_class": Parameter(
         kinds=(bool,), default=False, description="mirrored pictures may be of another class"
     ),
-    "reading_version": count(1, "version", most=5),
+    "reading_version": count(1, "version", most=Reading().version),
     "validation_count": count(1, "training images that are held out for validation"),
     "limit": count(1, "train on only so many images, the same share of each class"),
     "trials": _number("total number of finished trials, complete or pruned"),

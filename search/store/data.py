@@ -110,15 +110,10 @@ def hold_out(task: Task, data_dir: Path) -> None:
         record_test(root, task.info.test_digests, data_dir)
 
 
-def keep_data(study: StudyHandle, task: Task, data_dir: Path | None) -> None:
+def keep_data(study: StudyHandle, task: Task) -> None:
     """Check the data once more (another start may just have made the study with different data),
-    and store whatever is not stored about it yet.
-
-    data_dir: where the task was loaded from; None: it was sent, or `hold_out` was called already.
-    """
+    and store whatever is not stored about it yet."""
     check_data(study, task)
-    if data_dir is not None:
-        hold_out(task, data_dir)
     info, remembered = task.info, _remembered(study)
     places = remembered.get(PLACES, [])
     new: dict[str, Any] = {}
@@ -144,28 +139,28 @@ def check_weights(study: StudyHandle, sources: Iterable[str | None]) -> None:
 
     `WeightsError` if they cannot be read.
     """
-    _compare(study, digests(sources), _remembered(study))
+    _compare(study, digests(sources))
 
 
 def keep_weights(study: StudyHandle, sources: Iterable[str | None]) -> dict[str, str]:
     """Check the weights, and store what is not stored about them yet; returns their digests."""
     found = digests(sources)
-    new = {source: [digest, str(file_of(source).absolute())] for source, digest in found.items()}
 
     def store(_: Connection) -> None:
-        remembered = _remembered(study)
-        _compare(study, found, remembered)
-        known = {**new, **remembered.get(WEIGHTS, {})}
-        study.db.optuna.set_study_system_attr(study.study_id, WEIGHTS, known)
+        known = _compare(study, found)  # another start may just have stored its own
+        new = {it: (digest, str(file_of(it).absolute())) for it, digest in found.items()}
+        study.db.optuna.set_study_system_attr(study.study_id, WEIGHTS, {**new, **known})
 
-    if new:
+    if found and found.keys() - _compare(study, found).keys():
         study.write(store)
     return found
 
 
-def _compare(study: StudyHandle, found: Mapping[str, str], remembered: Mapping[str, Any]) -> None:
+def _compare(study: StudyHandle, found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What the study knows of its weights: digest and path by source. Raises like the callers."""
     with damage_in_a_line(study):
-        known = {source: (it[0], it[1]) for source, it in remembered.get(WEIGHTS, {}).items()}
+        stored = _remembered(study).get(WEIGHTS, {})
+        known = {source: (it[0], it[1]) for source, it in stored.items()}
     for source, digest in found.items():
         old, path = known.get(source, (digest, ""))
         if digest != old:
@@ -173,3 +168,4 @@ def _compare(study: StudyHandle, found: Mapping[str, str], remembered: Mapping[s
                 f"study {study.name!r} was made with other initial weights than {source!r} holds "
                 f"now; put back those that were in {path}, or start another study with --study NAME"
             )
+    return known
