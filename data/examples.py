@@ -9,9 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data.errors import DataError
@@ -102,21 +104,24 @@ def stratified(
 ) -> tuple[Tensor, Tensor]:
     """Ascending indices of (the rest, `count` drawn by class for `part`). Raises like `split`.
 
-    A rare class whose share rounds to none gets one example, unless not `of_each_class`.
+    A rare class whose share rounds to none gets one example, unless not `of_each_class`. The draw
+    is that of scikit-learn 1.9's `train_test_split`, whatever version is installed, without loading
+    it.
     """
-    from sklearn.model_selection import train_test_split  # a second to import
-
-    try:
-        rest, chosen = train_test_split(
-            np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
-        )
-    except ValueError as error:
-        classes = len(set(labels))
+    _, labels_N, sizes_K = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    classes, most = len(sizes_K), len(labels) - len(sizes_K)
+    if not classes <= count <= most or sizes_K.min() < 2:
         raise DataError(
-            f"{count} {part} examples out of {len(labels)} cannot be drawn ({error}); ask for "
-            f"{classes} to {len(labels) - classes}, and give each class two examples or more"
-        ) from error
-    _, labels_N = np.unique(np.asarray(labels), return_inverse=True)
+            f"{count} {part} examples out of {len(labels)} cannot be drawn by class; ask for "
+            f"{classes} to {most}, and give each class two examples or more"
+        )
+    draws = np.random.RandomState(seed)  # numpy promises that this one never changes
+    rests_K = _apportion(sizes_K, len(labels) - count, draws)
+    _apportion(sizes_K - rests_K, count, draws)  # scikit-learn's second draw moves the stream on
+    members_K = np.split(np.argsort(labels_N, kind="stable"), np.cumsum(sizes_K)[:-1])
+    mixed_K = [members_M[draws.permutation(len(members_M))] for members_M in members_K]
+    halves = [np.split(mixed_M, [rest]) for mixed_M, rest in zip(mixed_K, rests_K, strict=True)]
+    rest, chosen = (draws.permutation(np.concatenate(part)) for part in zip(*halves, strict=True))
     for lacking, other in ((rest, chosen), (chosen, rest)) if of_each_class else ():
         for label in np.setdiff1d(labels_N, labels_N[lacking]):
             commonest = np.bincount(labels_N[lacking]).argmax()
@@ -124,6 +129,23 @@ def stratified(
             taken = np.argmax(labels_N[other] == label)
             lacking[given], other[taken] = other[taken], lacking[given]
     return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
+
+
+def _apportion(sizes_K: NDArray[Any], count: int, draws: np.random.RandomState) -> NDArray[Any]:
+    """How many of `count` to take from each class: its share rounded down, then up for some.
+
+    Those with the largest remainders are rounded up; equal ones are chosen between by lot.
+    """
+    shares_K = sizes_K / sizes_K.sum() * count
+    counts_K = np.floor(shares_K)
+    remainders_K = shares_K - counts_K
+    for remainder in np.unique(remainders_K)[::-1]:
+        lacking = int(count - counts_K.sum())
+        if lacking <= 0:
+            break
+        tied = np.flatnonzero(remainders_K == remainder)
+        counts_K[draws.choice(tied, min(len(tied), lacking), replace=False)] += 1
+    return counts_K.astype(int)
 
 
 def thinned(examples: Examples, share: float) -> Examples:

@@ -48,7 +48,7 @@ def test_the_command_writes_and_shows_its_result(
     ]
     # Four processes from one that has loaded the libraries, which takes seconds.
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["benchmarks.contender_workers", "sklearn.model_selection"])
+    server.set_forkserver_preload(["benchmarks.contender_workers"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: server)
     monkeypatch.setattr(throughput, "contenders", lambda _: chosen)
     monkeypatch.setattr(record, "ray_version", lambda: None)

@@ -6,9 +6,19 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import train_test_split
 
 from data.errors import DataError
-from data.examples import Examples, batch_indices, gather, normalisation, split, thinned, to_unit
+from data.examples import (
+    Examples,
+    batch_indices,
+    gather,
+    normalisation,
+    split,
+    stratified,
+    thinned,
+    to_unit,
+)
 
 
 def numbered(counts: list[int]) -> Examples:
@@ -47,6 +57,18 @@ def test_split_depends_only_on_the_seed_and_is_the_same_on_every_machine() -> No
     # Stored studies rely on it: a change here silently moves validation examples into training.
     _, validation = split(examples, validation_count=4, seed=0)
     assert numbers(validation) == [0, 5, 14, 17] != numbers(other)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+@pytest.mark.parametrize("sizes", [[2, 2], [2, 50, 7, 7, 7, 7, 7], [500, 333, 41], [30] * 40])
+def test_split_is_the_one_that_scikit_learn_draws(sizes: list[int], seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    for count in {len(sizes), len(labels) // 2, len(labels) - len(sizes)}:
+        rest, drawn = train_test_split(
+            np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
+        )
+        ours = stratified([f"class {n:02}" for n in labels], count, seed, "test", of_each_class=False)
+        assert [part.tolist() for part in ours] == [sorted(rest), sorted(drawn)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Images that a process loads in a moment; digits would import scikit-learn, for a second."""
+"""Images that are learned in a moment."""
 
 import numpy as np
 import pytest

@@ -145,7 +145,7 @@ def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) 
 KILLED = """
 import importlib, json, os, signal, sys
 
-import sklearn.datasets, sklearn.model_selection, torch._dynamo
+import torch._dynamo
 from search.final import final, folder, runs
 
 runs.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []

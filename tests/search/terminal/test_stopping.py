@@ -95,11 +95,11 @@ def test_a_signal_that_a_destructor_swallows_is_not_forgotten() -> None:
 def test_commands_end_while_they_load_images(
     main: Main, words: Sequence[str], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(**_: object) -> None:
+    def load(*_: object) -> None:
         signal.raise_signal(number)
         pytest.fail("it went on")
 
-    monkeypatch.setattr("sklearn.datasets.load_digits", load)
+    monkeypatch.setattr("numpy.load", load)
     before = load_study("digits")
     assert main(list(words)) == 128 + number
     assert load_study("digits") == before
