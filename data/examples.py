@@ -111,9 +111,10 @@ def stratified(
     _, labels_N, sizes_K = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     classes, most = len(sizes_K), len(labels) - len(sizes_K)
     if not classes <= count <= most or sizes_K.min() < 2:
+        asked = f"ask for {classes} to {most}, and " if classes <= most else ""
         raise DataError(
-            f"{count} {part} examples out of {len(labels)} cannot be drawn by class; ask for "
-            f"{classes} to {most}, and give each class two examples or more"
+            f"{count} {part} examples out of {len(labels)} cannot be drawn by class; {asked}give "
+            "each class two examples or more"
         )
     draws = np.random.RandomState(seed)  # numpy promises that this one never changes
     rests_K = _apportion(sizes_K, len(labels) - count, draws)
@@ -137,23 +138,29 @@ def _apportion(sizes_K: NDArray[Any], count: int, draws: np.random.RandomState) 
     Those with the largest remainders are rounded up; equal ones are chosen between by lot.
     """
     shares_K = sizes_K / sizes_K.sum() * count
-    counts_K = np.floor(shares_K)
+    counts_K: NDArray[Any] = np.floor(shares_K).astype(int)
     remainders_K = shares_K - counts_K
     for remainder in np.unique(remainders_K)[::-1]:
-        lacking = int(count - counts_K.sum())
+        lacking = count - counts_K.sum()
         if lacking <= 0:
             break
         tied = np.flatnonzero(remainders_K == remainder)
         counts_K[draws.choice(tied, min(len(tied), lacking), replace=False)] += 1
-    return counts_K.astype(int)
+    return counts_K
 
 
 def thinned(examples: Examples, share: float) -> Examples:
-    """That share of the examples, rounded up, evenly spaced in each class and always the same."""
+    """That share of the examples, rounded up, evenly spaced in each class and always the same.
+
+    With the first example of each class that would lack one: a metric may need them all.
+    """
     by_class_N = examples.labels_N.argsort(stable=True)
     count = math.ceil(len(examples) * share)
     spaced_M = torch.arange(count, device=by_class_N.device) * len(examples) // max(count, 1)
-    return examples.select(by_class_N[spaced_M].sort().values)
+    chosen_M, labels_N = by_class_N[spaced_M], examples.labels_N
+    first_K = by_class_N[labels_N[by_class_N].diff(prepend=labels_N.new_tensor([-1])) > 0]
+    lacking = first_K[~torch.isin(labels_N[first_K], labels_N[chosen_M])]
+    return examples.select(torch.cat((chosen_M, lacking)).sort().values)
 
 
 def normalisation(examples: Examples) -> tuple[Tensor, Tensor]:

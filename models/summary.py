@@ -75,6 +75,59 @@ def _anatomy(
     return tuple(rows)
 
 
+@lru_cache(maxsize=4096)
+def check_network(architecture: Architecture, image_shape: ImageShape, classes: int) -> None:
+    """Check that it can be built; and of a user's, that saved weights give the network back.
+
+    What it has drawn or measured may be in plain attributes, which no checkpoint holds. Then what
+    is tested and kept is another network than the one that was trained. Raises ArchitectureError.
+    """
+    import torch
+    from torch import Tensor
+
+    from models import build
+
+    anatomy(architecture, image_shape, classes)
+    if (name := family_name(architecture)) in BUILT_IN:
+        return
+
+    def run(network: nn.Module) -> Tensor:
+        torch.default_generator.manual_seed(0)
+        output = network(images)
+        if not isinstance(output, Tensor) or output.shape != (BATCH, classes):
+            raise ArchitectureError("it must give one tensor of logits (N, classes)")
+        return output
+
+    doing = "in training mode"
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(1)
+        images = as_in_training(torch.rand(BATCH, *image_shape))
+        try:
+            trained = build(architecture, image_shape, classes)
+            buffers = dict(trained.named_buffers())
+            run(trained)
+            for buffer, tensor in trained.named_buffers():
+                if tensor is not buffers.get(buffer):
+                    told = f"a step replaces buffer {buffer!r}; write into it instead"
+                    raise ArchitectureError(f"{told}: self.{buffer.rpartition('.')[2]}.copy_(...)")
+            doing = "restored from its saved weights"
+            torch.default_generator.manual_seed(2)
+            restored = build(architecture, image_shape, classes)
+            restored.load_state_dict(trained.state_dict())
+            with torch.no_grad():
+                ours, theirs = run(trained.eval()), run(restored.eval())
+            if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5, equal_nan=True):
+                raise ArchitectureError(
+                    "it is another network, because it keeps numbers outside its parameters and "
+                    "buffers; keep each tensor with self.register_buffer(name, tensor)"
+                )
+        except Exception as error:  # of any kind: the code is the user's own
+            told = str(error)
+            if not isinstance(error, ArchitectureError):
+                told = f"it raised {type(error).__name__}: {first_line(error)}"
+            raise ArchitectureError(f"{name}: {doing}, {told}") from error
+
+
 def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
     """`parameters` and `multiply_adds` of the network. Raises ArchitectureError like `anatomy`."""
     rows = anatomy(architecture, image_shape, classes)

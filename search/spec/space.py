@@ -175,7 +175,7 @@ def check_space(
     `queue` holds what else is to be trained. Raises SpecError, with the parameter as its key, if a
     value is out of range or its network does not fit.
     """
-    from models.summary import anatomy  # imports torch
+    from models.summary import check_network  # imports torch
 
     trials: list[tuple[str, str, Mapping[str, ParameterValue]]] = [
         ("arms", f"arm {arm.name!r}", arm.values) for arm in spec.arms
@@ -189,9 +189,9 @@ def check_space(
     for key, what, values in trials:
         try:
             network = make_config(values, spec).architecture
-            anatomy(network, image_shape, classes)
+            check_network(network, image_shape, classes)
             share, words = share_of_limits(network, spec, image_shape, classes)
-            if key in ("arms", "enqueue") and share > 1:
+            if key == "arms" and share > 1:
                 raise SpecError(key, f"it {words}; raise the limit or leave it out")
         except (SpecError, ArchitectureError) as error:
             raise SpecError(key, f"{what}: {error}") from error

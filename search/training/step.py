@@ -109,6 +109,8 @@ class Step:
     def run(self, steps: int) -> None:
         """Run the epoch's next steps; on CUDA they are only enqueued on return."""
         self._replayed.call(self._update, steps)
+        if self.mean is not None:
+            self.mean.follow()
 
     def _update(self) -> None:
         """One step. Nothing in it depends on a value that Python would have to wait for."""
@@ -225,6 +227,8 @@ def newest_share(reach: float, steps_before: int, rate_factor: float) -> float:
 class RunningMean:
     """A second network whose weights, and batch-norm statistics, follow the first one's.
 
+    What has no mean, such as counters, and masks that hold infinity, it has from the first network.
+
     At a high learning rate the weights move around the point that they are heading for, and the
     loss reflects that noise more than the configuration. Their mean over the last steps, a share
     of those so far (Shamir & Zhang 2013), is close to that point (Polyak & Juditsky 1992; Izmailov
@@ -237,10 +241,10 @@ class RunningMean:
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         mean: list[torch.Tensor] = []
-        self._copied: list[tuple[torch.Tensor, torch.Tensor]] = []  # an infinite mask has no mean
+        self._copied: list[tuple[torch.Tensor, torch.Tensor]] = []
         # One fused kernel: with these arguments SGD moves the mean by share · (newest - mean).
         for mean_tensor, newest_tensor in zip(_tensors(self.model), _tensors(model), strict=True):
-            if newest_tensor.isfinite().all():
+            if newest_tensor.is_floating_point() and newest_tensor.isfinite().all():
                 mean_tensor.grad = newest_tensor
                 mean.append(mean_tensor)
             else:
@@ -254,11 +258,13 @@ class RunningMean:
         """Move by `share`, float32 on the device, towards the first network, without waiting."""
         self._share.copy_(share)
         self._optimizer.step()
+
+    def follow(self) -> None:
+        """Take what has no mean as the first network has it now."""
         for mean_tensor, newest_tensor in self._copied:
             mean_tensor.copy_(newest_tensor)
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    """Everything that is learned or measured, but not the counters."""
-    found = [*model.parameters(), *model.buffers()]
-    return [tensor.detach() for tensor in found if tensor.is_floating_point()]
+    """Everything that is learned, measured or counted."""
+    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]

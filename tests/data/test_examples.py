@@ -67,7 +67,9 @@ def test_split_is_the_one_that_scikit_learn_draws(sizes: list[int], seed: int) -
         rest, drawn = train_test_split(
             np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
         )
-        ours = stratified([f"class {n:02}" for n in labels], count, seed, "test", of_each_class=False)
+        ours = stratified(
+            [f"class {n:02}" for n in labels], count, seed, "test", of_each_class=False
+        )
         assert [part.tolist() for part in ours] == [sorted(rest), sorted(drawn)]
 
 
@@ -122,6 +124,10 @@ def test_thinned_examples_keep_the_proportions_of_sorted_and_mixed_classes(share
         assert (kept.diff() > 0).all()  # each once, in the order of the source
         assert torch.equal(labels_N[kept], some.labels_N)
         assert len(thinned(examples.select(torch.arange(0)), share)) == 0
+
+
+def test_thinned_examples_keep_one_of_each_rare_class() -> None:
+    assert numbers(thinned(numbered([30, 1, 0, 2, 9]), 0.1)) == [0, 8, 16, 25, 30, 31, 33]
 
 
 def test_normalisation_equals_mean_and_deviation_of_the_float_images() -> None:

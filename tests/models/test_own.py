@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from models import FAMILIES, ArchitectureError, build, family_from_function, from_dict, to_dict
-from models.summary import anatomy, count_parameters
+from models.summary import anatomy, check_network, count_parameters
 
 GREY = (1, 8, 8)
 
@@ -188,6 +188,44 @@ def test_a_failing_network_says_where_and_why(register: Any, make: Any, says: st
         build(FAMILIES["mynet.py:build"].configured({}), GREY, 10)
     assert str(caught.value).startswith("mynet.py:build: ")
     assert "\n" not in str(caught.value)
+
+
+class Keeping(nn.Module):
+    """A linear layer of random features, and a counter, kept in one way or another."""
+
+    def __init__(self, kept: str) -> None:
+        super().__init__()
+        self.kept, self.output = kept, nn.Linear(5, 10)
+        self.register_buffer("count", torch.zeros(()))
+        if kept == "attribute":
+            self.features = torch.randn(64, 5)
+        else:
+            self.register_buffer("features", torch.randn(64, 5))
+
+    def forward(self, images: torch.Tensor) -> Any:
+        if self.training:
+            self.count = self.count + 1 if self.kept == "replaced" else self.count.add_(1)
+        logits = self.output(images.flatten(1) @ self.features) / (1 + self.count)
+        return (logits, logits) if self.training and self.kept == "two" else logits
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        ("attribute", r"it is another network, .* keep each tensor with self.register_buffer"),
+        ("replaced", r"a step replaces buffer 'count'; write into it instead: self.count.copy_"),
+        ("two", r"in training mode, it must give one tensor of logits \(N, classes\)"),
+    ],
+)
+def test_a_network_that_its_saved_weights_would_not_give_back_is_refused(
+    register: Any, kept: str, says: str
+) -> None:
+    register(lambda image_shape, classes, kept: Keeping(kept))
+    family, before = FAMILIES["mynet.py:build"], torch.get_rng_state()
+    check_network(family.configured({"kept": "buffer"}), GREY, 10)
+    with pytest.raises(ArchitectureError, match=f"^mynet.py:build: .*{says}"):
+        check_network(family.configured({"kept": kept}), GREY, 10)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_function_that_makes_no_family_is_refused() -> None:

@@ -192,7 +192,7 @@ def test_a_pool_survives_an_outage_that_ends_all_its_workers(
     away = [True, True, False, False, False, False, False, False]  # all three die twice
 
     def count() -> int:
-        if away.pop(0):
+        if away and away.pop(0):
             raise StorageError("it did not answer") from OperationalError("", {}, OSError())
         if not away:
             answers.touch()

@@ -130,23 +130,28 @@ def test_weights_and_batch_norm_statistics_follow() -> None:
             tensor += 4
     for _ in range(2):
         mean.update(torch.tensor(0.25))
+    mean.follow()
     for name, tensor in mean.model.state_dict().items():
-        moved = 0 if name.endswith("num_batches_tracked") else 4 * (1 - 0.75**2)
+        moved = 4 if name.endswith("num_batches_tracked") else 4 * (1 - 0.75**2)
         torch.testing.assert_close(tensor, before[name] + moved)
     assert not mean.model.training
     assert not any(weight.requires_grad for weight in mean.model.parameters())
 
 
-def test_infinite_buffers_are_copied() -> None:
+def test_what_has_no_mean_is_copied() -> None:
     model = small_network()
+    model.register_buffer("kept", torch.ones(3, dtype=torch.bool))
     model.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
     model.register_buffer("lowest", torch.tensor(torch.inf))
     mean = RunningMean(model)
     with torch.no_grad():
         model[0].weight += 4
         model.lowest.fill_(2)
+        model.kept[1] = False
     before = mean.model[0].weight.clone()
     mean.update(torch.tensor(0.25))
+    mean.follow()
+    assert mean.model.kept.tolist() == [True, False, True]
     assert torch.equal(mean.model.mask, model.mask)
     assert mean.model.lowest == 2
     torch.testing.assert_close(mean.model[0].weight, before + 1)
@@ -171,3 +176,5 @@ def test_averaging_does_not_change_what_is_learned(network: ConvNetConfig, task:
     assert all(torch.equal(learned[name], same[name]) for name in learned)
     assert plain.model is plain.learning
     assert loss(averaged.model) == pytest.approx(loss(averaged.learning), rel=0.02)
+    counter = "norm1.num_batches_tracked"
+    assert averaged.model.get_buffer(counter) == averaged.learning.get_buffer(counter) > 0
