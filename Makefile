@@ -11,30 +11,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 RESULTS := benchmarks/results
 
-# Each of these, given on the command line or in the environment, becomes the study's flag.
-FLAGS = $(foreach name,CONFIG TRIALS TIMEOUT DATASET STUDY EPOCHS WORKERS DEVICE SEED,\
-	$(if $($(name)),--$(call lower,$(name)) '$($(name))')) \
-	$(if $(DATA_DIR),--data-dir '$(DATA_DIR)')
-FOUND = $(if $(STUDY),--study '$(STUDY)')
+# Each variable given on the command line or in the environment becomes the command's flag.
+flags = $(foreach name,$(1),$(if $($(name)),--$(shell echo '$(name)' | tr A-Z_ a-z-) '$($(name))'))
 # Not a flag: make shows the commands, and the URL may hold a password.
 ifdef STORAGE
 export SEARCH_STORAGE = $(STORAGE)
 endif
-lower = $(shell echo '$(1)' | tr A-Z a-z)
 
 .PHONY: search finalize report dashboard bench test clean
 
 search: $(VENV)/installed
-	$(BIN)/python -m search.study $(FLAGS)
+	$(BIN)/python -m search.study $(call flags,CONFIG TRIALS TIMEOUT DATASET STUDY EPOCHS WORKERS DEVICE SEED DATA_DIR)
 
 finalize: $(VENV)/installed
-	$(BIN)/python -m search.finalize $(FOUND) $(if $(SEEDS),--seeds '$(SEEDS)')
+	$(BIN)/python -m search.finalize $(call flags,STUDY SEEDS EPOCHS DEVICE DATA_DIR)
 
 report: $(VENV)/installed
-	$(BIN)/python -m search.report $(FOUND)
+	$(BIN)/python -m search.report $(call flags,STUDY)
 
 dashboard: $(VENV)/installed
-	$(BIN)/python -m search.dashboard $(if $(PORT),--port '$(PORT)')
+	$(BIN)/python -m search.dashboard $(call flags,PORT)
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.throughput --json $(RESULTS)/throughput.json

@@ -17,7 +17,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from data.errors import DataError, is_text, listed, reason
+from data.errors import DataError, is_text, listed, reason, shown
 from data.examples import DatasetInfo, Examples, share
 from data.extensions import call_own, file_of, load_function
 from data.folders.preparation import Preparation, Range, Reading, common_range, extent, scale, words
@@ -141,10 +141,12 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
         part = Part(archive[keys[0]], archive[keys[1]], names, test_digests=digests)
         if not {*keys[4:]} <= {*archive.files}:
             return part
-        own = archive[keys[5]]
+        more, own = archive[keys[4]], archive[keys[5]]
+        if len(more) == len(own) == 0:
+            return part
         return replace(
             part,
-            images=np.concatenate([part.images, archive[keys[4]]]),
+            images=np.concatenate([part.images, more]),
             labels=np.concatenate([part.labels, own]),
             validation=len(own),
             notes=(f"validation: the archive's own {len(own)} images",),
@@ -214,7 +216,7 @@ def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
             images, labels, names = found
             part = Part(images, labels, names)
         images, labels = np.asarray(part.images), np.asarray(part.labels)
-        names = [str(name) for name in part.class_names]
+        names = [shown(it) if isinstance(it, bytes) else str(it) for it in part.class_names]
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: from torch tensors
         raise DataError(
             f"{dataset.name} did not return (images, labels, class names) but "
@@ -274,6 +276,8 @@ def _disagreement(training: Part, test: Part) -> str:
             f"training images have height, width and channels {shape} and test images {other}; "
             "give both the same"
         )
+    if np.array_equal(training.images, test.images):
+        return "the test images are the training images; give others for the test"
     return ""
 
 

@@ -11,7 +11,7 @@ class DataError(ValueError):
     """What is wrong with a data set, in one line that names the value and the remedy."""
 
 
-def shown(path: str | Path) -> str:
+def shown(path: str | bytes | Path) -> str:
     """The path on one line, with unprintable bytes and characters as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import inspect
+import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,14 @@ from data.reading import read_regular
 
 MAX_BYTES = 2**22
 _PACKAGES = ("data", "models", "search")  # which have registries
+_PREFIX = "cnn_search_file_"  # of the names of modules
+_FIND = """
+import sys
+from importlib.util import find_spec
+for name in sys.argv[1:]:
+    spec = find_spec(name)
+    print(spec and next(iter(spec.submodule_search_locations or [spec.origin])))
+"""
 _lock = threading.RLock()  # reentrant: a file may load another
 _loaded: dict[tuple[Path, str], LoadedFile] = {}
 
@@ -49,7 +59,7 @@ def load_file(path: str | Path) -> LoadedFile:
     with _lock:
         if (absolute, sha256) not in _loaded:
             before = {id(registry): entries for registry, entries in _registries()}
-            module = run_source(absolute, source, f"cnn_search_file_{sha256[:12]}_{absolute.stem}")
+            module = run_source(absolute, source, f"{_PREFIX}{sha256[:12]}_{absolute.stem}")
             added = tuple(
                 (registry, name, entry)
                 for registry, entries in _registries()
@@ -91,6 +101,30 @@ def run_source(path: Path, source: str, name: str) -> ModuleType:
         del sys.modules[name]
         raise _in_file(path, error) from error
     return module
+
+
+def not_installed(file: LoadedFile) -> list[Path]:
+    """What the file imports from its own or the current folder, unless it is installed from there.
+
+    It may change without notice, or be missing elsewhere.
+    """
+    nodes = [*ast.walk(ast.parse(file.source))]
+    imported = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    places = dict[str, Path]()
+    for name in {it.partition(".")[0] for it in imported} - {"", *_PACKAGES}:
+        with suppress(ValueError):  # it has no spec, such as __main__
+            if (spec := importlib.util.find_spec(name)) is not None:
+                location = next(iter(spec.submodule_search_locations or [spec.origin or ""]))
+                places[name] = Path(location).resolve()
+    folders = (file.path.parent, Path.cwd())
+    places = {name: place for name, place in places.items() if place.parent in folders}
+    if not places:
+        return []
+    # Without what this process, its folder and its environment add to the path.
+    command = [sys.executable, "-E", "-P", "-c", _FIND, *places]
+    installed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sorted({*places.values()} - {Path(line).resolve() for line in installed.splitlines()})
 
 
 @contextmanager
@@ -139,4 +173,17 @@ def _in_file(path: Path, error: BaseException) -> DataError:
         lines, message = [error.lineno], error.msg
     where = f", line {lines[-1]}" if lines and lines[-1] is not None else ""
     told = f": {message}" if message != kind else ""
-    return DataError(f"{path}{where}: {kind}{told}; correct the file")
+    remedy = "correct the file"
+    if isinstance(error, ModuleNotFoundError):
+        remedy = "install it as a package, or put its code into the file"
+    return DataError(f"{path}{where}: {kind}{told}; {remedy}")
+
+
+def line_of(error: BaseException) -> str:
+    """`mynet.py, line 3: ` if the user's own code ran when the error occurred; else nothing."""
+    own = [
+        f"{Path(frame.f_code.co_filename).name}, line {line}: "
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(_PREFIX)
+    ]
+    return own[-1] if own else ""

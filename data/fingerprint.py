@@ -85,6 +85,12 @@ def content_digest(examples: Examples) -> str:
     return _digest(b"%d:%b" % each for each in of_each)
 
 
+def count_shared(examples: Examples, others: Examples) -> int:
+    """How many of the examples have an image that is also among the others'."""
+    known = {*_of_images(others)}
+    return sum(digest in known for digest in _of_images(examples))
+
+
 def in_order(examples: Examples, validation: int) -> Examples:
     """Sort by label and content, the last `validation` apart: renaming files keeps the split."""
     digests, labels = _of_images(examples), examples.labels_N.tolist()

@@ -35,7 +35,7 @@ PARAMETERS = {
         kinds=(bool, tuple),
         default=True,
         least=1,
-        description="in all layers, or the listed convolutions",
+        description="in all layers; of a cnn, also in the listed convolutions only",
     ),
     "activation": choice(ACTIVATIONS, "relu", "nonlinearity"),
     "hidden": counts((128,), "units of the hidden layers"),

@@ -273,22 +273,24 @@ def how_it_stands(storage: str, name: str | None) -> str:
 
 def rehearse(request: Request) -> str:
     """What would be trained, and how long that may take."""
+    from search.running.by_hand import foreseen
     from search.running.pool import threads_for
     from search.running.run import make_plan
     from search.running.study import choose_devices
-    from search.store.views import view_study
     from search.terminal.forecast import forecast
+    from search.terminal.status import stopped_in_words
     from search.terminal.summary import fallback_notice
     from search.training.device import prepare_process
 
     devices = choose_devices(request)
     prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
     plan = make_plan(request, devices[0])
-    begun = () if plan.existing is None else view_study(plan.existing).trials
-    text = forecast(plan.name, plan.spec, plan.task, begun, len(devices))
+    spec, begun, stopped = foreseen(plan.existing, plan.spec, request, plan.queue)
+    text = forecast(plan.name, spec, plan.task, begun, len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
-    notes = "".join(f"{printable(note)}\n" for note in plan.notes)
-    return f"{notice}{text}\n\n{notes}No study was created. Leave out --dry-run to begin."
+    notes = "".join(f"{printable(it)}\n" for it in (*plan.notes, *stopped_in_words(stopped)))
+    end = "No study was created" if plan.existing is None else "The study was not changed"
+    return f"{notice}{text}\n\n{notes}{end}. Leave out --dry-run to begin."
 
 
 if __name__ == "__main__":

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from data.errors import grouped
-from search.analysis.comparison import ArmRuns, Difference, Evaluation, ranked_arms, runs_by_arm
+from search.analysis.comparison import (
+    ArmRuns,
+    Difference,
+    Evaluation,
+    against_base,
+    ranked_arms,
+    runs_by_arm,
+)
 from search.analysis.measures import measure_of
 from search.analysis.wording import capitalized, counted, in_columns, printable, told_apart
 from search.spec.arms import Arm
@@ -100,6 +107,18 @@ def _lost_in_words(difference: Difference) -> str:
         for arm, seeds in difference.lost.items()
         if arm != difference.diverged
     )
+
+
+def lowest_arm(view: StudyView) -> tuple[ArmRuns | None, str]:
+    """The arm of the lowest mean so far, and its verdict against the base."""
+    lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
+    if lowest is None:
+        return None, ""
+    for difference in against_base(view, view.spec.objective):
+        if difference.arm == lowest.arm.name:
+            return lowest, verdict_in_words(difference)
+    lost = seeds_lost(lowest.arm.name, lowest.diverged, lowest.repeats)
+    return lowest, "it is the base itself" + (f"; {lost}" if lowest.diverged else "")
 
 
 def seeds_lost(arm: str, diverged: int, repeats: int) -> str:

@@ -94,6 +94,7 @@ class FinalResult:
     evaluation: int = 1  # number of this test evaluation in the study, from 1
     fingerprint: str | None = None  # of the data set's content
     test_digest: str | None = None  # of the test images and labels
+    shared: int = 0  # test images that are training images, too
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
     reliability: NDArray[np.float64] | None = None
@@ -181,6 +182,7 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
         "loss_std": spread([score.loss for score in scores]),
         "seeds": len(final.runs),
         "images": final.test_count,
+        "shared_with_training": final.shared,
         "digest": final.test_digest,
         "uncertainty": final.accuracy.to_dict(),
         "chosen": final.why or STUDYS_BEST,

@@ -18,7 +18,7 @@ from search.analysis.measures import measure_of, measured, objective_in_words
 from search.analysis.wording import printable
 from search.spec.config import StudySpec
 from search.spec.domains import Range, SpecError
-from search.spec.objectives import CALIBRATED_LOSS
+from search.spec.objectives import CALIBRATED_LOSS, RAW_LOSS
 from search.spec.parameters import read_parameter
 from search.spec.recipe import RECIPE, idle
 from search.spec.space import limits, matters, searched, share_of_limits, suggest
@@ -56,6 +56,11 @@ def named(trial: TrialView) -> str:
 def size_name(view: StudyView) -> str:
     """The size that the study minimises beside its objective; else `parameters`."""
     return view.spec.minimize_also or "parameters"
+
+
+def loss_name(view: StudyView) -> str:
+    """The loss in tables: what the study minimises, unless that is an error."""
+    return view.spec.objective if view.spec.value.unit else RAW_LOSS
 
 
 def pareto_front(view: StudyView) -> list[TrialView]:

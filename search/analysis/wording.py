@@ -154,7 +154,9 @@ def warm_start_in_words(earlier: Earlier) -> str:
     if earlier.clipped:
         parts.append(f"{earlier.clipped} moved to the nearest end of a range")
     if earlier.left_out:
-        parts.append(f"{earlier.left_out} left out, not offered by this study")
+        parts[0] += " that fits" if count == 1 else " that fit"
+        others = counted(earlier.left_out, "other")
+        parts.append(f"{others} left out, outside this study's space or limits")
     if earlier.not_searched:
         parts.append(f"not searched here: {', '.join(earlier.not_searched)}")
     source = f"study {earlier.source} ({earlier.data}, {best})"

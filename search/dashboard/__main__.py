@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from search.dashboard.server import LOOPBACK_NAMES, ServingError, check_host_name, listen, serve
@@ -61,19 +62,21 @@ def main(argv: list[str] | None = None) -> int:
             )
         # Not needed for --help, and with the plotting libraries they take seconds to import.
         import optuna_dashboard
+        from sqlalchemy.exc import SQLAlchemyError
         from werkzeug.exceptions import ServiceUnavailable
 
         from search.dashboard.content import ArtifactStore
         from search.dashboard.guard import Guard, load_token
         from search.store import StudyGoneError
-        from search.store.database import transaction
+        from search.store.database import explain, transaction
         from search.store.folders import ARTIFACTS, runs_folder, usable
         from search.store.opening import forbid_writing, open_database
 
-        folder = usable(runs_folder(args.storage, args.runs_dir) / ARTIFACTS)
+        folder = usable(runs_folder(args.storage, args.runs_dir) / ARTIFACTS, write=args.edit)
         token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
         db = open_database(args.storage)
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # without it there are no pictures
+            folder.mkdir(parents=True, exist_ok=True)
         if not args.edit:
             forbid_writing(db)
         app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder))
@@ -85,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
                     pass
             except StudyGoneError as error:
                 raise ServiceUnavailable(str(error)) from error
+            except SQLAlchemyError as error:
+                raise ServiceUnavailable(f"{db.url}: {explain(error)}") from error
 
         names = [host, *allowed][address.is_unspecified :]
         hosts = LOOPBACK_NAMES.union(names)

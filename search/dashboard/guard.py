@@ -51,9 +51,9 @@ _NEVER = (
     "button:has([data-testid=AddBoxIcon]), .MuiCard-root:has([data-testid=UploadFileIcon]))"
 )
 _EDIT = ":is([aria-label='delete study'], button:has([data-testid=EditIcon]))"
-# Our figures adapt to neither of the two themes.
+# Our figures adapt to neither of the two themes. A note is no wider than its window.
 _STYLE = (
-    f"{_NEVER} {{ display: none }} "
+    f"{_NEVER} {{ display: none }} main {{ min-width: 0 }} pre {{ overflow-x: auto }} "
     "[id^='user-defined-plot'] text { fill: currentColor !important }"
 )
 _READ_ONLY = (

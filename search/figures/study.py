@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 from search.analysis.comparison import ArmRuns, runs_by_arm
 from search.analysis.findings import front_in_words, pareto_front, size_name
 from search.analysis.measures import measure_of, measured
-from search.analysis.wording import short_config, spread, told_apart
+from search.analysis.wording import counted, short_config, spread, told_apart
 from search.figures import style
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
@@ -71,7 +71,7 @@ def _trial_curves(view: StudyView) -> go.Figure:
         x, y = zip(*best, strict=True)
         circle = {"size": 9, "symbol": "circle-open", "line": {"width": 2}, "color": style.GREY}
         style.add(figure, x, y, "best epoch", marker=circle)
-    remark = f"coloured: the best {len(top)} with their {view.spec.value.word}; one run each"
+    remark = f"coloured: the best {len(top)} and their lowest; one run each"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
     return figure.update_yaxes(style.value_axis(view))
@@ -177,11 +177,15 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     for rank, runs in enumerate(shown):
         _add_arm(figure, runs, names[runs.arm.name], rank, seeds)
     rest = len(view.spec.arms) - len(shown)
-    remark = "thin: one seed, thick: their mean" + (f"; {rest} arms not drawn" if rest else "")
+    missing = f"; {counted(rest, 'arm')} not drawn" if rest else ""
+    remark = f"thin: one seed, thick: their mean{missing}"
     style.apply_style(figure, style.subtitle(view, remark), "Learning curves of the arms")
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    # Beside the panels it would take most of the width that the dashboard gives a figure.
+    figure.update_layout(legend={"orientation": "h", "y": -0.2, "maxheight": 0.25})
     figure.update_yaxes(title_text="training loss (nats)", type="log", col=1)
-    return figure.update_yaxes(axis, col=2)
+    unit = " (nats)" if view.spec.value.unit else ""
+    return figure.update_yaxes(axis, col=2, title_text=f"{view.spec.value.label}{unit}")
 
 
 def _add_arm(figure: go.Figure, runs: ArmRuns, label: str, rank: int, most: int) -> None:

@@ -35,6 +35,8 @@ STATES: dict[State, tuple[str, str, str]] = {  # of trials: marker; colour and d
 }
 MOST_POINTS, BEST = 60, 10  # trials of each kind; the best are always drawn
 
+LEFT = 60  # pixels of margin, or more if labels need it
+
 _TEXT = "#7D7D7D"  # 4.1:1 on white and the dashboard's dark background; pages have their own
 _GRID = "rgba(127,127,127,0.22)"
 _NOTHING = "rgba(0,0,0,0)"
@@ -109,17 +111,23 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
 
     The texts are plotly's HTML: escape user-supplied text with `in_figure`.
     """
-    place = {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 16}}
+    # At the figure's left, where long labels that widen the margin do not move it.
+    place = {"x": 0, "xanchor": "left", "xref": "container", "pad": {"l": LEFT}}
     lower = {"text": below, "font": {"size": 12, "color": _TEXT}}
     figure.update_layout(
         template="none",
-        title={"text": title or figure.layout.title.text, "subtitle": lower, **place},
+        title={
+            "text": title or figure.layout.title.text,
+            "subtitle": lower,
+            "font": {"size": 16},
+            **place,
+        },
         font={"family": "system-ui, sans-serif", "size": 12, "color": _TEXT},
         paper_bgcolor=_NOTHING,
         plot_bgcolor=_NOTHING,
         legend={"font": {"size": 11}},
         modebar={"bgcolor": _NOTHING, "color": GREY, "activecolor": BLUE},
-        margin={"l": 60, "r": 20, "t": 100, "b": 50},
+        margin={"l": LEFT, "r": 20, "t": 100, "b": 50},
         separators=". ",
     )
     axis = {"gridcolor": _GRID, "linecolor": _GRID, "zeroline": False, "automargin": True}

@@ -33,12 +33,11 @@ from search.final.scoring import begin_evaluation, test
 from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
-from search.store import default_storage
+from search.store import default_storage, folders
 from search.store.data import check_data, find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
-from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
 from search.store.opening import open_database
-from search.store.records import complete_result
+from search.store.records import complete_result, require_recordable
 from search.store.studies import require_study
 from search.store.views import StudyView, view_study
 from search.terminal.commands import log
@@ -117,11 +116,12 @@ def finalise(
 
     Raises:
         SpecError, DeviceError: an argument is invalid.
-        StorageError: no such database, study, trial or arm; the study is not finished.
+        StorageError: no such database, study, trial or arm; it is not finished, or not writable.
+        StudyGoneError: the study or its folder was deleted meanwhile; nothing was recorded.
         DataError: images are not available; they or the initial weights are not the study's own.
         BundleError: files cannot be written or exported.
-        RepeatError, StoppedError: a training diverged or died; `stop` was set, and the same call
-            resumes.
+        RepeatError: a training diverged or died.
+        StoppedError: `stop` was set; the same call resumes.
     """
     if study is not None:
         check_study_name(study)
@@ -156,7 +156,6 @@ def finalise(
         several = [] if candidates is None else choose_candidates(view, candidates, epochs)
         if epochs is not None:
             chosen = stretched(chosen, epochs)
-        lacking = view.spec.trials - view.finished
         if not now:
             require_all_trials(view)
         source = find_place(found, dataset, images)
@@ -167,14 +166,18 @@ def finalise(
             found, [it.config.recipe.initial_weights for it in (chosen, *several)]
         )
         count_test(source, images, reading=view.spec.reading)  # notices a damaged test file early
-        folder = study_folder(found, runs_folder(storage, runs_dir))
+        folder = folders.study_folder(found, folders.runs_folder(storage, runs_dir))
         check_writable(folder)
+        require_recordable(found)
         say = log if progress else lambda _: None
-        if lacking > 0:
+        if (lacking := view.spec.trials - view.finished) > 0:
             say(f"Note: the study still lacks {lacking} of its trials.")
         if view.results:
             say(f"Note: {evaluated_before(view)}")
-        train = partial(train_all, stop=stop, progress=progress, ray=ray, gpus=gpus_per_worker)
+        check = folders.presence_check(found, folder)
+        train = partial(
+            train_all, stop=stop, check=check, progress=progress, ray=ray, gpus=gpus_per_worker
+        )
 
         def jobs(one: Chosen, count: int, candidate: int | None = None) -> list[Job]:
             return [
@@ -185,7 +188,7 @@ def finalise(
                     epochs=one.epochs,
                     seed=seed,
                     data_dir=images,
-                    checkpoints=folder / CHECKPOINTS,
+                    checkpoints=folder / folders.CHECKPOINTS,
                     content=task.content,
                     place=source,
                     weights=weights,
@@ -217,8 +220,8 @@ def finalise(
         bundle = make_bundle(view, chosen, task, runs[0])
         inside = look_inside(bundle, task)
 
-        # Training may have taken hours: check again everything that could fail once the test
-        # evaluation has begun.
+        # Training may have taken hours: check again what could fail once the evaluation has begun.
+        folders.check_folder(found, folder)
         check_writable(folder)
         row, earlier = begin_evaluation(found, chosen.trial, finals[0], task, runs)
         if row.figures is not None:
@@ -250,11 +253,10 @@ def finalise(
         written = metrics(result)
         kept = {name: written[name] for name in ("confusion", "candidates", "requested_epochs")}
         complete_result(db, row.result_id, {**written["test"], **kept})
-        compared = None if export is None else task.training.images_NCHW
-        final = write_all(folder, result, bundle, compared)
+        final = write_all(folder, result, bundle, task.training.images_NCHW if export else None)
         for used in [*rivals, *finals]:
             delete_checkpoint(used.checkpoint)
-        sweep(found, folder)
+        folders.sweep(found, folder)
         ContentWriter(found).write()
         return final
 
@@ -291,10 +293,8 @@ def look_inside(bundle: Bundle, task: Task) -> dict[str, Any]:
     name = task.info.class_names[int(task.training.labels_N[index])]
     what = f"training image {index}: {printable(name)}"
     stages = stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C)
-    if not stages:
-        return {"kernels": None}
     features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
-    weight = bundle.weights.get(f"{next(iter(stages))}.weight")
+    weight = bundle.weights.get(f"{next(iter(stages), None)}.weight")
     # A user's own network may begin with a block, which has no kernels of its own.
     kernels = None if weight is None or weight.ndim != 4 else weight.float().numpy()
-    return {"kernels": kernels, "features": features}
+    return {"kernels": kernels, "features": features if stages else None}

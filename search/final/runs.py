@@ -61,6 +61,7 @@ def train_all(
     task: Task,
     *,
     stop: threading.Event,
+    check: Callable[[], None] = lambda: None,
     progress: bool = False,
     ray: str | None = None,
     gpus: float = 0.0,
@@ -69,6 +70,7 @@ def train_all(
 
     Args:
         stop: set it to stop at the next training step; only the current epochs are lost.
+        check: called after each epoch; what it raises ends all trainings.
         progress: whether each epoch is reported on standard error.
         ray: address of the Ray cluster to train on, with `gpus` for each task; None: this machine.
 
@@ -77,10 +79,14 @@ def train_all(
         RepeatError: a training died or diverged.
         SpecError: there is no such Ray cluster.
     """
-    kind = task.device.type
-    processes = processes_for(len(jobs), default_workers(kind))
-    at_a_time = TRIALS_PER_GPU if kind == "cuda" else 1
-    with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as on_epoch:
+    processes = processes_for(len(jobs), default_workers(task.device.type))
+    at_a_time = TRIALS_PER_GPU if task.device.type == "cuda" else 1
+    with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as tell:
+
+        def on_epoch(index: int, epoch: Epoch) -> None:
+            tell(index, epoch)
+            check()
+
         if ray is not None:
             train_on_ray(jobs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
         elif processes > 1:
@@ -176,12 +182,7 @@ def train_one(job: Job) -> int:
 
 
 def train_in_turn(
-    jobs: Sequence[Job],
-    task: Task,
-    *,
-    at_a_time: int = 1,
-    stop: threading.Event,
-    on_epoch: OnEpoch,
+    jobs: Sequence[Job], task: Task, *, at_a_time: int = 1, stop: threading.Event, on_epoch: OnEpoch
 ) -> list[TrainedRun]:
     """Train them in this process, `at_a_time` interleaved, a slice each in turn.
 

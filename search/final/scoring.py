@@ -12,7 +12,7 @@ from safetensors.torch import save as to_safetensors
 
 from data.datasets import find_dataset, load_test
 from data.errors import DataError
-from data.fingerprint import content_digest
+from data.fingerprint import content_digest, count_shared
 from search.analysis.final_result import SeedRun, collect_mistakes
 from search.store.records import ResultRow, add_result, results_of
 from search.store.studies import StudyHandle
@@ -112,6 +112,7 @@ def test(
     return {
         "runs": tuple(scored),
         "test_count": len(examples),
+        "shared": count_shared(examples, task.training),
         "test_digest": digest,
         "confusion_KK": counts_KK,
         "mistakes": mistakes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from search.analysis.comparison_words import lowest_arm
 from search.analysis.findings import stopped_trials
 from search.analysis.wording import capitalized
 from search.pages.render import in_utc, markdown
@@ -12,13 +13,15 @@ from search.store.views import StudyView
 from search.terminal.summary import standing_in_words
 
 TOP = 10
+# Marks that no page displays, as those of earlier versions, comments, were. Each on its own line,
+# where no text from a study file or a class name can put them.
 BEGIN = (
-    "<!-- cnn-search: begin. What stands up to the end mark is rewritten; write above or below -->"
+    "[//]: # (cnn-search: begin. Text up to the end mark is rewritten; write above or below it.)"
 )
-END = "<!-- cnn-search: end -->"
-# Each on its own line, where no text from a study file or a class name can put them.
-_BEGIN = re.compile(r"^<!-- cnn-search: begin\b[^\n]*-->[ \t]*\r?\n", re.MULTILINE)
-_END = re.compile(r"^<!-- cnn-search: end -->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+END = "[//]: # (cnn-search: end)"
+_MARK = r"^(?:<!-- |\[//\]: # \()cnn-search: {}(?: -->|\))[ \t]*"
+_BEGIN = re.compile(_MARK.format(r"begin\b[^\n]*?") + r"\r?\n", re.MULTILINE)
+_END = re.compile(_MARK.format("end") + r"(?:\r?\n|\Z)", re.MULTILINE)
 # Its beginning and its end as written by earlier versions, which had no marks.
 _FIRST = re.compile(r"^# [^\n]*\n\n[^\n]*\btrials finished\*\*", re.MULTILINE)
 _LAST = re.compile(r"^(`{3,})toml\n.*?^\1(?:\n|\Z)", re.MULTILINE | re.DOTALL)
@@ -27,12 +30,15 @@ _LAST = re.compile(r"^(`{3,})toml\n.*?^\1(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 def study_note(view: StudyView) -> str:
     """Markdown of about 4 kB, however long the study."""
     spec, ranked = view.spec, view.leaderboard[:TOP]
+    lowest, verdict = lowest_arm(view)
     flag, total = ("--repeats", spec.repeats) if spec.is_comparison else ("--trials", spec.trials)
     return markdown(
         "note.md",
         view=view,
         standing=_standing(view),
         best=view.best,
+        lowest=lowest,
+        verdict=verdict,
         ranked=ranked,
         stopped=stopped_trials(view, TOP - len(ranked)) if ranked else [],
         more=(flag, str(2 * total)),

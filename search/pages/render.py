@@ -10,15 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
@@ -35,7 +35,7 @@ from search.analysis import (
     wording,
 )
 from search.analysis.measures import MEASURES, measure_of, measured, recorded_accuracy
-from search.analysis.wording import in_columns, printable
+from search.analysis.wording import counted, in_columns, printable
 from search.figures import HEIGHT
 from search.figures.style import axis
 from search.spec.space import make_config
@@ -43,8 +43,8 @@ from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
 from search.terminal import command_line, summary
+from search.terminal.status import unbroken, wrap
 
-WIDTH = 80  # of text for the terminal
 # What would be markup in a text: anywhere; at the start of a line; `1.` there.
 _SIGNS = re.compile(r"[\\`*_\[\]<>#|~&]|\A[-+=]|(?<=\A\d)[.)](?=\s)")
 # A template's figure as rendered Markdown; no user text can contain it, because that is escaped.
@@ -70,9 +70,8 @@ def markdown(template: str, **values: Any) -> str:
 def plain(template: str, **values: Any) -> str:
     """A template's text for the terminal, without control characters, wrapped except for tables."""
     text = _environment(_on_a_line).get_template(template).render(values)
-    wrap = partial(textwrap.fill, width=WIDTH, break_on_hyphens=False)
     parts = re.split(r"\n\s*\n", text.strip())
-    return "\n\n".join(part if "  " in part else wrap(part) for part in parts)
+    return "\n\n".join(part if "  " in part else "\n".join(wrap(part)) for part in parts)
 
 
 def _on_a_line(text: object) -> Markup:
@@ -149,7 +148,11 @@ def page(title: str, text: str, figures: Mapping[str, go.Figure | bytes]) -> str
             f"{figure.to_json()}</script></div>"
         )
 
+    def kept_together(renderer: RendererHTML, *place: Any) -> str:
+        return unbroken(renderer.text(*place))
+
     to_html = MarkdownIt("commonmark", {"html": True}).enable("table")
+    to_html.add_render_rule("text", kept_together)
     body = _PICTURE.sub(shown, to_html.render(text))
     body = re.sub("<table>.*?</table>", r'<div class="table">\g<0></div>', body, flags=re.DOTALL)
     template, scripts = _environment(escape_html).get_template, []
@@ -175,8 +178,10 @@ def evaluation_in_words(result: ResultRow) -> str:
     """One test evaluation: when, which trial, and the result with seeds and spread."""
     seeds = ", ".join(map(str, result.seeds))
     of = "" if result.is_ours else " of an earlier study of this name"
-    head = f"{in_utc(result.opened_at)}: trial {result.trial_number}{of}, seeds {seeds}"
     found = result.figures
+    epochs = (found or {}).get("requested_epochs")
+    length = "" if epochs is None else f", {counted(epochs, 'epoch')}"
+    head = f"{in_utc(result.opened_at)}: trial {result.trial_number}{of}{length}, seeds {seeds}"
     if found is None:
         return f"{head}: started, but not finished"
     accuracy = recorded_accuracy(found)

@@ -15,13 +15,11 @@ from markupsafe import Markup
 
 from data.reading import write_atomically
 from models.summary import anatomy
-from search.analysis.comparison import ArmRuns, against_base, ranked_arms
-from search.analysis.comparison_words import seeds_lost, verdict_in_words
+from search.analysis.comparison_words import lowest_arm
 from search.figures import FIGURES, KINDS, Kind, by_file_name, draw_all
 from search.figures.files import write_pictures
 from search.pages.render import escape, markdown, page
 from search.sampling.registry import SAMPLERS
-from search.spec.objectives import RAW_LOSS
 from search.store.folders import FINAL
 from search.store.views import StudyView
 
@@ -48,12 +46,10 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
     registry = by_file_name(FIGURES)
     figures = draw_all(registry, view)
     best, whose = view.best, "the best trial"
-    lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
-    verdicts = dict[str, str]()
+    lowest, verdict = lowest_arm(view)
     if view.spec.is_comparison:
         # One of its trials represents the arm.
         best, whose = (lowest.complete[0], f"“{lowest.arm.name}”") if lowest else (None, "")
-        verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, view.spec.objective)}
     config, dataset = best and best.config, view.dataset
     text = markdown(
         "report.md",
@@ -61,24 +57,16 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         view=view,
         now=now,
         sampler=SAMPLERS[view.spec.sampler].description,
-        loss=view.spec.objective if view.spec.value.unit else RAW_LOSS,
         shown=best,
         whose=whose,
         layers=config
         and anatomy(config.architecture, dataset.image_shape, len(dataset.class_names)),
         lowest=lowest,
-        verdict=lowest and verdicts.get(lowest.arm.name, _base_in_words(lowest)),
+        verdict=verdict,
         registry=registry,
         figures=figures,
     )
     return Report(title=view.spec.title or view.name, markdown=text, figures=figures)
-
-
-def _base_in_words(base: ArmRuns) -> str:
-    words = "it is the base itself"
-    if base.diverged:
-        words += f"; {seeds_lost(base.arm.name, base.diverged, base.repeats)}"
-    return words
 
 
 def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) -> list[Path]:

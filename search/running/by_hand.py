@@ -8,6 +8,7 @@ request finds them already there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from models.checks import shown
 from search.analysis.comparison import has_diverged
+from search.running.request import Request
 from search.sampling.flat import unstop
 from search.spec import space
 from search.spec.config import StudySpec
@@ -26,7 +28,8 @@ from search.store.database import read
 from search.store.leases import run_again
 from search.store.records import epochs_of
 from search.store.schema import REASON, leases, trials
-from search.store.studies import StudyHandle
+from search.store.studies import StudyHandle, load_spec
+from search.store.views import TrialView, view_study
 
 STOPPED = (TrialState.PRUNED, TrialState.FAIL)  # states from which a trial is trained again
 Values = Mapping[str, ParameterValue]
@@ -57,8 +60,10 @@ def check_requests(
     queue: Sequence[Values],
     *,
     first: int,
-) -> None:
-    """Raises SpecError if `continue_trials` or `enqueue` would, before anything is written.
+) -> list[FrozenTrial]:
+    """The trials that `enqueue` would queue, before anything is written.
+
+    Raises SpecError if it or `continue_trials` would.
 
     Args:
         first: number of trials that a new study (`study` is None) begins with.
@@ -71,7 +76,7 @@ def check_requests(
         read(study.db, lambda connection: _find(connection, study, spec, numbers))
     if study is not None and queue:
         there = read(study.db, lambda _: _trials_of(study))
-    _missing(there, spec, queue)
+    return _missing(there, spec, queue)
 
 
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
@@ -129,6 +134,30 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
         return list(dict.fromkeys(lines))
 
     return study.write(add)
+
+
+def foreseen(
+    study: StudyHandle | None, spec: StudySpec, request: Request, queue: Sequence[Values]
+) -> tuple[StudySpec, tuple[TrialView, ...], str | None]:
+    """What a start would resume: the study with the total that it would reach, its trials, and why
+    it has ended early, if it has.
+
+    A flat study then trains only what is requested, unless `stop_when_flat` or its total changes.
+    """
+    if study is None:
+        return spec, (), None
+    view = view_study(study)
+    trials = tuple(
+        replace(one, state="interrupted", continued=True)
+        if one.number in request.continue_trials and one.state != "complete"
+        else one
+        for one in view.trials
+    )
+    same = view.stop_when_flat == request.stop_when_flat and spec.trials == load_spec(study).trials
+    if view.stopped is None or not same:
+        return spec, trials, None
+    new = _missing(_trials_of(study), spec, queue)
+    return spec.with_total(view.finished + len(new)), trials, view.stopped
 
 
 def _find(

@@ -116,7 +116,7 @@ def _tensorboard(view: StudyView, to: str) -> str:
     for trial, best in trials:
         params = {
             name: it if isinstance(it, bool | int | float) else str(it)
-            for name, it in trial.params.items()
+            for name, it in trial.values.items()
         }
         with SummaryWriter(str(Path(to) / f"trial_{trial.number:04}")) as writer:
             for name, value, step, when in _measured(view, trial):
@@ -165,7 +165,7 @@ def _mlflow(view: StudyView, to: str) -> str:
                 tags={name: text for name, text in tags.items() if text},
                 run_name=f"trial {trial.number}",
             ).info.run_id
-            params = [Param(name, str(value)) for name, value in trial.params.items()]
+            params = [Param(name, str(value)) for name, value in trial.values.items()]
             client.log_batch(run, params=params)
             for first in range(0, len(metrics), MOST_METRICS):
                 client.log_batch(run, metrics[first : first + MOST_METRICS])

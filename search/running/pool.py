@@ -212,9 +212,7 @@ class WorkerPool:
             if (code := child.poll()) is None:
                 continue
             if code == BAD_INPUT:
-                raise StudyBrokenError(
-                    "a worker stopped with the error above; fix it, then run the same command again"
-                )
+                raise StudyBrokenError("a worker stopped with the error above; do as it says")
             if code == 0:  # it has found nothing left to do, and neither will others
                 return False
             try:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from search.analysis.comparison import against_base, ranked_arms
 from search.analysis.comparison_words import SPREAD, verdict_in_words
+from search.analysis.findings import size_name
 from search.analysis.measures import MEASURES, busy_seconds, legend, measured, sampling_error
 from search.analysis.wording import data_in_words, printable, short_config, spread
 from search.figures import FIGURES, draw_all
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import pandas
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
-TESTED = ("images", "accuracy", "error", "loss", "std", "loss_std")
+TESTED = ("requested_epochs", "images", "accuracy", "error", "loss", "std", "loss_std")
 TOP, LINES = 10, 14  # trials that a notebook shows, below so many lines of status
 WORDS = ("state", "arm", "verdict", "configuration")  # left-aligned columns
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
@@ -78,7 +79,8 @@ class Study(StudyView):
                 `search.training.epoch.Epoch` and a column for each of its metrics. `results`: test
                 evaluations, with means over the seeds and standard deviations (`std` of `accuracy`
                 and `error`, `loss_std`). `opened_at`: when the test set was read, in UTC;
-                `seeds`: of the networks, in one text; `images`: in the test set; `loss`: in nats.
+                `seeds`: of the networks, in one text; `requested_epochs`: as given to `finalize`,
+                else None; `images`: in the test set; `loss`: in nats.
                 `leaderboard`: trials, best first, with their `rank`, None if not complete, and
                 `configuration` in words. For a comparison it lists arms: number of `seeds` that
                 trained to the end, `failed` ones, means over the seeds with standard deviations
@@ -108,7 +110,7 @@ class Study(StudyView):
             base = printable(self.spec.arms[0].name)
             meaning = f"{SPREAD}; verdict against “{base}”: paired t test, corrected after Holm."
         else:
-            columns = ["rank", "trial", "state", objective, error, "epochs", "parameters"]
+            columns = ["rank", "trial", "state", objective, error, "epochs", size_name(self)]
             columns.append("configuration")  # cut to the width that the others leave
             meaning = (
                 f"At each trial's epoch with the lowest {self.spec.value.label}; only complete "
@@ -161,7 +163,7 @@ def load_study(study: str | None = None, *, storage: str | None = None) -> Study
 
 def _trials_table(view: StudyView) -> list[dict[str, Any]]:
     """A row for each trial, by number; all have the same keys."""
-    searched = list(dict.fromkeys(name for trial in view.trials for name in trial.params))
+    searched = list(dict.fromkeys(name for trial in view.trials for name in trial.values))
     return [
         {
             **_whose(trial),
@@ -175,7 +177,7 @@ def _trials_table(view: StudyView) -> list[dict[str, Any]]:
             "started": trial.started,
             "finished": trial.finished,
             "reason": trial.reason,
-            **{f"params_{name}": trial.params.get(name) for name in searched},
+            **{f"params_{name}": trial.values.get(name) for name in searched},
         }
         for trial in view.trials
     ]

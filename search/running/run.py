@@ -24,6 +24,7 @@ from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
+from search.spec.extensions import check_complete
 from search.spec.space import check_space, has_baseline
 from search.store import folders, studies, without_password
 from search.store.data import (
@@ -202,6 +203,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                 place = find_place(existing, request.dataset, request.data_dir)
                 dataset = studies.load_spec(existing).dataset  # the study's name for it
             spec = request.spec(dataset, existing, place)
+            if existing is None:
+                check_complete(spec.extensions, spec.dataset)
             task = load_study_task(spec, request.data_dir, device, place=place)
             limits = limits_of(spec, task.image_shape, task.classes)
             earlier = _earlier(request, spec, db, existing, limits)
@@ -211,8 +214,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_training(spec, task.image_shape, task.classes)
             first = sum(len(one.configurations) for one in earlier)
             first += has_baseline(spec, task.image_shape, task.classes)
-            check_requests(existing, spec, request.continue_trials, queue, first=first)
-            of_limits = () if limits is None else (limits.check(),)
+            new = check_requests(existing, spec, request.continue_trials, queue, first=first)
+            of_limits = () if limits is None else (limits.check(new),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
             if spec.repeats > (asked := request.options.get("repeats", spec.repeats)):
                 begun = f"repeat {spec.repeats} has begun, so it is trained with every arm"

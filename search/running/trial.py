@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import Connection, select
+from optuna.trial import Trial, TrialState
 
+from data.extensions import line_of
 from models.checks import ArchitectureError, first_line, shown
 from models.summary import sizes
 from search.analysis.comparison import has_diverged
 from search.dashboard.content import TrialPictures
 from search.running.run import Run
 from search.sampling.chooser import Chooser, should_prune
-from search.spec.config import TrialConfig
+from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import share_of_limits, suggest
 from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
-from search.store.database import read
 from search.store.leases import Lease, finish, sample
-from search.store.records import best_epoch, epochs_of, read_trials, record_epoch
-from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS, trials
+from search.store.records import best_epoch, epochs_of, record_epoch
+from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import Remote, latest_checkpoint, save_checkpoint
 
@@ -76,8 +75,9 @@ def save_training(
 
 def train_trial(
     run: Run, lease: Lease, pictures: TrialPictures, chooser: Chooser | None
-) -> Generator[None, None, Ending]:
-    """Train a trial, a slice for each `next()`; the generator returns how it ended.
+) -> Generator[bool, None, Ending]:
+    """Train a trial, a slice for each `next()`, which says whether it has reported an epoch; the
+    generator returns how it ended.
 
     `chooser` pauses the trial if it is not worth its next epochs now.
 
@@ -147,7 +147,7 @@ def train_trial(
                     save_training(run, path, identity, training.state())
                 if ending := ending_after(epoch.epoch):
                     return ending
-            yield
+            yield epoch is not None
         pictures.upload(lease, training.confusion().numpy())
     return TrialState.COMPLETE, None
 
@@ -172,7 +172,9 @@ def describe(error: Exception) -> str:
     text = first_line(error)
     if is_out_of_memory(error):
         return f"out of memory: {text}" if text else "out of memory"
-    return text if isinstance(error, DivergedError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, DivergedError):
+        return text
+    return f"{line_of(error)}{type(error).__name__}: {text}"
 
 
 def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> None:
@@ -199,26 +201,36 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
     finish(run.study, lease, state=state, value=value, attributes=attributes)
 
 
-def give_up_if_broken(run: Run, number: int, reason: str | None) -> None:
-    """Raises StudyBrokenError if the last trials to end, this one among them, have all failed."""
-    ended = (trials.c.study_id == run.study.study_id, trials.c.datetime_complete.is_not(None))
-    newest = trials.c.datetime_complete.desc(), trials.c.number.desc()
-    query = select(trials.c.trial_id).where(*ended).order_by(*newest).limit(MAX_FAILURES_IN_A_ROW)
+class FailuresInARow:
+    """Counts one process's failed trials, as long as no other of its trials gets on meanwhile."""
 
-    def ask(connection: Connection) -> list[FrozenTrial]:
-        latest = connection.scalars(query).all()
-        return read_trials(connection, trials.c.trial_id.in_(latest))
+    def __init__(self) -> None:
+        self._failed: list[tuple[int, str | None]] = []  # by number and reason
+        self._getting_on: set[int] = set()
 
-    latest = read(run.db, ask)
-    if [trial.state for trial in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
+    def reported(self, number: int) -> None:
+        """The trial has reported an epoch: it gets on, unless it fails later."""
+        self._getting_on.add(number)
+
+    def ended(self, spec: StudySpec, number: int, state: TrialState, reason: str | None) -> None:
+        """Raises StudyBrokenError if this is the last of too many failures."""
+        self._getting_on.discard(number)
+        if state != TrialState.FAIL or self._getting_on:
+            self._failed.clear()
+            self._getting_on.clear()
+        if state != TrialState.FAIL:
+            return
+        self._failed.append((number, reason))
+        if len(self._failed) < MAX_FAILURES_IN_A_ROW:
+            return
         remedy = "fix it, then run the same command again"
-        if run.spec.is_comparison:
-            again = [it.number for it in latest if not has_diverged(it.user_attrs.get(REASON))]
-            if again:
-                numbers = " ".join(map(str, again))  # `worker` has no such option
-                remedy = f"fix it, then run study with --continue {numbers}, which trains these "
-                remedy += "trials again"
+        again = [str(one) for one, why in self._failed if not has_diverged(why)]
+        if spec.is_comparison and again:  # `worker` has no such option
+            remedy = f"fix it, then run study with --continue {' '.join(again)}, which trains "
+            remedy += "these trials again"
+        if files := ", ".join(one.name for one in spec.extensions):
+            remedy += f"; if you change {files}, give another --study NAME"
         raise StudyBrokenError(
-            f"the last {len(latest)} trials failed, so the study stops; trial {number}: {reason}; "
-            f"{remedy}"
+            f"the last {len(self._failed)} trials failed, so the study stops; trial {number}: "
+            f"{reason}; {remedy}"
         )

@@ -22,10 +22,10 @@ from search.dashboard.content import ContentWriter, TrialPictures
 from search.running.run import Run, begin_run
 from search.running.trial import (
     Ending,
+    FailuresInARow,
     checkpoint_path,
     describe,
     end_trial,
-    give_up_if_broken,
     is_out_of_memory,
     train_trial,
 )
@@ -198,7 +198,8 @@ class Slots:
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
         self._resting_until = 0.0
-        self.running = deque[tuple[Lease, Generator[None, None, Ending | None]]]()
+        self.running = deque[tuple[Lease, Generator[bool, None, Ending | None]]]()
+        self._failures = FailuresInARow()
         self._follow()
 
     def _follow(self) -> None:
@@ -242,7 +243,7 @@ class Slots:
                 case _:  # none will be available for a while, unless a trial ends here
                     self._resting_until = time.monotonic() + WAIT_SECONDS
 
-    def _work(self, lease: Lease) -> Generator[None, None, Ending | None]:
+    def _work(self, lease: Lease) -> Generator[bool, None, Ending | None]:
         """Keep a lease, and train and end its trial, a slice for each `next()` after the first.
 
         Returns None if the trial ran out of memory beside others. It is handed back, and is claimed
@@ -250,7 +251,7 @@ class Slots:
         """
         run, chooser = self._run, self._chooser
         with self._heartbeat.keep(lease):
-            yield
+            yield False
             crowded = False
             try:
                 ending = yield from train_trial(run, lease, self._pictures, chooser)
@@ -271,8 +272,10 @@ class Slots:
     def advance(self) -> None:
         """Train one trial for a slice; free its place and clear up if that was its last one."""
         run, (lease, work) = self._run, self.running[0]
+        number = lease.trial_number
         try:
-            next(work)
+            if next(work):
+                self._failures.reported(number)
             self.running.rotate(-1)
             return
         except StopIteration as ended:
@@ -285,11 +288,10 @@ class Slots:
         if ending is None:
             return
         state, reason = ending
-        gone: Sequence[int] = [lease.trial_number]
+        gone: Sequence[int] = [number]
         if state == TrialState.RUNNING and self._chooser is not None:
             gone = drop(run.study, self._chooser.surplus())
-        for number in gone:
-            delete_checkpoint(checkpoint_path(run.checkpoints, number))
-        if state == TrialState.FAIL:
-            give_up_if_broken(run, lease.trial_number, reason)
+        for one in gone:
+            delete_checkpoint(checkpoint_path(run.checkpoints, one))
+        self._failures.ended(run.spec, number, state, reason)
         run.on_change()

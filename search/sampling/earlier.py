@@ -94,14 +94,18 @@ def _taken_over(
     usual = recorded_parameters(old)
     contenders = [contender_of(trial, old, usual) for trial in trials]
     forecast = fit(contenders, old.epochs, prior_for(old.dataset))
-    ends = [forecast.estimate_final(one) if one.in_space else None for one in contenders]
+    ends = [  # no forecast holds outside the space
+        forecast.estimate_final(one) if one.in_space or one.state == "complete" else None
+        for one in contenders
+    ]
     # Ranked by mean plus standard deviation: a young trial may end higher than forecast.
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
     first, left_out, clipped, repeated = list[Params](), 0, 0, 0
     for _, place in by_end:
-        if not searched(old).keys() <= trials[place].params.keys():
+        if not searched(old).keys() <= contenders[place].params.keys():
             continue  # not all of it is known
-        values = {**base_values(old), **suggest_values(trials[place], old)}
+        own = suggest_values(trials[place], old)
+        values = {**base_values(old, own), **own}
         moved = adapted(values, spec)
         if moved is None or (limits is not None and not limits.fit(moved[0])):
             left_out += 1

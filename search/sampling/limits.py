@@ -6,7 +6,7 @@ One that exceeds `max_parameters` or `max_multiply_adds` never becomes a trial: 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,14 +62,17 @@ class Limits:
 
         Raises SpecError if hardly any configuration fits.
         """
-        space = distributions(self.spec)
+        space, shares = distributions(self.spec), list[tuple[float, str]]()
         for _ in range(MOST_DRAWS):
-            if self.fit(params := {**random.ask(space).params, **self.held}):
+            params = {**random.ask(space).params, **self.held}
+            shares.append(self._share(params))
+            if shares[-1][0] <= 1:
                 return params
         named, queued = " and ".join(limits(self.spec)), {**self.held, **self.overrides}
         if queued:
             named += f" with {', '.join(f'{name} = {shown(it)}' for name, it in queued.items())}"
-        raise SpecError("space", f"none of {MOST_DRAWS} random draws from [space] fits {named}")
+        drawn = f"the smallest of {MOST_DRAWS} random draws from [space] {min(shares)[1]}"
+        raise SpecError("space", f"{drawn}: none fits {named}")
 
     def nearest(self, params: Mapping[str, Any], random: optuna.Study) -> dict[str, Any]:
         """The configuration; if it is too large, with the most similar of some networks that fit.
@@ -94,10 +97,10 @@ class Limits:
         return {name: near[name] if name in network else it for name, it in wanted.items()}
 
     @optuna_warnings_only()
-    def check(self) -> str:
+    def check(self, queue: Sequence[FrozenTrial] = ()) -> str:
         """A message for the user: how much of the space fits, and whether the baseline does.
 
-        Raises SpecError if none of many random draws fits.
+        Raises SpecError if none of many random draws fits, or none beside a trial of `queue`.
         """
         random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space = distributions(self.spec)
@@ -110,6 +113,11 @@ class Limits:
                 f"{found[0][1]}; raise the limit or allow smaller networks, with fewer channels or "
                 'hidden units or head = "global"',
             )
+        for trial in queue:
+            try:
+                self.beside(trial).draw(random)
+            except SpecError as error:
+                raise SpecError("enqueue", f"{error}; raise the limit or leave it out") from error
         named = " and ".join(f"{name} = {most:_}" for name, most in limits(self.spec).items())
         text = f"{fitting} of {CHECKED} random draws fit {named}; others are not trained."
         if self.spec.baseline is None:

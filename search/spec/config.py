@@ -246,6 +246,8 @@ class StudySpec:
         if values.pop("format", None) != FORMAT:
             raise SpecError("format", "this study was made by another version of cnn-search")
         values.pop("base", None)  # from an earlier version: the first arm's name
+        for key in sorted(values.keys() - {one.name for one in dataclasses.fields(cls)}):
+            raise SpecError(key, f"unknown key {shown(key)}")
         values["extensions"] = tuple(Extension(**it) for it in values["extensions"])
         require(values["extensions"], families_in(values), str(values["dataset"]))
         return cls(**{**values, **read_tables(values)})

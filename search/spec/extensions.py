@@ -21,6 +21,7 @@ from data.extensions import (
     is_reference,
     kept_registries,
     load_file,
+    not_installed,
     run_source,
 )
 from data.reading import read_regular
@@ -149,6 +150,20 @@ def needed(
             found[name] = load_extension(name, path)
     register_families(families)
     return tuple(found.values())
+
+
+def check_complete(extensions: Iterable[Extension], dataset: str) -> None:
+    """Check that a new study's files import no others of the user's, which no study would store.
+
+    That of the data set may: its images are compared instead. Raises SpecError.
+    """
+    for one in extensions:
+        if one.name != file_of(dataset) and (others := not_installed(_loaded[one.name])):
+            raise SpecError(
+                "extensions",
+                f"{one.name} imports {others[0]}, which a study does not store; put its code into "
+                f"{one.name}, or install it as a package (pip install --editable)",
+            )
 
 
 def require(extensions: Iterable[Extension], families: Iterable[str], dataset: str) -> None:

@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from filelock import FileLock
 from optuna.trial import TrialState
 from sqlalchemy import or_, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.reading import STUDY_MARK as OWNER
 from data.reading import parse_json, read_regular, write_atomically
@@ -44,6 +46,7 @@ ARTIFACTS = "artifacts"  # there: the dashboard's pictures, named randomly: data
 CHECKPOINTS = "checkpoints"  # in a study's folder
 FINAL = "final"  # there, too: points to the network that was finished first
 LONGEST_NAME = 100
+CHECK_SECONDS = 3.0
 FORGOTTEN = 30 * 86_400  # seconds: a final training left for so long is not resumed
 _log = logging.getLogger(__name__)
 _CHECKPOINT = re.compile(
@@ -91,15 +94,16 @@ def folder_name(study_name: str) -> str:
     return f"study-{name}" if taken or not name else name
 
 
-def usable(folder: Path) -> Path:
-    """The folder, which need not exist yet; `StorageError` if it cannot be created or written."""
+def usable(folder: Path, *, write: bool = True) -> Path:
+    """The folder, which need not exist yet; `StorageError` if it cannot be created or, unless only
+    to be read, written."""
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
         raise StorageError(f"cannot use {folder} ({error.strerror}); give --runs-dir") from error
     if not existing.is_dir():
         raise StorageError(f"{existing.absolute()} is not a folder; move that file away")
-    if not os.access(existing, os.W_OK | os.X_OK):
+    if write and not os.access(existing, os.W_OK | os.X_OK):
         raise StorageError(
             f"no permission to write into {existing.absolute()}; give another --runs-dir"
         )
@@ -163,9 +167,30 @@ def check_folder(study: StudyHandle, folder: Path) -> None:
     if owner_of(folder) != study.identity:
         raise FolderGoneError(
             f"{folder} was removed or renamed while the study ran; what was reported is in the "
-            "database: run the same command again to resume; trials under way restart from their "
-            "first epoch"
+            "database: run the same command again to resume; trainings under way restart from "
+            "their first epoch"
         )
+
+
+def presence_check(study: StudyHandle, folder: Path) -> Callable[[], None]:
+    """A function to call often: raises StudyGoneError once the study or its folder is gone.
+
+    It asks at most every few seconds, more rarely if the answer takes long, as in an outage of the
+    database, which is no error.
+    """
+    due = 0.0
+
+    def check() -> None:
+        nonlocal due
+        if (started := time.monotonic()) < due:
+            return
+        check_folder(study, folder)
+        with suppress(SQLAlchemyError):
+            study.check()
+        ended = time.monotonic()
+        due = ended + max(CHECK_SECONDS, 20 * (ended - started))
+
+    return check
 
 
 def owner_of(folder: Path) -> str | None:

@@ -41,6 +41,7 @@ _UNSYNCED_SECONDS = 1.0  # how long a commit that is not durable may stay off th
 _POSTGRESQL = {
     "connect_timeout": 5,
     "application_name": "cnn-search",
+    "client_encoding": "utf8",  # a database with SQL_ASCII sends bytes to clients that name none
     # A server that vanished silently is noticed within a minute, not within two hours.
     "keepalives_idle": 15,
     "keepalives_interval": 5,

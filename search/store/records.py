@@ -148,6 +148,12 @@ def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
     return min(finite, key=lambda row: row.value, default=None)
 
 
+def require_recordable(study: StudyHandle) -> None:
+    """Raises StorageError if test evaluations of the study cannot be recorded; changes nothing."""
+    nothing = update(results).where(sa.false()).values(figures=sa.null())
+    study.write(lambda connection: connection.execute(nothing))
+
+
 def add_result(
     study: StudyHandle, *, trial_number: int, seeds: Sequence[int], result_id: str
 ) -> None:

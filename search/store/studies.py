@@ -243,7 +243,8 @@ def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
         raise StorageError(f"study {study.name!r}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
-            f"study {study.name!r} cannot be read ({reason(error)}); give another --study"
+            f"study {study.name!r} cannot be read ({reason(error)}); if a later version of "
+            "cnn-search made it, install that version, else give another --study"
         ) from error
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, and_, or_, select
 
+from search.spec import space
 from search.spec.config import StudySpec, TrialConfig
+from search.spec.domains import SpecError, choice_label
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.objectives import SIZES
-from search.spec.space import CONTINUED, is_baseline, suggest, true_params
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import Database, read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, read_trials, results_of
@@ -53,6 +55,7 @@ class TrialView:
         state: Optuna's; running ones that no worker holds are `paused` if they were paused at a
             rung, else `interrupted`, and the next worker to claim a trial resumes one of those.
         params: as Optuna stores them, minus those that an older study's baseline did not have.
+        overrides: searched parameters that it has in place of stored ones, see `OVERRIDES`.
         config: None if the parameters make no configuration (a trial that failed early).
         parameters, multiply_adds: trained weights and biases, work per image; None: unknown.
         curve: its finished epochs in order.
@@ -80,6 +83,12 @@ class TrialView:
     multiply_adds: int | None = None
     arm: str | None = None
     repeat: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its searched parameters, wherever they are stored."""
+        return {**self.params, **self.overrides}
 
     @property
     def best(self) -> EpochRow | None:
@@ -245,7 +254,7 @@ def _trial_view(
     trial: FrozenTrial, spec: StudySpec, rows: tuple[EpochRow, ...], lease: Row[Any] | None
 ) -> TrialView:
     try:
-        config = suggest(trial, spec)
+        config = space.suggest(trial, spec)
     except ValueError:  # parameters not suggested yet, or of a broken trial
         config = None
     state = STATES[trial.state]
@@ -260,7 +269,7 @@ def _trial_view(
     return TrialView(
         number=trial.number,
         state=state,
-        params=true_params(trial, spec),
+        params=space.true_params(trial, spec),
         config=config,
         parameters=size,
         multiply_adds=work,
@@ -269,9 +278,23 @@ def _trial_view(
         started=trial.datetime_start,
         finished=trial.datetime_complete,
         reason=_text(trial.user_attrs.get(REASON)),
-        is_baseline=is_baseline(trial.user_attrs),
+        is_baseline=space.is_baseline(trial.user_attrs),
         worker=None if lease is None else lease.worker,
-        continued=CONTINUED in trial.user_attrs,
+        continued=space.CONTINUED in trial.user_attrs,
         arm=None if arm is None else arm.name,
         repeat=repeat,
+        overrides=_overrides(trial, spec),
     )
+
+
+def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
+    """See `TrialView`; of a baseline, without what has no effect on it."""
+    unstored = space.searched(spec).keys() - space.true_params(trial, spec).keys()
+    with suppress(SpecError):
+        own, asked = space.overrides_of(trial.user_attrs, spec), space.ENQUEUED in trial.user_attrs
+        return {
+            name: choice_label(value)
+            for name, value in own.items()
+            if name in unstored and (asked or space.matters(name, own, spec))
+        }
+    return {}

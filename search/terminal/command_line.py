@@ -82,9 +82,12 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
 
 
 def repeat_in_words(view: StudyView) -> str:
-    """What a study made from this one's file has in common with it."""
+    """Where to save this study's file if it names others, and what a study made from it has in
+    common with this one."""
     differs = view.stopped or view.earlier or any(trial.continued for trial in view.trials)
-    return OTHER_TRIALS if differs else REPEATABLE
+    told, names = OTHER_TRIALS if differs else REPEATABLE, [it.name for it in view.spec.extensions]
+    where = f"Save it where these paths lead to the files: {', '.join(names)}. " if names else ""
+    return where + told
 
 
 def _given(name: str) -> list[str]:

@@ -80,10 +80,10 @@ def quick_status(url: str, name: str | None = None) -> str | None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    arguments = {"timeout": PATIENCE}
+    arguments: dict[str, Any] = {"timeout": PATIENCE}
     if not is_sqlite(address):
         address = address.set(drivername="postgresql+psycopg")
-        arguments = {"connect_timeout": PATIENCE}
+        arguments = {"connect_timeout": PATIENCE, "client_encoding": "utf8"}
     try:
         engine = create_engine(address, poolclass=NullPool, connect_args=arguments)
         with engine.connect() as connection:
@@ -216,9 +216,17 @@ def next_commands(
 
 
 def wrap(text: str, first: str = "", indent: str = "") -> list[str]:
-    """Lines of at most WIDTH that do not split `50 000`, `± 0.26` or `92.93 %`."""
-    whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
+    """Lines of at most WIDTH that do not split what `unbroken` keeps together."""
     lines = textwrap.wrap(
-        whole, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+        unbroken(text),
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
     )
     return [line.replace("\u00a0", " ") for line in lines]
+
+
+def unbroken(text: str) -> str:
+    """With no-break spaces in `50 000`, `± 0.26` and `92.93 %`."""
+    return re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from data.errors import grouped
 from search.analysis.comparison_words import standing_of_arms
-from search.analysis.findings import advice_in_words, front_in_words, named, pareto_front
+from search.analysis.findings import (
+    advice_in_words,
+    front_in_words,
+    named,
+    pareto_front,
+    size_name,
+)
 from search.analysis.measures import (
     MEASURES,
     accuracy_of,
@@ -64,17 +71,13 @@ def score_at_epoch(trial: TrialView, view: StudyView) -> str:
 
 
 def gain_in_words(view: StudyView, trial: TrialView | None = None) -> str | None:
-    """How a trial, by default the best, differs from the baseline; None if neither can be compared.
-
-    For the baseline as the best trial: "no trial beat the baseline".
-    """
+    """How a trial, by default the best, differs from the baseline; None if it is the baseline
+    itself, or they cannot be compared."""
     best, baseline = trial or view.best, view.baseline
     if best is None or baseline is None or best.best is None or baseline.best is None:
         return None
-    if baseline.state != "complete":
+    if baseline.state != "complete" or best.number == baseline.number:
         return None
-    if best.number == baseline.number:
-        return "no trial beat the baseline" if trial is None else None
     gained = baseline.best.value - best.best.value
     size = MEASURES[view.spec.objective].shown(abs(gained))
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
@@ -115,7 +118,8 @@ def status_text(view: StudyView) -> str:
 def other_point_in_words(view: StudyView) -> str:
     """How to finalise a trial of the Pareto front other than the best."""
     smaller = pareto_front(view)[:-1]
-    other = f", and with --trial {smaller[0].number} the smallest network" if smaller else ""
+    fewest = f"the network with the fewest {size_name(view).replace('_', '-')}"
+    other = f", and with --trial {smaller[0].number} {fewest}" if smaller else ""
     return f"finalize takes the lowest {view.spec.value.word}{other}."
 
 
@@ -134,6 +138,16 @@ def fallback_words(reason: str) -> str:
     )
 
 
+def resampling_in_words(view: StudyView) -> str:
+    """A sentence on the bias of the best of several trials; empty if there was no choice."""
+    if view.finished < 2:
+        return ""
+    return (
+        f"The best of {grouped(view.finished)} trials was picked on the images that it is judged "
+        "by, so it looks a little better than it is."
+    )
+
+
 def _best_lines(view: StudyView) -> Iterator[str]:
     best = view.best
     if best is None:
@@ -147,18 +161,15 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     yield from standing_of_arms(view)
     gain, baseline = gain_in_words(view), view.baseline
     if gain is not None and baseline is not None:
-        if not best.is_baseline:
-            score = score_at_epoch(baseline, view)
-            yield from _entry("baseline", f"{score}, trial {baseline.number}")
+        score = score_at_epoch(baseline, view)
+        yield from _entry("baseline", f"{score}, trial {baseline.number}")
         yield from _entry("gained", gain)
     for sentence in advice_in_words(view):
         yield from ["", *wrap(sentence)]
     yield ""
-    yield from wrap(
-        f"{legend(view.dataset.validation_count)} The best of {view.finished} trials was picked "
-        "on the images that it is judged by, so it looks a little better than it is: finalize "
-        "scores it on the test set, without that bias."
-    )
+    bias = resampling_in_words(view)
+    told = f" {bias} Its score on the test set, from finalize, has no such bias." if bias else ""
+    yield from wrap(legend(view.dataset.validation_count) + told)
 
 
 def _entry(name: str, text: str) -> list[str]:

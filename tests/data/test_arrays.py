@@ -70,6 +70,15 @@ def test_an_archive_of_medmnist_has_its_own_validation_images(path: Path) -> Non
     assert len(load_test(f"npz:{path}", path.parent)) == 9
 
 
+def test_an_archive_with_text_in_bytes_and_without_validation_images(path: Path) -> None:
+    arrays = medmnist(val_images=np.zeros((0, 6, 5, 3)), val_labels=labels(0))
+    np.savez(path, **arrays, class_names=np.array([b"ant", "bée".encode(), b"\xff"]))
+    info, training = load_training(f"npz:{path}", path.parent)
+    assert info.class_names == ("ant", "bée", "\\xff")
+    assert (info.has_own_validation, info.validation_count, len(info.notes)) == (False, 6, 1)
+    assert np.array_equal(training.images_NCHW.permute(0, 2, 3, 1), arrays["train_images"])
+
+
 def test_classes_without_training_images_are_named(path: Path) -> None:
     def warnings() -> list[str]:
         info, _ = load_training(f"npz:{path}", path.parent)
@@ -169,6 +178,10 @@ def test_an_unfit_archive_is_refused_in_one_line(
         ({"x_test": images(9) / 255}, "both as integers or both as floats"),
         ({"x_test": images(9, 5, 6)}, r"channels \(6, 5, 1\) and test images \(5, 6, 1\); give"),
         ({"x_test": images(9, 6, 5, 3)}, r"\(6, 5, 1\) and test images \(6, 5, 3\); give both"),
+        (
+            {"x_train": (it := images(30)), "x_test": it, "y_test": labels(30)},
+            "the test images are the training images; give others",
+        ),
     ],
 )
 def test_test_images_unlike_those_for_training_are_refused(
@@ -213,10 +226,10 @@ def entry(train, data_dir):
 
 def fewer(train, *_):
     names = ("a", "b", "c") if train else ("a", "c")
-    return np.zeros((20, 4, 4)), np.arange(20) % 2, names
+    return np.full((20, 4, 4), float(train)), np.arange(20) % 2, names
 
 turned = lambda train, *_: (*fewer(True)[:2], "abc" if train else "acb")
-same = lambda train, *_: (*fewer(True)[:2], "abc" if train else list("abc"))
+same = lambda train, *_: (*fewer(train)[:2], "abc" if train else list("abc"))
 """
 
 

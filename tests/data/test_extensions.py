@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
-from data.extensions import load_file, load_function
+from data.extensions import load_file, load_function, not_installed
 
 
 def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
@@ -22,6 +22,25 @@ def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
     assert load() == "new"
 
 
+def test_imports_from_the_users_folder_are_found_unless_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "our_blocks").mkdir()
+    (tmp_path / "our_layers.py").touch()
+    (tmp_path / "json").mkdir()
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import __main__, json, numpy\nfrom data import errors\n"
+        "def build():\n    import our_layers\n    from our_blocks.deep import block\n"
+    )
+    file = load_file(path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not_installed(file) == [tmp_path / "our_blocks", tmp_path / "our_layers.py"]
+    path.write_text("import pytest\n")
+    monkeypatch.chdir(Path(pytest.__file__).parents[1])
+    assert not_installed(load_file(path)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -32,6 +51,7 @@ def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
             "mine.py, line 3: DataError: no pictures; correct the file",
         ),
         ("raise SystemExit(3)\n", "mine.py, line 1: SystemExit: 3"),
+        ("import no_such\n", "No module named 'no_such'; install it as a package, or put its code"),
         ("load = 3\n", "mine.py has no function 'load'; define it, or name another"),
         ("# \N{PILE OF POO}\n".encode("utf-16"), "cannot read the Python file"),
         (None, "mine.py (No such file or directory); check the path"),

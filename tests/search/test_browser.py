@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from search.figures import dashboard_figures
+from search.figures.study import learning_curves
+from search.pages.render import page
 from search.running.study import run_study
 from search.terminal.summary import score_in_words
+from tests.search.made_up_views import comparison_view
 from tests.search.test_dashboard import blocked, settled, start, stop
 
 STUDY = """\
@@ -29,6 +33,27 @@ hidden = [32]
 [baseline]
 learning_rate = 1e30
 """
+
+
+def narrow(browser: Any, width: int) -> None:
+    size = {"width": width, "height": 1600, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def test_titles_of_the_panels_of_arms_cover_nothing(browser: Any, tmp_path: Path) -> None:
+    names = [f"a baseline with a long name that describes it, number {i}" for i in range(3)]
+    view = comparison_view({name: [0.5, 0.6] for name in names})
+    figure = learning_curves(view).update_layout(width=584, height=450)
+    (tmp_path / "page.html").write_text(page("", "![two panels](figures/a)", {"a": figure}))
+    browser.get((tmp_path / "page.html").as_uri())
+    settled(browser, "document.querySelector('.legendtext')")
+    boxes = "[...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect())"
+    left, *_ = browser.execute_script(f"return {boxes}", ".cartesianlayer .gridlayer")
+    (title,) = browser.execute_script(f"return {boxes}", ".y2title")
+    (above,) = browser.execute_script(f"return {boxes}", ".gtitle-subtitle")
+    assert left["width"] > 150
+    assert title["left"] > left["right"]
+    assert title["top"] > above["bottom"]
 
 
 def test_what_users_see_of_a_study(make_site: Callable[..., Any], browser: Any) -> None:
@@ -65,6 +90,10 @@ def test_what_users_see_of_a_study(make_site: Callable[..., Any], browser: Any) 
         "Not evaluated yet.",
         "python -m search.finalize --study digits",
     )
+    narrow(browser, 360)
+    ends = "[...document.querySelectorAll('main p')].map(p => p.getBoundingClientRect().right)"
+    assert 0 < browser.execute_script(f"return Math.max(...{ends})") <= 360
+    narrow(browser, 1400)
     see("/studies/1/trials", "Trial 4")
     see(
         f"/studies/1/trials?numbers={best.number}",

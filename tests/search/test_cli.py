@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,6 +40,18 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_passes_on_what_each_command_takes() -> None:
+    given = ["DATA_DIR=/x", "DEVICE=cpu", "EPOCHS=3", "SEEDS=2"]
+    words = ["make", "-n", "finalize", "report", *given]
+    shown = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    finalize, report = re.findall(r"-m search\.(.*)", shown)
+    assert " ".join(finalize.split()) == (
+        "finalize --seeds '2' --epochs '3' --device 'cpu' --data-dir '/x'"
+    )
+    assert report.strip() == "report"
 
 
 def test_help(call: Call) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -25,6 +27,7 @@ from search.dashboard import __main__ as dashboard
 from search.store.folders import ARTIFACTS, RUNS
 from search.store.opening import open_database
 from tests.search.conftest import Refused
+from tests.search.dashboard.conftest import ask
 
 # Neither the environment's proxy nor one that another test left in urllib's own opener.
 NO_PROXY = urllib.request.ProxyHandler({})
@@ -98,6 +101,56 @@ def test_the_token_is_required_and_never_printed(make_site: Make) -> None:
     code, printed = stop(process, signal.SIGTERM)
     assert code == 143, printed
     assert secret not in printed
+
+
+def test_while_the_server_is_away_it_says_so_in_a_line(
+    postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    answers = []
+
+    def away(guard: Any, _: object) -> None:
+        postgres.stop()
+        try:
+            answers.append(ask(guard, "GET", "/api/studies"))
+        finally:
+            postgres.start()
+        answers.append(ask(guard, "GET", "/api/studies"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dashboard, "serve", away)
+    assert dashboard.main(["--port", "0", "--storage", postgres.new_database()]) == 0
+    assert [answer.status_code for answer in answers] == [503, 200]
+    assert answers[0].json["reason"].endswith("; check the server and the URL")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("folder", "path"), [("kept", "/artifacts/1/{}"), ("none", "/api/meta")])
+def test_a_runs_folder_that_may_only_be_read(
+    folder: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("picture.png").write_bytes(b"\x89PNG")
+    artifacts, db = Path("kept", ARTIFACTS), open_database("sqlite:///studies.db")
+    artifacts.mkdir(parents=True)
+    picture = upload_artifact(
+        artifact_store=FileSystemArtifactStore(artifacts),
+        file_path="picture.png",
+        study_or_trial=optuna.create_study(storage=db.optuna),
+    )
+    db.close()
+
+    def forbidden(*_: Any, **_options: Any) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    def look(guard: Any, _: object) -> None:
+        assert ask(guard, "GET", path.format(picture)).status_code == 200
+
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    monkeypatch.setattr(dashboard, "serve", look)
+    words = ["--port", "0", "--runs-dir", folder]
+    assert dashboard.main(words) == 0
+    assert "no permission to write into" in refused(dashboard.main, [*words, "--edit"])
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -67,6 +67,16 @@ def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyVie
     assert [line.split()[1] for line in text(small_study, 100, top=2)[2:4]] == ["3", "1"]
 
 
+def test_a_front_is_listed_with_the_size_that_it_minimises(small_study: StudyView) -> None:
+    front = {"minimize_also": "multiply_adds", "pruner": "promotion"}
+    sizes = [replace(it, multiply_adds=30_000) for it in small_study.trials]
+    spec = replace(small_study.spec, **front)
+    heads, first = text(replace(small_study, spec=spec, trials=tuple(sizes)), 120, top=1)[1:3]
+    assert "multiply_adds" in heads
+    assert "parameters" not in heads
+    assert "30 000" in first
+
+
 def test_a_comparison_ranks_its_arms() -> None:
     view = comparison_view(ARMS)
     rows = json.loads(encoded(Study.of(view).to_pandas("leaderboard"), "json"))

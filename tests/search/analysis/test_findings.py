@@ -170,7 +170,8 @@ def test_the_front_is_of_the_minimised_values(small_study: StudyView, pareto: St
 
 
 def test_summary_note_and_report_show_the_front(small_study: StudyView, pareto: StudyView) -> None:
-    said = "finalize takes the lowest loss, and with --trial 9 the smallest network."
+    fewest = "the network with the fewest multiply-adds"
+    said = f"finalize takes the lowest loss, and with --trial 9 {fewest}."
     text = " ".join(status_text(pareto).split())
     assert front_in_words(pareto) in text
     assert said in text

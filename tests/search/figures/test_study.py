@@ -207,6 +207,9 @@ def test_only_a_limited_number_of_arms_is_drawn() -> None:
     drawn = {trace.name for trace in named(figure, "arm")}
     assert drawn == {f"arm {i:02} (2)" for i in range(MOST_ARMS)}
     assert "8 arms not drawn" in figure.layout.title.subtitle.text
+    few = dict([*arms.items()][: MOST_ARMS + 1])
+    told = learning_curves(comparison_view(few)).layout.title.subtitle.text
+    assert told.endswith("; 1 arm not drawn")
     view = comparison_view({"base": [0.5, 0.52]})
     short, long = view.trials
     object.__setattr__(short, "curve", short.curve[:2])  # a mean ends with the first that stopped

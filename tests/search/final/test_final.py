@@ -5,15 +5,18 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from PIL import Image
 
@@ -23,6 +26,9 @@ from search.final import final, folder, runs
 from search.final.final import finalise, look_inside
 from search.final.predict import predict
 from search.running.results import load_study
+from search.store import FolderGoneError, StorageError, StudyGoneError
+from search.store.database import Database
+from search.store.opening import forbid_writing, open_database
 from search.training import repeat
 from search.training.bundle import Bundle, read_bundle
 from search.training.epoch import BundleError, StoppedError
@@ -120,6 +126,47 @@ def test_a_full_disk_is_noticed_before_any_training(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(BundleError, match=r"\(No space left on device\); free some space"):
         finalise("digits")
+
+
+@pytest.mark.usefixtures("place")
+def test_a_database_that_may_only_be_read_is_noticed_before_any_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opened(*arguments: Any, **options: Any) -> Database:
+        forbid_writing(db := open_database(*arguments, **options))
+        return db
+
+    monkeypatch.setattr(final, "open_database", opened)
+    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(StorageError, match="it cannot be written"):
+        finalise("digits")
+
+
+@pytest.mark.parametrize(("gone", "epochs"), [("study", 3), ("folder", 3), ("folder", 1)])
+def test_a_study_or_folder_that_is_gone_ends_it_unrecorded(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str, epochs: int
+) -> None:
+    """After the first epoch; if that is the only one, after its score."""
+    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
+    saved, real, last = list[Path](), repeat.save_checkpoint, 1 if epochs > 1 else 2
+
+    def vanish(path: Path, state: dict[str, Any]) -> None:
+        real(path, state)
+        saved.append(path)
+        if len(saved) == last and gone == "folder":
+            Path("runs/digits").rename("away")
+        elif len(saved) == last:
+            with closing(open_database("sqlite:///studies.db")) as db:
+                optuna.delete_study(study_name="digits", storage=db.optuna)
+
+    monkeypatch.setattr(repeat, "save_checkpoint", vanish)
+    said = "was removed or renamed" if gone == "folder" else "was deleted while this ran"
+    with pytest.raises(FolderGoneError if gone == "folder" else StudyGoneError, match=said):
+        finalise("digits", seeds=1, epochs=epochs, device="cpu")
+    assert len(saved) == last
+    assert Path("runs/digits").exists() == (gone == "study")
+    with closing(sqlite3.connect("studies.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM results").fetchone() == (0,)
 
 
 @pytest.mark.usefixtures("place")

@@ -38,6 +38,8 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(part: str, count: int, seed: int, *, backwards: bool = False) -> None:
     made, step = blobs(count, seed), -1 if backwards else 1
+    if part == "test":
+        made.images_NCHW[:3] = blobs(200, 0).images_NCHW[7:10]  # copies
     images, labels = made.images_NCHW[:, 0].numpy()[::step], made.labels_N.numpy()[::step]
     np.savez(f"{part}.npz", images=images, labels=labels)
 
@@ -54,6 +56,7 @@ def test_results_stay_those_of_the_images_that_were_tested(
     options = {"study": "s", "trials": 2, "epochs": 1, "workers": 1, "progress": False}
     run_study(dataset="mine.py:load", space=space, **options)
     first = finalise("s", seeds=1)
+    assert first.metrics["test"]["shared_with_training"] == 3
     file = first.folder / "metrics.json"
     written = file.read_bytes()
     for count, seed in ((80, 1), (40, 2)):

@@ -17,14 +17,17 @@ from optuna_dashboard import get_note
 from search.pages.note import BEGIN, END, placed, study_note
 from search.pages.report import make_report
 from search.spec.earlier import Earlier
+from search.spec.extensions import Extension
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.summary import standing_in_words, status_text
-from tests.search.made_up_views import big_study, study_view, trial_view
+from tests.search.made_up_views import big_study, comparison_view, study_view, trial_view
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "made_by_3bc7fe6.tar.xz"
 OURS = "# Study\n\n## Best trials\n\nnone\n"
 SECTION = f"{BEGIN}\n\n{OURS.rstrip()}\n\n{END}\n"
+# As earlier versions marked it.
+COMMENTS = "<!-- cnn-search: begin. What -->\nold\n<!-- cnn-search: end -->\n"
 
 
 def rows(markdown: str) -> list[list[str]]:
@@ -54,13 +57,29 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
         "Best is trial 3: loss 0.2500, accuracy 91.67 % ± 0.28 (sampling)",
         "The baseline, trial 0: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling)",
         "Over the baseline: loss 0.1500 lower and accuracy 5.00 points higher",
-        "made only from the 4 complete trials, without the 2 pruned ones",
+        "made only from complete trials (4), without pruned ones (2)",
         "50 000 training and 10 000 validation images, 5 classes, 1 × 28 × 28 pixels",
         "stratified split, seed 7",
         "python -m search.study --study fashion --trials 100",
         "Not evaluated yet.",
     ):
         assert said in note
+
+
+def test_the_note_of_a_comparison_is_about_its_arms() -> None:
+    view = comparison_view({"base": [0.5, 0.52, 0.48], "<b>low</b>": [0.40, 0.43, 0.39]})
+    note, report = study_note(view), make_report(view, datetime.now(UTC)).markdown
+    assert "&#60;b&#62;low&#60;/b&#62;” has the lowest mean validation loss, 0.4067" in note
+    assert "Against the base, “base”: better.\n" in note
+    assert note.split("\n")[2] in report.split("\n")
+    table = re.findall(r"^\|.*", note, re.MULTILINE)
+    assert len(table) == 4
+    assert "\n".join(table) in report
+    for foreign in ("## Best trials", "baseline", "Best is trial"):
+        assert foreign not in note
+    assert "No arm has been trained to its end yet." in study_note(
+        comparison_view({"a": []}, repeats=1)
+    )
 
 
 def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
@@ -110,6 +129,7 @@ def test_any_study_has_a_short_note() -> None:
         ("mine", f"mine\n\n{SECTION}"),
         ("# mine\n\n## Best trials\n", f"# mine\n\n## Best trials\n\n{SECTION}"),
         (f"above\n{BEGIN}\nold\n{END}\nbelow\n", f"above\n{SECTION}below\n"),
+        (f"above\n{COMMENTS}below\n", f"above\n{SECTION}below\n"),
         (f"{BEGIN}\r\nold\r\n{END}\r\nbelow", f"{SECTION}below"),
         ("<!-- cnn-search: begin -->\nold\n<!-- cnn-search: end --> \nbelow", f"{SECTION}below"),
         # Half a section is the user's: nothing is removed from it.
@@ -120,6 +140,12 @@ def test_any_study_has_a_short_note() -> None:
 )
 def test_our_section_replaces_only_itself(there: str, becomes: str) -> None:
     assert placed(OURS, there) == becomes
+
+
+def test_the_marks_are_not_displayed() -> None:
+    html = MarkdownIt("commonmark").render(placed(OURS, "mine"))
+    assert "cnn-search" not in html
+    assert html.startswith("<p>mine</p>")
 
 
 @given(above=st.text(), below=st.text(), first=st.text(), second=st.text())
@@ -147,6 +173,16 @@ def test_the_same_values_are_promised_only_if_the_file_says_all(small_study: Stu
             condition = "bit-identical if this study began with its present total and budget"
             assert (condition in text) == promised
             assert ("same settings but other trials" in text) != promised
+
+
+def test_files_that_a_repeated_study_needs_are_named(small_study: StudyView) -> None:
+    told = "Save it where these paths lead to the files: stripes.py, own/data.py. "
+    files = [Extension(name=name, sha256="", path="") for name in ("stripes.py", "own/data.py")]
+    spec = dataclasses.replace(small_study.spec, extensions=tuple(files))
+    view = dataclasses.replace(small_study, spec=spec)
+    for text in (study_note(view), make_report(view, datetime.now(UTC)).markdown):
+        assert told in text
+    assert "Save it where" not in study_note(small_study)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,16 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
 from markdown_it import MarkdownIt
 
-from search.pages.render import code, escape, head, page, row
+from search.pages.render import code, escape, evaluation_in_words, head, page, row
+from search.running.results import Study
+from search.store.records import ResultRow
+from search.store.views import StudyView
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=y> \"'&"
 
@@ -65,11 +69,28 @@ def test_typed_text_stays_text_and_nothing_is_loaded(everything: str) -> None:
     assert "default-src 'none'; script-src 'sha256-" in everything
 
 
+def test_evaluations_of_other_lengths_are_told_apart(
+    small_study: StudyView, result_row: ResultRow
+) -> None:
+    longer = replace(result_row, figures={**(result_row.figures or {}), "requested_epochs": 6})
+    assert "trial 3, seeds 0, 1, 2: accuracy 93.12 %" in evaluation_in_words(result_row)
+    assert "trial 3, 6 epochs, seeds 0, 1, 2: accuracy 93.12 %" in evaluation_in_words(longer)
+    table = Study.of(replace(small_study, results=(longer,))).to_pandas("results")
+    assert list(table.requested_epochs) == [6]
+
+
 def test_a_page_without_figures_is_small_and_runs_nothing() -> None:
     text = page("title", "words", {})
     assert len(text) < 6_000
     assert "script-src 'none'" in text
     assert "<script" not in text
+
+
+def test_numbers_are_not_torn_apart_at_the_ends_of_lines() -> None:
+    text = page("title", "#0 (37 630 parameters, 92.93 % ± 0.26) `--trials 1 000`", {})
+    gap = "\N{NO-BREAK SPACE}"
+    assert f"<p>#0 (37{gap}630 parameters, 92.93{gap}% ±{gap}0.26)" in text
+    assert "<code>--trials 1 000</code>" in text  # to be pasted
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import delete
 
+from data.extensions import load_function
 from search.running import by_hand
 from search.running.by_hand import read_queue
 from search.running.run import Run
@@ -22,6 +23,7 @@ from search.running.study import run_study
 from search.running.worker import train_trials
 from search.spec.arms import Arm
 from search.spec.domains import SpecError
+from search.spec.extensions import load_extension
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
 from search.store import StudyBrokenError, StudyGoneError
@@ -203,6 +205,18 @@ def test_a_comparison_in_which_everything_fails_says_how_to_train_it_again(make_
         train_trials(make_run("search", train=fed(*[busy] * 5)))
 
 
+def test_failures_in_the_users_code_name_the_line_and_another_study(
+    make_run: Make, tmp_path: Path
+) -> None:
+    """The study does not accept the corrected file."""
+    path = tmp_path / "mine.py"
+    path.write_text("def train(*_, **__):\n    raise ValueError('no')\n")
+    mine, train = load_extension("mine.py", path), load_function(f"{path}:train")[1]
+    said = "trial 4: mine.py, line 2: ValueError: no; fix .* if you change mine.py, give another --"
+    with pytest.raises(StudyBrokenError, match=said):
+        train_trials(make_run(trials=5, train=train, extensions=(mine,)))
+
+
 def test_a_repeat_that_has_begun_is_trained_with_every_arm(make_run: Make) -> None:
     train_trials(stopping_after(compared(make_run, 2, repeats=3), 10))  # in the third trial
     lowered = compared(make_run, 2, repeats=1)
@@ -290,6 +304,7 @@ def test_from_python(here: Path) -> None:
     view = run_study(**options, trials=2, enqueue={"depth": 4})
     assert (view.count(), view.finished) == (2, 2)
     assert "depth" not in view.trials[0].params
+    assert view.to_pandas().params_depth[0] == 4
     stopped = view.in_state("pruned")
     again = run_study(**options, trials=2, continue_trials=[trial.number for trial in view.trials])
     assert (again.count("complete"), again.finished) == (2, 2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from search.sampling.forecast import Contender
 from search.spec.config import StudySpec
 from search.store.studies import set_total
 from search.store.views import State, StudyView, view_study
+from search.study import main
 from search.terminal.summary import status_text
 from tests.search.running.made_up import MadeUpTraining, check_curves
 
@@ -106,6 +109,28 @@ def test_a_flat_study_goes_on_to_any_total_above_the_one_shown(
     assert 1.5 * first.finished <= more.finished < 24
     assert train(run, ALL, 24) == more
     assert train(run, ALL, more.finished) == more
+
+
+def test_a_dry_run_of_a_flat_study_counts_only_what_it_would_train(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    monkeypatch.setattr(flat, "FEWEST", 8)
+    run = make_run(trials=16, epochs=4, pruner="promotion", sampler="random", budget=0.6)
+    first = train(run, ALL)
+    there = ["--study", "study", "--storage", f"sqlite:///{tmp_path / 'studies.db'}"]
+    again = [*there, "--stop-when-flat", str(ALL), "--workers", "1", "--dry-run"]
+    for arguments, finished, left in (
+        ([], first.finished, False),
+        (["--continue", str(first.in_state("pruned")[0].number)], first.finished - 1, True),
+    ):
+        assert main([*again, *arguments]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"{first.finished} trials of up to 4" in said
+        assert f"{finished} of them finished" in said
+        assert ("give or take 0 %" in said) != left
+        assert "Ended early: further" in said
+        assert said.endswith("The study was not changed. Leave out --dry-run to begin.")
+    assert view_study(run.study) == first
 
 
 def test_a_study_whose_trials_still_gain_does_not_end(

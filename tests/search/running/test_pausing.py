@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from sqlalchemy import update
 
 from search.analysis.findings import pareto_front
 from search.running.run import Run
-from search.running.trial import checkpoint_path
+from search.running.trial import MAX_FAILURES_IN_A_ROW, checkpoint_path
 from search.running.worker import train_trials
 from search.sampling import chooser
 from search.sampling.chooser import Chooser, Contenders
@@ -27,7 +28,13 @@ from search.store.leases import Lease
 from search.store.schema import leases
 from search.store.studies import set_total
 from search.store.views import StudyView, view_study
-from tests.search.running.made_up import MadeUpTraining, check_curves, register, stopping_after
+from tests.search.running.made_up import (
+    FedTraining,
+    MadeUpTraining,
+    check_curves,
+    register,
+    stopping_after,
+)
 
 Make = Callable[..., Run]
 TRIALS = 8
@@ -59,6 +66,24 @@ def more(run: Run, trials: int, budget: float) -> Run:
 
 def outcome(view: StudyView) -> list[Any]:
     return [(trial.number, trial.state, len(trial.reports)) for trial in view.trials]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4])
+def test_failures_do_not_stop_a_study_whose_other_trials_get_on(
+    make_run: Make, at_a_time: int
+) -> None:
+    """Neither if these pause meanwhile, nor if they train beside them."""
+    calls = itertools.count()
+
+    def train(*arguments: Any, **options: Any) -> Any:
+        fails = next(calls) % 4 if at_a_time > 1 else next(calls) % 2
+        return FedTraining([math.inf]) if fails else MadeUpTraining(*arguments, **options)
+
+    run = replace(make_run(at_a_time=at_a_time, **FIELDS), train=train)
+    train_trials(run)
+    view = view_study(run.study)
+    assert view.finished == TRIALS
+    assert len(view.in_state("failed")) > MAX_FAILURES_IN_A_ROW
 
 
 @pytest.fixture(scope="module")

@@ -103,6 +103,28 @@ def test_a_space_equals_that_of_a_file(here: Path) -> None:
         run_study(space={**SPACE, "depth": 2}, **given)
 
 
+def test_a_new_study_refuses_a_network_in_several_files(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "mynet.py").write_text(
+        "from contextlib import suppress\nfrom torch import nn\nwith suppress(ImportError):\n"
+        "    import our_stem\n\n"
+        "def build(image_shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
+    )
+    given: dict[str, Any] = {**SMALL, "trials": 1, "workers": 1, "progress": False}
+    given["space"] = {"family": "mynet.py:build"}
+    run_study(study="earlier", **given)
+    (here / "our_stem.py").touch()
+    monkeypatch.syspath_prepend(here)
+    said = f"mynet.py imports {here}/our_stem.py, which .*; put its code into mynet.py, or install"
+    with pytest.raises(SpecError, match=said):
+        run_study(study="new", **given)
+    assert run_study(study="earlier", **given).finished == 1
+    with pytest.raises(StorageError, match="new"):
+        load_study("new")
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

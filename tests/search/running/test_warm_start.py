@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.trial import create_trial
 
 from search.analysis.wording import warm_start_in_words
 from search.running.study import run_study
@@ -12,6 +14,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.earlier import Earlier
 from search.spec.parameters import read_parameter
+from search.spec.space import ENQUEUED, OVERRIDES, distributions
 from search.store import StorageError
 from search.study import main
 from search.terminal.status import quick_status
@@ -93,6 +96,20 @@ def test_earlier_studies_and_the_baseline_give_no_configuration_twice(tmp_path: 
     assert list(again.configurations) == others[:3]
 
 
+def test_the_best_trial_is_taken_over_though_it_lies_outside_its_space(tmp_path: Path) -> None:
+    db, study = fill(tmp_path / "old.db", 40)
+    own = {ENQUEUED: {"depth": 4}, OVERRIDES: {"depth": 4}}
+    rest = {"learning_rate": 3e-3, "dropout": 0.1}
+    given: dict[str, Any] = {"value": 1e-3, "intermediate_values": {SPEC.epochs: 1e-3}}
+    given |= {"params": rest, "distributions": {n: distributions(SPEC)[n] for n in rest}}
+    study.study.add_trial(create_trial(**given, user_attrs=own))
+    url, wide = f"sqlite:///{tmp_path / 'old.db'}", read_parameter("depth", [1, 2, 3, 4])
+    spec = replace(SPEC, space={**SPEC.space, "depth": wide})
+    (found,) = read_earlier(["s"], spec, url, db, None)
+    db.close()
+    assert found.configurations[0] == {**rest, "depth": 4}
+
+
 def test_values_of_another_space() -> None:
     space = {
         "depth": {"low": 2, "high": 4},
@@ -122,3 +139,4 @@ def test_a_warm_start_stored_by_an_earlier_version_can_be_read() -> None:
     }
     told = warm_start_in_words(Earlier.from_dict(stored))
     assert told.startswith("Warm start from study mnist (MNIST, best loss 0.0200): its best 2")
+    assert "configurations that fit; 1 other left out, outside this study's space or" in told

@@ -135,6 +135,22 @@ def test_a_study_whose_space_does_not_fit_is_refused() -> None:
     assert "and max_parameters is 100; raise the limit" in str(raised.value)
 
 
+def test_a_configuration_of_ones_own_is_sampled_to_fit_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.sampling.limits.MOST_DRAWS", 50)
+    file = tmp_path / "small.toml"
+    file.write_text(FILE.replace("[[], [64]]", "[[64], []]"))  # the first choice is too large
+    small: dict[str, Any] = {"dataset": "digits", "trials": 1, "seed": 0, "progress": False}
+    small["storage"] = f"sqlite:///{tmp_path / 's.db'}"
+    said = r"of 50 random draws .* has \d.* parameters, .* 9 000: none .* depth = 3; raise the"
+    with pytest.raises(SpecError, match=said):
+        run_study(file, **small, enqueue="width=32, depth=3")
+    (trial,) = run_study(file, **small, enqueue="width=18").trials
+    assert (trial.params["width"], trial.params["hidden"]) == (18, "-")
+    assert 0 < (trial.parameters or 0) <= 9_000
+
+
 def test_an_arm_that_is_too_large_is_refused() -> None:
     arms = (Arm(name="small", values={"width": 4}), Arm(name="wide", values={"width": 64}))
     spec = StudySpec(dataset="digits", arms=arms, max_multiply_adds=500_000)

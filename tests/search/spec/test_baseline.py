@@ -161,7 +161,10 @@ def test_an_older_studys_baseline_is_read_without_what_it_lacked(tmp_path: Path)
     with closing(open_database(f"sqlite:///{tmp_path / 'studies.db'}")) as db:
         study = create_study(db, "s", DEFAULT, INFO, validation_count=287)
         study.study.add_trial(trial)
-        assert view_study(study).trials[-1].params == true
+        made, older = view_study(study).trials
+    assert older.params == true
+    assert older.values == {**true, "learning_rate": 3e-4, "augmentation": "none"}
+    assert made.values.keys() == distributions(DEFAULT).keys() - {"augmentation_strength"}
 
 
 def test_a_baseline_in_the_space_is_learned_from() -> None:

@@ -13,6 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, write
@@ -21,6 +22,7 @@ from search.store.folders import (
     check_folder,
     folder_name,
     owner_of,
+    presence_check,
     runs_folder,
     study_folder,
     sweep,
@@ -127,6 +129,22 @@ def test_a_studys_folder_bears_its_name_and_identity(make: Make, runs: Path) -> 
     assert study_folder(study, runs) == runs / "my digits"  # moved by the user, it is found
     with pytest.raises(StudyGoneError, match="was removed or renamed"):
         check_folder(study, folder)
+
+
+def test_presence_is_checked_rarely_and_an_outage_is_no_absence(
+    make: Make, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, asked = make(), list[StudyHandle]()
+    check = presence_check(study, study_folder(study, runs))
+
+    def away(study: StudyHandle) -> None:
+        asked.append(study)
+        raise OperationalError("SELECT", {}, Exception("no answer"))
+
+    monkeypatch.setattr(StudyHandle, "check", away)
+    check()
+    check()
+    assert asked == [study]
 
 
 def test_with_either_kind_of_database(study: StudyHandle, runs: Path) -> None:

@@ -17,7 +17,8 @@ from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, transaction
 from search.store.opening import forbid_writing, open_database
-from search.store.schema import epochs, identities, leases
+from search.store.records import require_recordable
+from search.store.schema import SPEC, epochs, identities, leases
 from search.store.studies import (
     StudyHandle,
     create_study,
@@ -75,6 +76,23 @@ def test_a_study_of_another_program_is_refused(db: Database) -> None:
     other.tell(other.ask(), 1.0)
     with pytest.raises(StorageError, match="not made by cnn-search"):
         find_study(db, "s")
+
+
+def test_a_study_of_a_later_version_says_what_to_install(db: Database, make: Make) -> None:
+    make().study.set_user_attr(SPEC, {**make_spec().to_dict(), "new": 5})
+    said = r"\(unknown key 'new'\); if a later version of cnn-search made it, install that version"
+    with pytest.raises(StorageError, match=said):
+        find_study(db, "s")
+
+
+def test_a_server_whose_database_has_no_encoding(postgres: Any) -> None:
+    postgres.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    url, spec = postgres.url("ascii"), make_spec(title="5 → 7 Ångström")
+    with closing(open_database(url)) as db:
+        create_study(db, "s", spec, INFO, validation_count=287)
+        assert load_spec(require_study(db, "s")) == spec
+    assert (quick_status(url, "s") or "").startswith("Study s: ")
+    postgres.execute("DROP DATABASE ascii")
 
 
 def test_unspecified_fields_follow_the_study(make: Make) -> None:
@@ -191,6 +209,7 @@ def check_refusals(reader: Database, says: str) -> None:
         lambda: set_total(study, 80),
         lambda: set_flat(study, 0.01, 80),
         lambda: create_study(reader, "new", make_spec(), INFO, validation_count=287),
+        lambda: require_recordable(study),
     ):
         with pytest.raises(StorageError, match=says):
             write()
