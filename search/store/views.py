@@ -289,12 +289,10 @@ def _trial_view(
 
 def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     """See `TrialView`; of a baseline, without what has no effect on it."""
-    unstored = space.searched(spec).keys() - space.true_params(trial, spec).keys()
     with suppress(SpecError):
-        own, asked = space.overrides_of(trial.user_attrs, spec), space.ENQUEUED in trial.user_attrs
-        return {
-            name: choice_label(value)
-            for name, value in own.items()
-            if name in unstored and (asked or space.matters(name, own, spec))
-        }
+        if own := space.overrides_of(trial.user_attrs, spec):
+            asked = space.ENQUEUED in trial.user_attrs
+            free = space.searched(spec).keys() - space.true_params(trial, spec).keys()
+            kept = [n for n in own if n in free and (asked or space.matters(n, own, spec))]
+            return {name: choice_label(own[name]) for name in kept}
     return {}
