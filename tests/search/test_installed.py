@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """\
@@ -55,15 +56,23 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `env`, in which our wheel is installed; all else is this environment's."""
-    made = tmp_path_factory.mktemp("home")
-    source = made / "source"
+    """A folder with `env`, in which our wheel is installed; all else is this environment's. One for
+    all of pytest's processes."""
+    shared = tmp_path_factory.getbasetemp()
+    made = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "home"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.exists():
+            install(made)
+    return made
+
+
+def install(made: Path) -> None:
+    source, env = made / "source", made / "env"
     skip = shutil.ignore_patterns("raw", "__pycache__")
     for name in ("data", "models", "search"):
         shutil.copytree(ROOT / name, source / name, ignore=skip)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    env = made / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
     site = next((env / "lib").glob("python*/site-packages"))
     (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -72,7 +81,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([*pip, *offline, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(source)
-    return made
 
 
 @pytest.fixture
