@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import optuna
@@ -166,7 +167,16 @@ class ArtifactStore(FileSystemArtifactStore):
 
     Anyone who can write to the database can announce any artifact id, even `../../.bashrc`. And
     earlier versions announced pictures that were never drawn; such a study can still be deleted.
+    Pictures may also lie on another machine: the browser is told that they are not found.
     """
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        from bottle import HTTPError
+
+        try:
+            return super().open_reader(artifact_id)
+        except ArtifactNotFound as error:
+            raise HTTPError(404, "this picture is not in the folder of artifacts here") from error
 
     def remove(self, artifact_id: str) -> None:
         if _ID.fullmatch(artifact_id):

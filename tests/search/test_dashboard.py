@@ -126,7 +126,12 @@ def test_while_the_server_is_away_it_says_so_in_a_line(
 
 @pytest.mark.parametrize(("folder", "path"), [("kept", "/artifacts/1/{}"), ("none", "/api/meta")])
 def test_a_runs_folder_that_may_only_be_read(
-    folder: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    folder: str,
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("picture.png").write_bytes(b"\x89PNG")
@@ -144,6 +149,10 @@ def test_a_runs_folder_that_may_only_be_read(
 
     def look(guard: Any, _: object) -> None:
         assert ask(guard, "GET", path.format(picture)).status_code == 200
+        elsewhere = next(artifacts.iterdir()).rename("elsewhere")
+        assert ask(guard, "GET", f"/artifacts/1/{picture}").status_code == 404
+        elsewhere.rename(artifacts / picture)
+        assert "Traceback" not in capsys.readouterr().err
 
     monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
     monkeypatch.setattr(Path, "mkdir", forbidden)
