@@ -114,7 +114,7 @@ DATASETS: dict[str, Dataset] = {
     "digits": _published(
         _lazily("data.published:load_digits"),
         title="digits",
-        description="1 797 grey images of 8x8, handwritten digits, which come with scikit-learn",
+        description="1 797 grey images of 8x8, handwritten digits, which come with this package",
         licence="CC BY 4.0 (Alpaydin, Kaynak; UCI Machine Learning Repository)",
     ),
 }

@@ -71,7 +71,10 @@ def host_digest() -> str:
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
-    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
+    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file.
+
+    An OSError names `path` as its file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{host_digest()}-{os.getpid()}-{secrets.token_hex(4)}"  # to spot leftovers of a kill
     temporary = path.with_name(f"{path.name}.{writer}{TEMPORARY}")
@@ -81,6 +84,9 @@ def write_atomically(path: Path, payload: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk names none, others the temporary one
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     try:

@@ -104,10 +104,11 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
         images = as_in_training(torch.rand(BATCH, *image_shape))
         try:
             trained = build(architecture, image_shape, classes)
-            buffers = dict(trained.named_buffers())
+            places = {name: it.data_ptr() for name, it in trained.named_buffers()}
             run(trained)
-            for buffer, tensor in trained.named_buffers():
-                if tensor is not buffers.get(buffer):
+            now = {name: it.data_ptr() for name, it in trained.named_buffers()}
+            for buffer, place in places.items():  # others are filled when they are first needed
+                if now.get(buffer) != place:
                     told = f"a step replaces buffer {buffer!r}; write into it instead"
                     raise ArchitectureError(f"{told}: self.{buffer.rpartition('.')[2]}.copy_(...)")
             doing = "restored from its saved weights"

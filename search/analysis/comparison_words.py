@@ -140,7 +140,9 @@ def _finding(difference: Difference) -> str:
     if middle is None:
         return f"there is no seed with which both {arm} and {than} were trained to the end"
     relation = "equals" if middle == 0 else "is lower than" if middle < 0 else "is higher than"
-    size = f" by {measure.size(middle)}" if middle else ""
+    # Signed, as the interval that follows.
+    signed = f"{'−' if middle < 0 else '+'}{measure.size(middle)}"
+    size = f", a difference of {signed}" if middle else ""
     head = f"the {measure.words} of {arm} {relation} that of {than}{size}"
     if difference.metric == "parameters":
         return head

@@ -150,13 +150,16 @@ def warm_start_in_words(earlier: Earlier) -> str:
         shown = f"{earlier.best:.4f}" if objective.unit else percent(earlier.best)
         best = f"best {objective.word} {shown}"
     count = len(earlier.configurations)
-    parts = [f"its best {counted(count, 'configuration') if count > 1 else 'configuration'}"]
+    what = "other configuration" if earlier.repeated else "configuration"
+    parts = [f"its best {counted(count, what) if count > 1 else what}"]
     if earlier.clipped:
         parts.append(f"{earlier.clipped} moved to the nearest end of a range")
     if earlier.left_out:
         parts[0] += " that fits" if count == 1 else " that fit"
         others = counted(earlier.left_out, "other")
         parts.append(f"{others} left out, outside this study's space or limits")
+    if earlier.repeated:
+        parts.append(f"{counted(earlier.repeated, 'better one')} already among the first trials")
     if earlier.not_searched:
         parts.append(f"not searched here: {', '.join(earlier.not_searched)}")
     source = f"study {earlier.source} ({earlier.data}, {best})"

@@ -40,10 +40,12 @@ from search.terminal.progress import can_be_live
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process, return_memory
 from search.training.epoch import Epoch, RepeatError, StoppedError
+from search.training.files import CheckpointUnwritableError
 from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
 THREADS = 1  # of a training on a CPU
+FAULTS = (RepeatError, DataError, SpecError, ArchitectureError, CheckpointUnwritableError)
 MAX_DEATHS = 5  # of the Ray tasks of one job
 OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and each finished epoch
 
@@ -76,7 +78,7 @@ def train_all(
 
     Raises:
         StoppedError: `stop` was set; the same call resumes.
-        RepeatError: a training died or diverged.
+        RepeatError, CheckpointUnwritableError: a training died, diverged or cannot be saved.
         SpecError: there is no such Ray cluster.
     """
     processes = processes_for(len(jobs), default_workers(task.device.type))
@@ -176,7 +178,7 @@ def train_one(job: Job) -> int:
             require(job.spec.extensions, job.spec.families, job.spec.dataset)
             task = job.load(torch.device("cpu"))
             train_in_turn([job], task, stop=stopping, on_epoch=tell)
-        except (RepeatError, DataError, SpecError, ArchitectureError, OSError) as error:
+        except FAULTS as error:
             raise RepeatError(f"seed {job.seed}: {error}") from error
     return stopping.exit_code
 
@@ -186,8 +188,7 @@ def train_in_turn(
 ) -> list[TrainedRun]:
     """Train them in this process, `at_a_time` interleaved, a slice each in turn.
 
-    If they do not fit into memory together, all resume from their checkpoints one by one. Raises
-    what `train_slices` raises.
+    If they do not fit into memory together, all resume one by one. Raises what `train_slices` does.
     """
     try:
         return _interleaved(jobs, task, at_a_time, stop, on_epoch)
@@ -230,9 +231,8 @@ def train_on_ray(
 ) -> None:
     """Train each as a Ray task, on whichever node has room, until `stop` is set.
 
-    After each epoch a task hands its checkpoint back to this process. If its node is lost or the
-    command interrupted, training resumes from it, and the nodes need no shared folder. Raises what
-    `train_all` raises.
+    After each epoch a task hands its checkpoint back to this process: training resumes from it, and
+    the nodes need no shared folder. Raises what `train_all` raises.
     """
     from search.running.on_ray import cause_of, joined, ray  # only this needs Ray installed
 

@@ -29,7 +29,7 @@ from search.store.leases import run_again
 from search.store.records import epochs_of
 from search.store.schema import REASON, leases, trials
 from search.store.studies import StudyHandle, load_spec
-from search.store.views import TrialView, view_study
+from search.store.views import State, TrialView, view_study
 
 STOPPED = (TrialState.PRUNED, TrialState.FAIL)  # states from which a trial is trained again
 Values = Mapping[str, ParameterValue]
@@ -60,10 +60,10 @@ def check_requests(
     queue: Sequence[Values],
     *,
     first: int,
-) -> list[FrozenTrial]:
-    """The trials that `enqueue` would queue, before anything is written.
+) -> dict[int, FrozenTrial]:
+    """The trials that `enqueue` would queue, by their places in `queue`, from 1.
 
-    Raises SpecError if it or `continue_trials` would.
+    Nothing is written. Raises SpecError if it or `continue_trials` would.
 
     Args:
         first: number of trials that a new study (`study` is None) begins with.
@@ -114,20 +114,22 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
     Raises:
         SpecError: the study's total has no room for them; nothing was written.
     """
+    # Optuna takes a paused trial for a running one. What another start queues meanwhile is waiting.
+    states = {trial.number: trial.state for trial in view_study(study).trials}
 
     def add(_connection: Connection) -> list[str]:
         there = _trials_of(study)
         new = _missing(there, spec, queue)
         lines = [
-            f"trial {it.number} already has this configuration ({it.state.name.lower()})"
-            f"{_in_words(it)}"
+            f"trial {it.number} already has this configuration "
+            f"({_state_in_words(it.number, states.get(it.number, 'waiting'))}){_in_words(it)}"
             for values in queue
             for it in there
             if _is_of(it, values)
         ]
         if new:
             unstop(study)
-        for one in new:
+        for one in new.values():
             trial_id = study.db.optuna.create_new_trial(study.study_id, one)
             number = study.db.optuna.get_trial(trial_id).number
             lines.append(f"trial {number} is queued{_in_words(one)}")
@@ -231,12 +233,15 @@ def _is_of(trial: FrozenTrial, values: Values) -> bool:
 
 def _missing(
     there: Sequence[FrozenTrial], spec: StudySpec, queue: Sequence[Values]
-) -> list[FrozenTrial]:
-    """New trials for the configurations that have none; raises SpecError if there is no room."""
-    new = list[FrozenTrial]()
-    for values in queue:
-        if not any(_is_of(it, values) for it in (*there, *new)):
-            new.append(_queued(spec, values))
+) -> dict[int, FrozenTrial]:
+    """New trials for the configurations that have none, by their places in `queue`, from 1.
+
+    Raises SpecError if there is no room.
+    """
+    new = dict[int, FrozenTrial]()
+    for place, values in enumerate(queue, start=1):
+        if not any(_is_of(it, values) for it in (*there, *new.values())):
+            new[place] = _queued(spec, values)
     taken = sum(it.state != TrialState.FAIL for it in there)
     if new and taken + len(new) > spec.trials:
         begun = f"{taken} of {spec.trials} trials have begun or are queued"
@@ -254,6 +259,11 @@ def _queued(spec: StudySpec, values: Values) -> FrozenTrial:
     if outside:
         attributes[OVERRIDES] = plain(outside)
     return space.queued_trial(spec, inside, attributes)
+
+
+def _state_in_words(number: int, state: State) -> str:
+    stopped = state in ("paused", "pruned")
+    return f"{state}; --continue {number} trains it to its end" if stopped else state
 
 
 def _in_words(trial: FrozenTrial) -> str:

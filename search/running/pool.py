@@ -212,7 +212,9 @@ class WorkerPool:
             if (code := child.poll()) is None:
                 continue
             if code == BAD_INPUT:
-                raise StudyBrokenError("a worker stopped with the error above; do as it says")
+                raise StudyBrokenError(
+                    "a worker stopped with the error above; resolve that and run the command again"
+                )
             if code == 0:  # it has found nothing left to do, and neither will others
                 return False
             try:

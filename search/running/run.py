@@ -20,7 +20,7 @@ from search.running.request import Request
 from search.sampling.earlier import is_source, read_earlier
 from search.sampling.flat import set_flat
 from search.sampling.limits import Limits, limits_of
-from search.sampling.registry import find_pruner, find_sampler
+from search.sampling.registry import find_pruner, make_pruner, make_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
@@ -204,14 +204,14 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                 dataset = studies.load_spec(existing).dataset  # the study's name for it
             spec = request.spec(dataset, existing, place)
             if existing is None:
-                check_complete(spec.extensions, spec.dataset)
+                check_complete(spec.extensions, spec.families, spec.dataset)
             task = load_study_task(spec, request.data_dir, device, place=place)
             limits = limits_of(spec, task.image_shape, task.classes)
             earlier = _earlier(request, spec, db, existing, limits)
             queue = read_queue(request.enqueue, spec)
             check_space(spec, task.image_shape, task.classes, queue)
             _check_rules(request, spec)
-            check_training(spec, task.image_shape, task.classes)
+            check_training(spec, task.image_shape, task.classes, queue, new=existing is None)
             first = sum(len(one.configurations) for one in earlier)
             first += has_baseline(spec, task.image_shape, task.classes)
             new = check_requests(existing, spec, request.continue_trials, queue, first=first)
@@ -227,7 +227,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             raise request.with_file(error) from error
         if existing is not None:
             check_data(existing, task)
-            check_weights(existing, sources_of(spec))
+            check_weights(existing, sources_of(spec, queue))
         if request.checkpoints is not None:
             folders.find_checkpoints(request.checkpoints)
         runs = folders.runs_folder(request.storage, request.runs_dir)
@@ -239,12 +239,13 @@ def make_plan(request: Request, device: torch.device) -> Plan:
 
 
 def _check_rules(request: Request, spec: StudySpec) -> None:
-    """Check that sampler, pruner and stopping rule exist, and can be combined."""
+    """Check that sampler, pruner and stopping rule can be made, and combined."""
     if request.stop_when_flat is not None and (spec.is_comparison or spec.minimize_also):
         what = "compares arms" if spec.is_comparison else "searches for a Pareto front"
         problem = f"stop_when_flat is for a search for one best trial, but this study {what}"
         raise SpecError("stop_when_flat", problem)
-    find_sampler(spec.sampler)
+    make_sampler(spec, spec.seed)
+    make_pruner(spec)
     stops = find_pruner(spec.pruner)
     if spec.minimize_also and stops.choose is None and spec.pruner != "none":
         what = f"minimize_also and pruner {spec.pruner!r}, which stops small networks"

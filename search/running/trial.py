@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,18 @@ from search.running.run import Run
 from search.sampling.chooser import Chooser, should_prune
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import share_of_limits, suggest
-from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
+from search.store import StorageError, StudyBrokenError
+from search.store.data import keep_weights
 from search.store.leases import Lease, finish, sample
 from search.store.records import best_epoch, epochs_of, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
 from search.training.epoch import Epoch, derived_seed
-from search.training.files import Remote, latest_checkpoint, save_checkpoint
+from search.training.files import (
+    CheckpointUnwritableError,
+    Remote,
+    latest_checkpoint,
+    save_checkpoint,
+)
 
 MAX_FAILURES_IN_A_ROW = 5
 # For a failed trial with the reason; RUNNING: it is paused.
@@ -66,20 +72,22 @@ def save_training(
     run.check()
     try:
         save_checkpoint(path, {"identity": identity, "training": state})
-    except OSError as error:
+    except CheckpointUnwritableError:
         run.check()  # the folder may have been removed at this very moment
-        problem = f"cannot write {path} ({error.strerror})"
-        remedy = "nothing is lost: make room, then run the same command again"
-        raise CheckpointUnwritableError(f"{problem}; {remedy}") from error
+        raise
 
 
 def train_trial(
-    run: Run, lease: Lease, pictures: TrialPictures, chooser: Chooser | None
-) -> Generator[bool, None, Ending]:
-    """Train a trial, a slice for each `next()`, which says whether it has reported an epoch; the
-    generator returns how it ended.
+    run: Run,
+    lease: Lease,
+    pictures: TrialPictures,
+    chooser: Chooser | None,
+    reported_to: Callable[[int, int], None],
+) -> Generator[None, None, Ending]:
+    """Train a trial, a slice for each `next()`; the generator returns how it ended.
 
-    `chooser` pauses the trial if it is not worth its next epochs now.
+    `chooser` pauses the trial if it is not worth its next epochs now. `reported_to` is called with
+    its number and each epoch that it reports.
 
     Raises:
         StoppedError: the run was asked to stop.
@@ -125,12 +133,15 @@ def train_trial(
         "content": None if task.content is None else task.content.to_dict(),
     }
     older = {**identity, "started": str(started)}  # earlier versions wrote the host's local time
+    state = load_training(path, (identity, older), reported)
+    if state is None:  # they may have changed since the start, or are of a queued configuration
+        keep_weights(run.study, [config.recipe.initial_weights])
     training = run.train(
         config.architecture,
         config.recipe,
         task,
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
-        state=load_training(path, (identity, older), reported),
+        state=state,
         stop=run.stop,
         partial_epoch=True,
         metrics=spec.metrics,
@@ -143,11 +154,12 @@ def train_trial(
             if epoch is not None:
                 raise_if_diverged(epoch)
                 record_epoch(db, lease, epoch, spec.value.of(epoch))
+                reported_to(lease.trial_number, epoch.epoch)
                 if epoch.epoch > 0:
                     save_training(run, path, identity, training.state())
                 if ending := ending_after(epoch.epoch):
                     return ending
-            yield epoch is not None
+            yield
         pictures.upload(lease, training.confusion().numpy())
     return TrialState.COMPLETE, None
 
@@ -202,23 +214,24 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
 
 
 class FailuresInARow:
-    """Counts one process's failed trials, as long as no other of its trials gets on meanwhile."""
+    """Counts one process's failed trials until another of its trials gets further than they did."""
 
     def __init__(self) -> None:
         self._failed: list[tuple[int, str | None]] = []  # by number and reason
-        self._getting_on: set[int] = set()
+        self._reached: dict[int, int] = {}  # the last epoch of those that have not failed
 
-    def reported(self, number: int) -> None:
-        """The trial has reported an epoch: it gets on, unless it fails later."""
-        self._getting_on.add(number)
+    def reported(self, number: int, epoch: int) -> None:
+        self._reached[number] = epoch
 
     def ended(self, spec: StudySpec, number: int, state: TrialState, reason: str | None) -> None:
         """Raises StudyBrokenError if this is the last of too many failures."""
-        self._getting_on.discard(number)
-        if state != TrialState.FAIL or self._getting_on:
+        if state not in (TrialState.COMPLETE, TrialState.FAIL):
+            return
+        reached = self._reached.pop(number, -1)
+        if state == TrialState.COMPLETE or any(it > reached for it in self._reached.values()):
             self._failed.clear()
-            self._getting_on.clear()
-        if state != TrialState.FAIL:
+            self._reached.clear()
+        if state == TrialState.COMPLETE:
             return
         self._failed.append((number, reason))
         if len(self._failed) < MAX_FAILURES_IN_A_ROW:

@@ -36,12 +36,7 @@ from search.sampling.priors import prior_for
 from search.sampling.sampler import StudySampler
 from search.spec.domains import check_count
 from search.spec.space import check_space
-from search.store import (
-    CheckpointUnwritableError,
-    FolderGoneError,
-    StorageError,
-    StudyGoneError,
-)
+from search.store import FolderGoneError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place, hold_out
 from search.store.database import optuna_warnings_only, outages_told, with_retry
@@ -55,7 +50,7 @@ from search.terminal.progress import show_progress
 from search.terminal.stopping import StopOnSignal, stop_after
 from search.training.device import choose_device, describe_hardware, prepare_process, return_memory
 from search.training.epoch import StoppedError
-from search.training.files import delete_checkpoint
+from search.training.files import CheckpointUnwritableError, delete_checkpoint
 from search.training.task import Task, load_study_task
 from search.training.weights import check_training
 
@@ -198,7 +193,7 @@ class Slots:
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
         self._resting_until = 0.0
-        self.running = deque[tuple[Lease, Generator[bool, None, Ending | None]]]()
+        self.running = deque[tuple[Lease, Generator[None, None, Ending | None]]]()
         self._failures = FailuresInARow()
         self._follow()
 
@@ -243,7 +238,7 @@ class Slots:
                 case _:  # none will be available for a while, unless a trial ends here
                     self._resting_until = time.monotonic() + WAIT_SECONDS
 
-    def _work(self, lease: Lease) -> Generator[bool, None, Ending | None]:
+    def _work(self, lease: Lease) -> Generator[None, None, Ending | None]:
         """Keep a lease, and train and end its trial, a slice for each `next()` after the first.
 
         Returns None if the trial ran out of memory beside others. It is handed back, and is claimed
@@ -251,10 +246,12 @@ class Slots:
         """
         run, chooser = self._run, self._chooser
         with self._heartbeat.keep(lease):
-            yield False
+            yield
             crowded = False
             try:
-                ending = yield from train_trial(run, lease, self._pictures, chooser)
+                ending = yield from train_trial(
+                    run, lease, self._pictures, chooser, self._failures.reported
+                )
             except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
                 raise
             except Exception as error:
@@ -274,8 +271,7 @@ class Slots:
         run, (lease, work) = self._run, self.running[0]
         number = lease.trial_number
         try:
-            if next(work):
-                self._failures.reported(number)
+            next(work)
             self.running.rotate(-1)
             return
         except StopIteration as ended:

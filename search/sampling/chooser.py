@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, and_, or_, select
 
+from models.checks import shown
 from search.sampling.forecast import Contender, fit, informative
 from search.sampling.priors import as_recorded, prior_for, recorded_parameters
 from search.sampling.promotion import Front
-from search.sampling.registry import epoch_budget, find_pruner
+from search.sampling.registry import epoch_budget, find_pruner, make_pruner
 from search.spec.config import StudySpec
 from search.spec.space import lies_in_space, runs_to_end, values_of
 from search.store.claims import Choice, is_paused, running_trials
@@ -180,12 +182,12 @@ def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) 
     """Whether the study's pruner stops a trial for good after a reported epoch.
 
     Epoch 0 is the partial-epoch validation. Raises StorageError if the database was unavailable,
-    SpecError for an unknown pruner.
+    SpecError for a pruner that cannot be made, TypeError for a rule's answer that is no bool.
     """
     entry = find_pruner(spec.pruner)
     if epoch not in entry.rungs(spec.epochs):
         return False
-    pruner, storage = entry.make(spec), study.db.optuna
+    pruner, storage = make_pruner(spec), study.db.optuna
     # One index query; Optuna's pruners would read all trials.
     query = select(epochs.c.trial_id, epochs.c.best_validation_loss).where(
         epochs.c.study_id == lease.study_id, epochs.c.epoch == epoch
@@ -200,6 +202,10 @@ def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) 
             found = connection.execute(query).all()
         lowest = {it.trial_id: math.nan if it[1] is None else it[1] for it in found}
         own = lowest.pop(lease.trial_id, None)
-        return own is not None and pruner(epoch, own, list(lowest.values()))
+        stops = own is not None and pruner(epoch, own, list(lowest.values()))
+        if not isinstance(stops, bool | np.bool_):
+            what = f"the rule of pruner {spec.pruner!r} must return True or False"
+            raise TypeError(f"{what}, but got {shown(stops)}")
+        return bool(stops)
 
     return with_retry(study.db, attempt)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from optuna.trial import TrialState
@@ -15,12 +16,20 @@ from search.sampling.priors import prior_for, recorded_parameters
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, Range, SpecError, choice_label
 from search.spec.earlier import Earlier
+from search.spec.extensions import Extension
 from search.spec.parameters import FAMILY
 from search.spec.space import base_values, queued_baseline, searched, suggest_values, values_of
 from search.store import without_password
 from search.store.database import Database
 from search.store.opening import open_database
-from search.store.studies import StudyHandle, load_facts, load_spec, require_study
+from search.store.schema import SPEC
+from search.store.studies import (
+    StudyHandle,
+    damage_in_a_line,
+    load_facts,
+    load_spec,
+    require_study,
+)
 
 FIRST = 3  # best configurations are taken, but at most a tenth of the new study's trials
 TELLING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
@@ -38,19 +47,24 @@ def read_earlier(
         limits: of the new study.
 
     Raises:
-        SpecError: none of an earlier study's trials can be trained here.
+        SpecError: none of an earlier study's trials can be trained here, or two names are of the
+            same study.
         StorageError: there is no such study or database.
     """
     if named and spec.is_comparison:
         what = "--warm-start is for a search, but this study compares arms; leave it out"
         raise SpecError("warm_start", what)
-    found = list[Earlier]()
+    found, seen = list[Earlier](), dict[str, str]()
+    check = partial(_read_spec, files=spec.extensions)
     baseline = [] if spec.baseline is None else [values_of(queued_baseline(spec), spec)]
     for name in dict.fromkeys(named):
         url, study = _place(name, storage)
         other = db if url == storage and db is not None else open_database(url, must_exist=True)
         try:
-            earlier = require_study(other, study or None)
+            earlier = require_study(other, study or None, check)
+            if earlier.identity and (same := seen.setdefault(earlier.identity, name)) != name:
+                both = " and ".join(f"--warm-start {without_password(it)}" for it in (same, name))
+                raise SpecError("warm_start", f"{both} are the same study; leave one of them out")
             there = "" if url == storage else f"{without_password(url)}#"
             taken = [*baseline, *(it for one in found for it in one.configurations)]
             found.append(_taken_over(earlier, there + earlier.name, spec, limits, taken))
@@ -79,6 +93,19 @@ def _place(named: str, storage: str) -> tuple[str, str]:
     return (url, study) if url else (named, "")
 
 
+def _read_spec(study: StudyHandle, files: Collection[Extension]) -> StudySpec:
+    """Its specification, read with the new study's `files` rather than its own versions of them.
+
+    Only its values are of use, and a process cannot hold two versions of a file.
+    """
+    attributes, names = study.attributes, {one.name for one in files}
+    with damage_in_a_line(study):
+        if stored := attributes.get(SPEC):
+            others = [it for it in stored.get("extensions", ()) if it["name"] not in names]
+            attributes[SPEC] = {**stored, "extensions": others}
+    return load_spec(study, attributes)
+
+
 def _taken_over(
     study: StudyHandle,
     source: str,
@@ -86,7 +113,7 @@ def _taken_over(
     limits: Limits | None,
     taken: Sequence[Params],
 ) -> Earlier:
-    old = load_spec(study)
+    old = _read_spec(study, spec.extensions)
     if old.is_comparison:
         problem = f"study {study.name!r} compares arms; a warm start needs one that searched"
         raise SpecError("warm_start", problem)
@@ -131,6 +158,7 @@ def _taken_over(
         best=math.exp(min(levels)) if levels else None,
         configurations=tuple(first),
         left_out=left_out,
+        repeated=repeated,
         clipped=clipped,
         not_searched=tuple(sorted(searched(old).keys() - searched(spec).keys())),
     )

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from data.extensions import line_of
+from models.checks import first_line, shown
 from models.family import choice
 from search.sampling import halving
-from search.spec.domains import check_fields
+from search.spec.domains import SpecError, check_fields
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from search.spec.config import StudySpec
     from search.store.claims import Choice
 
+T = TypeVar("T")
 WHOLE = 2  # trials that "promotion" trains to their ends; one may be the baseline
 STARTUP_TRIALS = 10  # drawn at random, half with the help of the prior, before any model
 # (epoch, a trial's lowest value, those of all others that reached this epoch) -> stop it?
@@ -40,7 +43,8 @@ class Sampler:
         make: (specification, seed) -> any Optuna sampler; called for each trial with its own seed.
         on_estimates: whether it works on an in-memory study that holds all trials as complete, with
             estimated final losses (see `search.sampling.forecast`). False: it gets the study
-            itself, for samplers that keep their state in the study.
+            itself, for samplers that keep their state in the study. True: of the first
+            STARTUP_TRIALS, every other one is chosen without it.
         untried: how many untrained configurations are added to those trials, with their expected
             losses; none if the study searches a parameter that the recorded curves lack.
     """
@@ -164,6 +168,36 @@ def find_pruner(name: str) -> Pruner:
     """Raises SpecError for an unknown name, listing the known ones."""
     check_fields({"pruner": name}, {"pruner": choice(PRUNERS, name, "")})
     return PRUNERS[name]
+
+
+def make_sampler(spec: StudySpec, seed: int) -> BaseSampler:
+    """Raises SpecError: the study's sampler is unknown, or its `make` does not return one."""
+    from optuna.samplers import BaseSampler
+
+    make = partial(find_sampler(spec.sampler).make, spec, seed)
+    return _made("sampler", spec.sampler, make, lambda it: isinstance(it, BaseSampler))
+
+
+def make_pruner(spec: StudySpec) -> BasePruner | Rule:
+    """Raises SpecError: the study's pruner is unknown, or its `make` does not return one."""
+    from optuna.pruners import BasePruner
+
+    def fits(made: object) -> bool:
+        return isinstance(made, BasePruner) or (callable(made) and not isinstance(made, type))
+
+    return _made("pruner", spec.pruner, partial(find_pruner(spec.pruner).make, spec), fits)
+
+
+def _made(kind: str, name: str, make: Callable[[], T], fits: Callable[[object], bool]) -> T:
+    try:
+        made = make()
+    except Exception as error:  # the user's code
+        what = f"{line_of(error)}{type(error).__name__}: {first_line(error)}"
+        raise SpecError(kind, f"{kind} {name!r} cannot be made ({what}); fix its make") from error
+    if not fits(made):
+        of = f"an instance of an Optuna {kind}{' or a function' if kind == 'pruner' else ''}"
+        raise SpecError(kind, f"{kind} {name!r}: make must return {of}, but got {shown(made)}")
+    return made
 
 
 def epoch_budget(spec: StudySpec) -> float | None:

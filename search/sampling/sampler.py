@@ -38,7 +38,7 @@ from search.sampling.forecast import Contender, best_and_latest, fit, support
 from search.sampling.halving import rungs
 from search.sampling.limits import Limits
 from search.sampling.priors import as_recorded, promise, recorded_parameters
-from search.sampling.registry import STARTUP_TRIALS, find_sampler
+from search.sampling.registry import STARTUP_TRIALS, find_sampler, make_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, values_of
 from search.store.database import optuna_warnings_only
@@ -134,7 +134,7 @@ class StudySampler(BaseSampler):
 
     def _sampler(self, number: int) -> BaseSampler:
         if self._current is None or self._current[0] != number:
-            self._current = number, self._entry.make(self._spec, self._seed(number))
+            self._current = number, make_sampler(self._spec, self._seed(number))
         return self._current[1]
 
     def _seed(self, number: int) -> int:

@@ -22,6 +22,7 @@ class Earlier:
     # The new study's first trials, the best first; in older databases up to 60, each with its end.
     configurations: tuple[Any, ...]
     left_out: int = 0  # better ones that do not fit the new study
+    repeated: int = 0  # better ones that the baseline or another earlier study has given
     clipped: int = 0  # configurations with a number moved to the nearest end of its range
     not_searched: tuple[str, ...] = ()  # parameters that varied there and are fixed here
 

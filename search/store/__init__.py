@@ -49,10 +49,6 @@ class StudyBrokenError(ValueError):
     """Trial after trial fails for a reason that no other configuration will fix."""
 
 
-class CheckpointUnwritableError(ValueError):
-    """A checkpoint cannot be written (no room or permission); training on risks finished epochs."""
-
-
 def default_storage() -> str:
     """The database's URL if the user gives none."""
     return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE

@@ -189,6 +189,11 @@ def is_transient(error: BaseException | None) -> bool:
     return isinstance(error, passing)
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether SQLite found no room on its disk."""
+    return _sqlite_code(error) == sqlite3.SQLITE_FULL
+
+
 def forbids_writing(error: BaseException | None) -> bool:
     """Whether it failed only because we may read but not write."""
     # On a server a read-only transaction, or insufficient privilege.
@@ -221,6 +226,8 @@ def _sqlite_code(error: BaseException | None) -> int | None:
     found = getattr(_cause(error), "orig", None)
     if not isinstance(found, sqlite3.Error):
         return None
+    if getattr(found, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return sqlite3.SQLITE_FULL  # no room for the write-ahead log's index, which readers need
     # Extended codes (SQLITE_IOERR_WRITE) hold the primary one in their low byte. Errors that
     # Python's own layer raises have none.
     return getattr(found, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from sqlalchemy.exc import DBAPIError
 
 from search.store import StudyGoneError
-from search.store.database import Database, write
+from search.store.database import Database, explain, write
 from search.store.schema import REASON, DatabaseClock, leases, trial_values, trials
 from search.store.schema import trial_intermediate_values as reports
 from search.store.schema import trial_user_attributes as attributes
@@ -235,12 +235,13 @@ def renew(db: Database, lease: Lease) -> bool:
 class Heartbeat:
     """Context manager that renews each lease three times in its duration, from its own thread.
 
-    No database error ends it. If a lease is lost, the next write in its name says so.
+    No database error ends it; an outage is logged once. If a lease is lost, the next write in its
+    name says so.
     """
 
     def __init__(self, db: Database) -> None:
         self._db, self._kept = db, set[Lease]()
-        self._ended = threading.Event()
+        self._ended, self._is_told = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -278,6 +279,10 @@ class Heartbeat:
         except StudyGoneError:
             pass  # the next write reports it
         except Exception as error:  # whatever it was, the next beat may succeed
-            _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
+            if not self._is_told:
+                why = f"{explain(error)}; trying again"
+                _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, why)
+            self._is_told = True
             return _now() + _AGAIN_SECONDS
+        self._is_told = False
         return _now() + lease.seconds / 3

@@ -28,7 +28,14 @@ from search.store import (
     mask_password,
     read_url,
 )
-from search.store.database import JITTER, PATIENCE_SECONDS, Database, explain, is_transient
+from search.store.database import (
+    JITTER,
+    PATIENCE_SECONDS,
+    Database,
+    explain,
+    is_full,
+    is_transient,
+)
 from search.store.schema import SchemaError, is_current, migrate
 
 _log = logging.getLogger(__name__)
@@ -87,10 +94,12 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
             raise StorageError(f"cannot open {name}: {error}") from error
         except (exc.SQLAlchemyError, StorageInternalError) as error:
             # Another process may be creating the same table, a lock clears, and a server that hung
-            # up comes back; if it cannot be reached at all, a wrong URL is more likely.
+            # up comes back; if it cannot be reached at all, a wrong URL is more likely, and
+            # nobody but the user makes room on a full disk.
             passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
-            passing |= (patient or is_sqlite(address)) and is_transient(error)
+            waits = patient or (is_sqlite(address) and not is_full(error))
+            passing |= waits and is_transient(error)
             problem, waited = f"cannot open {name}: {explain(error)}", time.monotonic() - started
             if not passing or waited > PATIENCE_SECONDS:
                 raise StorageError(problem) from error

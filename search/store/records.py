@@ -150,8 +150,10 @@ def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
 
 def require_recordable(study: StudyHandle) -> None:
     """Raises StorageError if test evaluations of the study cannot be recorded; changes nothing."""
-    nothing = update(results).where(sa.false()).values(figures=sa.null())
-    study.write(lambda connection: connection.execute(nothing))
+    columns = [column.name for column in results.c]
+    add = insert(results).from_select(columns, select(results).where(sa.false()))
+    change = update(results).where(sa.false()).values(figures=sa.null())
+    study.write(lambda connection: [connection.execute(it) for it in (add, change)])
 
 
 def add_result(

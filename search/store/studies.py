@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 MAY_CHANGE = ("trials", "repeats", "budget", "published")
 FIXED = tuple(one.name for one in fields(StudySpec) if one.name not in MAY_CHANGE)
 T = TypeVar("T")
+Check = Callable[["StudyHandle"], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +158,17 @@ _IDENTITY = (
 _LOCK = _IDENTITY.with_for_update(of=studies)
 
 
-def find_study(db: Database, name: str) -> StudyHandle | None:
-    """The study of that name, or None; raises `StorageError` if something else made it."""
+def load_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> StudySpec:
+    """The specification stored with the study; raises `StorageError` if it is not one of ours."""
+    stored = (attributes or study.attributes).get(SPEC)
+    if not isinstance(stored, dict):
+        raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
+    with damage_in_a_line(study):
+        return StudySpec.from_dict(stored)
+
+
+def find_study(db: Database, name: str, check: Check = load_spec) -> StudyHandle | None:
+    """The study of that name, or None; raises `StorageError` if `check` does."""
     try:
         study = with_retry(db, lambda: optuna.load_study(study_name=name, storage=db.optuna))
     except KeyError:
@@ -166,17 +176,16 @@ def find_study(db: Database, name: str) -> StudyHandle | None:
     handle = StudyHandle.of(db, study)
     if SPEC not in handle.attributes and not study.get_trials(deepcopy=False):
         return None  # made by a start that was killed before it stored more
-    load_spec(handle)
+    check(handle)
     return handle
 
 
-def require_study(db: Database, name: str | None) -> StudyHandle:
+def require_study(db: Database, name: str | None, check: Check = load_spec) -> StudyHandle:
     """The study of that name, or the one worked on last; a `StorageError` lists the known ones."""
     wanted = name or read(db, latest_study)
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
-    study = find_study(db, wanted)
-    if study is None:
+    if (study := find_study(db, wanted, check)) is None:
         names = sorted(optuna.get_all_study_names(db.optuna))
         there = f"{did_you_mean(wanted, names)} (known: {', '.join(names) or 'none yet'})"
         raise StorageError(f"no study {wanted!r} in {db.url}{there}")
@@ -219,15 +228,6 @@ def create_study(
     return handle
 
 
-def load_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> StudySpec:
-    """The specification stored with the study; raises `StorageError` if it is not one of ours."""
-    stored = (attributes or study.attributes).get(SPEC)
-    if not isinstance(stored, dict):
-        raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
-    with damage_in_a_line(study):
-        return StudySpec.from_dict(stored)
-
-
 def load_facts(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> DatasetFacts:
     """What the study records about its data set; raises `StorageError` if that is damaged."""
     with damage_in_a_line(study):
@@ -244,7 +244,7 @@ def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"study {study.name!r} cannot be read ({reason(error)}); if a later version of "
-            "cnn-search made it, install that version, else give another --study"
+            "cnn-search made it, install that version, else name another study"
         ) from error
 
 

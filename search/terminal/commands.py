@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import io
 import math
@@ -45,14 +46,15 @@ HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 CLOCK = "%H:%M:%S"  # the time of day at the start of a log line
 OURS = ("data", "models", "search")
+UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # files, not bugs
 
 
 def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a command's `main` on the process's arguments and exit.
 
-    The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
-    line, 75 after an OutageError, printed likewise, and 130 after Ctrl-C. Other exceptions are bugs
-    and keep their traceback.
+    The exit code is what `main` returns (None: 0), 2 after a user's error or if a file cannot be
+    used (no room or permission), which is printed on one line, 75 after an OutageError, printed
+    likewise, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
     """
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
     wipe_passwords()
@@ -76,6 +78,13 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of its output is gone, as after `| head`
         code = READER_GONE
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        problem = f"cannot use {error.filename or 'the output'} ({error.strerror})"
+        remedy = "make room or fix its permissions, then run the same command again"
+        print(f"error: {one_line(f'{problem}; {remedy}')}", file=sys.stderr)
+        code = BAD_INPUT
     leave(code)
 
 

@@ -133,8 +133,8 @@ def fallback_words(reason: str) -> str:
     """The same as plain sentences."""
     return (
         f"Fashion-MNIST is unavailable: {printable(reason).rstrip('.')}. This study runs on "
-        "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its results "
-        "say nothing about Fashion-MNIST."
+        "digits instead, 1 797 images of 8x8 pixels that come with this package. Its results say "
+        "nothing about Fashion-MNIST."
     )
 
 

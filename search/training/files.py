@@ -36,6 +36,10 @@ OLD_SECONDS = 3600.0  # no write takes that long
 _log = logging.getLogger(__name__)
 
 
+class CheckpointUnwritableError(ValueError):
+    """A checkpoint cannot be written (no room or permission); training on risks finished epochs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remote:
     """A file or folder in an object store, with the part of `Path` that checkpoints need.
@@ -99,8 +103,8 @@ def delete_abandoned(folder: Path) -> None:
 def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
     """Write the state; an existing checkpoint becomes the previous one.
 
-    `state["identity"]` says what the state belongs to, see `latest_checkpoint`. Raises OSError if
-    the disk is full or not writable; the previous checkpoint is then intact.
+    `state["identity"]` says what the state belongs to, see `latest_checkpoint`. Raises
+    CheckpointUnwritableError; the previous checkpoint is then intact.
     """
     import torch
 
@@ -109,14 +113,19 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
     payload = buffer.getvalue()
     content = MAGIC + hashlib.sha256(payload).digest() + payload
     # If there is none, this is the first, or another process that saves it was faster.
-    if isinstance(path, Remote):
-        with suppress(FileNotFoundError):
-            path.copy_to(path.with_suffix(PREVIOUS))
-        path.write_bytes(content)
-    else:
-        with suppress(FileNotFoundError):
-            path.replace(path.with_suffix(PREVIOUS))
-        write_atomically(path, content)
+    try:
+        if isinstance(path, Remote):
+            with suppress(FileNotFoundError):
+                path.copy_to(path.with_suffix(PREVIOUS))
+            path.write_bytes(content)
+        else:
+            with suppress(FileNotFoundError):
+                path.replace(path.with_suffix(PREVIOUS))
+            write_atomically(path, content)
+    except OSError as error:
+        problem = f"cannot write {path} ({error.strerror})"
+        remedy = "nothing is lost: make room, then run the same command again"
+        raise CheckpointUnwritableError(f"{problem}; {remedy}") from error
 
 
 def latest_checkpoint(path: Path | Remote, *identities: dict[str, Any]) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ import torch
 
 from data.fingerprint import Fingerprint, differences
 from models import from_dict
+from models.summary import check_network
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, derived_seed
@@ -125,7 +126,10 @@ def train_slices(
         StoppedError: `stop` was set; all epochs but the current one are kept.
         RepeatError: the original images or initial weights are gone or changed, or the loss of a
             final training is not finite at the end.
+        CheckpointUnwritableError: a finished epoch could not be saved.
     """
+    architecture = from_dict(job.architecture)
+    check_network(architecture, task.image_shape, task.classes)  # a study may be older than that
     held, found = job.content, task.content
     if held is not None and found is not None and held.digest != found.digest:
         raise RepeatError(
@@ -142,7 +146,7 @@ def train_slices(
     names = {"number": "epoch"}  # as earlier versions called it
     curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]
     training = train(
-        from_dict(job.architecture),
+        architecture,
         dataclasses.replace(job.recipe, patience=None),
         task,
         seed=derived_seed(job.spec.seed, job.kind, job.seed),

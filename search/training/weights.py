@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from data.reading import read_regular
-from models import Architecture, build, family_of
-from models.checks import by
-from search.spec.config import StudySpec, TrialConfig
+from models import Architecture, ArchitectureError, build, family_of
+from models.checks import by, shown
+from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError, corners
-from search.spec.space import make_config
+from search.spec.recipe import RECIPE
+from search.spec.space import baseline_values, has_baseline, make_config, searched
 from search.training.epoch import WeightsError
 from search.training.files import MOST_BYTES, WEIGHTS, is_plain, load_tensors
 from search.training.metrics import METRICS
@@ -133,8 +134,20 @@ def _imagenet() -> Mapping[str, Tensor]:
     return weights
 
 
-def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
+def check_training(
+    spec: StudySpec,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    queue: Sequence[Mapping[str, ParameterValue]] = (),
+    *,
+    new: bool = False,
+) -> None:
     """Check that the metrics and initial weights that the study asks for exist.
+
+    Args:
+        queue: configurations that the user asks for.
+        new: for a study to be made, also check its baseline, and each network size that it
+            searches: one begun earlier may have failed with them, and may still resume.
 
     Raises SpecError: a metric is unknown; weights are unavailable, belong to another network, or
     cannot be frozen in this one.
@@ -143,28 +156,55 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
         if name not in METRICS:
             known = ", ".join(METRICS)
             raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
-    wanted = dict.fromkeys(
-        (it.recipe.initial_weights, it.architecture, it.recipe.frozen_epochs > 0)
-        for it in _tried(spec)
-    )
-    try:
-        for source, architecture, frozen in wanted:
-            if source is not None:
-                network = build(architecture, image_shape, classes)
-                fitting_weights(network, architecture, source, frozen=frozen)
-    except WeightsError as error:
-        raise SpecError(PARAMETER, str(error)) from error
+    checked = set[tuple[str, Architecture, bool]]()
+    for key, values in _named(spec, queue, new and has_baseline(spec, image_shape, classes)):
+        if make_config(values, spec).recipe.initial_weights is None:
+            continue
+        where = "" if key == PARAMETER else f"{key}: "
+        cases = [(where, values)]
+        for name, domain in searched(spec).items():
+            is_of_network = name not in RECIPE and (new or key == "enqueue")
+            if name not in values and (name == FROZEN or is_of_network):
+                for value in corners(domain):
+                    cases.append((f"{where}{name} = {shown(value)}: ", {**values, name: value}))
+        for what, case in cases:
+            config = make_config(case, spec)
+            source, network = config.recipe.initial_weights, config.architecture
+            frozen = config.recipe.frozen_epochs > 0
+            if source is None or (source, network, frozen) in checked:
+                continue
+            checked.add((source, network, frozen))
+            try:
+                built = build(network, image_shape, classes)
+                fitting_weights(built, network, source, frozen=frozen)
+            except (ArchitectureError, WeightsError) as error:
+                raise SpecError(key, f"{what}{error}") from error
 
 
-def sources_of(spec: StudySpec) -> list[str | None]:
-    """All initial weights that the study names."""
-    return [config.recipe.initial_weights for config in _tried(spec)]
+def sources_of(
+    spec: StudySpec, queue: Sequence[Mapping[str, ParameterValue]] = ()
+) -> list[str | None]:
+    """All initial weights that the study and the queue name.
+
+    Not the baseline's if they are gone: the rest of a study resumes without them. Raises
+    WeightsError for an impossible path.
+    """
+    found = list[str | None]()
+    for key, values in _named(spec, queue, spec.baseline is not None):
+        source = make_config(values, spec).recipe.initial_weights
+        with _told_if_unreadable(str(source)):
+            if key != "baseline" or Path(str(source)).exists():
+                found.append(source)
+    return found
 
 
-def _tried(spec: StudySpec) -> list[TrialConfig]:
-    """The arms, or a search's first network with each source, and with frozen layers."""
-    tried: list[Mapping[str, ParameterValue]] = [arm.values for arm in spec.arms]
-    if not tried and PARAMETER in spec.space:
-        searched = [name for name in (PARAMETER, FROZEN) if name in spec.space]
-        tried = [{name: value} for name in searched for value in corners(spec.space[name])]
-    return [make_config(values, spec) for values in tried]
+def _named(
+    spec: StudySpec, queue: Sequence[Mapping[str, ParameterValue]], baseline: bool
+) -> list[tuple[str, Mapping[str, ParameterValue]]]:
+    """The configurations that may name initial weights, each with the key for messages about it."""
+    found = [(PARAMETER, arm.values) for arm in spec.arms]
+    if not found and PARAMETER in spec.space:
+        found += [(PARAMETER, {PARAMETER: source}) for source in corners(spec.space[PARAMETER])]
+    if baseline:
+        found.append(("baseline", baseline_values(spec)))
+    return [*found, *(("enqueue", values) for values in queue)]

@@ -174,6 +174,19 @@ def test_empty_cells_stay_together_and_the_others_in_order(tmp_path: Path, brows
         assert browser.execute_script(f"{rows}[0].cells[1].click(); {column}") == expected
 
 
+def test_the_keyboard_sorts_a_table_and_leaves_it(tmp_path: Path, browser: Any) -> None:
+    file, table = tmp_path / "table.html", [head("trial", "loss"), row("#0", "2"), row("#1", "1")]
+    file.write_text(page("A table", "\n".join([*table, "", "[a link](there)"]), {}))
+    browser.get(file.as_uri())
+    seen = []
+    for key in ("\ue004", "\ue004", "\ue007", "\ue004"):  # tabulator, tabulator, enter, tabulator
+        browser.switch_to.active_element.send_keys(key)
+        seen.append(browser.switch_to.active_element.text)
+    assert seen == ["trial", "loss", "loss", "a link"]
+    first = "return document.querySelector('table').rows[1].innerText"
+    assert browser.execute_script(first).split() == ["#1", "1"]
+
+
 def test_printed_tables_and_figures_fit_the_paper(place: Path, browser: Any) -> None:
     report.main(["--study", "digits", "--formats", "svg"])
     browser.get((place / "runs/digits/report.html").as_uri())

@@ -19,6 +19,6 @@ for (const table of document.querySelectorAll("table")) {
     };
     head.tabIndex = 0;
     head.onclick = sort;
-    head.onkeydown = (event) => event.key === "Enter" && sort();
+    head.onkeydown = (event) => { if (event.key === "Enter") sort(); };  // false cancels the key
   });
 }

@@ -28,7 +28,10 @@ def test_the_studys_own_value_does_not_count() -> None:
         "Trial 5 has the lowest mean calibrated validation loss of the 2 most promising trials, "
         "each trained again with 2 fresh seeds on the study's own split: 0.2550 ± 0.0071. The "
     )
-    assert "“trial 5” is lower than that of “trial 3” by 0.0150 (mean of 2 seeds; 95 %" in said
+    assert (
+        "“trial 5” is lower than that of “trial 3”, a difference of −0.0150 (mean of 2 seeds; "
+        "95 % interval −0.0785 to +0.0485; "
+    ) in said
     assert said.endswith("no evidence that “trial 5” is better than the second.")
     assert mean_over_seeds(steady, LOSS) == "0.2550 ± 0.0071"
 

@@ -202,12 +202,13 @@ ALIKE = around(0.50, 0.005, rng_seed=3)
 NOISE = around(0.48, 0.2, rng_seed=4)
 LOST = [None] * 5
 OF_ARM = "the validation loss of “arm” is"
+BY = "a difference of −0.0991"  # signed, as the interval
 
 
 @pytest.mark.parametrize(
     ("arm", "outcome", "margin", "verdict", "says"),
     [
-        (LOWER, "better", None, "supported", f"{OF_ARM} lower than that of “base” by 0.0991 (mean"),
+        (LOWER, "better", None, "supported", f"{OF_ARM} lower than that of “base”, {BY} (mean"),
         (LOWER, "worse", None, "contradicted", f"{OF_ARM} lower"),
         (HIGHER, "worse", None, "supported", f"{OF_ARM} higher"),
         (HIGHER, "better", None, "contradicted", f"{OF_ARM} higher"),

@@ -265,6 +265,20 @@ def test_a_configuration_that_failed_is_queued_again(make_run: Make) -> None:
     assert told == "trial 2 already has this configuration (waiting): depth = 2"
 
 
+@pytest.mark.parametrize(
+    ("state", "word"), [(TrialState.PRUNED, "pruned"), (TrialState.RUNNING, "paused")]
+)
+def test_a_configuration_whose_trial_stopped_can_be_continued(
+    db: Database, state: TrialState, word: str
+) -> None:
+    study = create_study(db, "s", SPEC, INFO, validation_count=287)
+    queue = [{"depth": 2}]
+    by_hand.enqueue(study, SPEC, queue)
+    stop_one(study, state)
+    (told,) = by_hand.enqueue(study, SPEC, queue)
+    assert f"({word}; --continue 0 trains it to its end): depth = 2" in told
+
+
 def test_a_file_with_several_configurations(tmp_path: Path, make_run: Make) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('[[trial]]\ndepth = 1\n\n[[trial]]\noptimizer = "sgd"\nhidden = [8, 8]\n')

@@ -21,7 +21,7 @@ from search.running.worker import train_trials
 from search.sampling import chooser
 from search.sampling.chooser import Chooser, Contenders
 from search.sampling.registry import PRUNERS, Pruner
-from search.store import StorageError
+from search.store import StorageError, StudyBrokenError
 from search.store.database import read, transaction
 from search.store.folders import sweep
 from search.store.leases import Lease
@@ -84,6 +84,19 @@ def test_failures_do_not_stop_a_study_whose_other_trials_get_on(
     view = view_study(run.study)
     assert view.finished == TRIALS
     assert len(view.in_state("failed")) > MAX_FAILURES_IN_A_ROW
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4])
+def test_failures_after_an_epoch_stop_a_study_in_which_no_trial_gets_further(
+    make_run: Make, at_a_time: int
+) -> None:
+    def train(*_: Any, **__: Any) -> Any:
+        return FedTraining([0.5, 0.4, math.inf])
+
+    run = replace(make_run(at_a_time=at_a_time, **FIELDS), train=train)
+    with pytest.raises(StudyBrokenError):
+        train_trials(run)
+    assert len(view_study(run.study).in_state("failed")) == MAX_FAILURES_IN_A_ROW
 
 
 @pytest.fixture(scope="module")

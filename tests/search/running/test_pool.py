@@ -190,8 +190,10 @@ def test_a_pool_survives_an_outage_that_ends_all_its_workers(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
     away = [True, True, False, False, False, False, False, False]  # all three die twice
+    asked: list[None] = []
 
     def count() -> int:
+        asked.append(None)
         if away and away.pop(0):
             raise StorageError("it did not answer") from OperationalError("", {}, OSError())
         if not away:
@@ -201,3 +203,4 @@ def test_a_pool_survives_an_outage_that_ends_all_its_workers(
     with WorkerPool(["cpu"] * 3, {}) as pool:
         pool.train(fake_run(monkeypatch, count))
     assert away == []
+    assert len(asked) < 80  # not in a tight loop, however slowly the workers start

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from optuna.pruners import MedianPruner
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from search.running.request import read_request
 from search.running.run import Plan, make_plan
+from search.sampling.registry import PRUNERS, SAMPLERS, Pruner, Sampler
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
 from search.store.leases import finish
@@ -83,3 +86,33 @@ def test_a_start_with_too_few_repeats_says_which_it_keeps(plan: Make, tmp_path: 
     )
     assert lowered.begin(threading.Event()).spec.trials == load_spec(study).trials == 4
     assert plan(str(file), repeats=3, **options).notes == lowered.notes[:-1]
+
+
+def raising(*_: object) -> Any:
+    raise KeyError("make")
+
+
+@pytest.mark.parametrize(
+    ("registry", "make", "message"),
+    [
+        (SAMPLERS, lambda *_: None, "'own': make must return .* sampler, but got None"),
+        (SAMPLERS, lambda *_: RandomSampler, "but got <class .*RandomSampler"),
+        (SAMPLERS, raising, r"'own' cannot be made \(KeyError: 'make'\); fix its make"),
+        (PRUNERS, lambda _: "text", "'own': make must return .* or a function, but got 'text'"),
+        (PRUNERS, lambda _: MedianPruner, "but got <class .*MedianPruner"),
+    ],
+)
+def test_what_makes_no_sampler_or_pruner_is_refused_at_the_start(
+    plan: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    registry: dict[str, Any],
+    make: Any,
+    message: str,
+) -> None:
+    kind: Any = Sampler if registry is SAMPLERS else Pruner
+    monkeypatch.setitem(registry, "own", kind(description="a test's", make=make))
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[study]\n{kind.__name__.lower()} = 'own'\n")
+    with pytest.raises(StudyFileError, match=message):
+        plan(str(file), study="s")

@@ -62,6 +62,7 @@ def change(study: optuna.Study, **fields: Any) -> None:
         {"space": {"family": "resnet18", "side": 10**9}},
         {"space": {"initial_weights": "/etc/passwd"}},
         {"baseline": {"width": 10**9}},
+        {"baseline": {"initial_weights": "x" * 5000}},
         {"dataset": "folder:/proc"},
         {"image_size": 10**9},
         {"trials": 10**30},

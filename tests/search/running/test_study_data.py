@@ -252,6 +252,44 @@ def test_other_initial_weights_are_refused_by_every_command(
         search(**start, trials=4)
 
 
+@pytest.mark.parametrize("where", ["baseline", "enqueue"])
+def test_other_weights_of_a_single_trial_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def write() -> None:
+        weights = build(ConvNetConfig(channels=(4,), batch_norm=True), (1, 8, 8), 10).state_dict()
+        save_file(weights, "own.safetensors")
+
+    write()
+    file = "[study]\ndataset = 'digits'\nlimit = 100\nepochs = 1\n[space]\nchannels = [4]\n"
+    file += "hidden = []\nlearning_rate = { low = 1e-3, high = 1e-2 }\n"
+    named = {"initial_weights": "own.safetensors"}
+    again: dict[str, Any] = {"config": "t.toml", "study": "t", "enqueue": [named]}
+    if where == "baseline":
+        file += "[baseline]\ninitial_weights = 'own.safetensors'\n"
+        del again["enqueue"]
+    Path("t.toml").write_text(file)
+    assert search(**again, trials=1).finished == 1
+    write()
+    before = stored()
+    for command in (lambda: search(**again, trials=2), lambda: finalise("t", seeds=1, trial=0)):
+        with pytest.raises(DataError, match=r"other initial weights than 'own\.safetensors' holds"):
+            command()
+        assert stored() == before
+    # An earlier version did not record them: the next start does, or the next training with them.
+    with closing(sqlite3.connect("studies.db")) as connection, connection:
+        connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (WEIGHTS,))
+    assert search(**again, trials=2).finished == 2
+    write()
+    if where == "baseline":
+        with pytest.raises(DataError, match=r"other initial weights than 'own\.safetensors' holds"):
+            search(**again, trials=3)
+        Path("own.safetensors").unlink()
+        assert search(**again, trials=3).finished == 3
+
+
 @pytest.mark.usefixtures("place")
 def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
     other = f"folder:{make_pets(tmp_path / 'pets', first_seed=900)}"

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from optuna.trial import create_trial
 
+from data.extensions import kept_registries
 from search.analysis.wording import warm_start_in_words
+from search.running.request import read_request
 from search.running.study import run_study
 from search.sampling.earlier import adapted, is_source, read_earlier
 from search.spec.config import StudySpec
@@ -85,15 +87,42 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_earlier_studies_and_the_baseline_give_no_configuration_twice(tmp_path: Path) -> None:
-    db, _ = fill(tmp_path / "old.db", 40)
-    db.close()
-    url = f"sqlite:///{tmp_path / 'old.db'}"
+    for name in ("old", "alike"):
+        fill(tmp_path / f"{name}.db", 40)[0].close()
+    url, alike = (f"sqlite:///{tmp_path / name}.db" for name in ("old", "alike"))
     spec = replace(SPEC, trials=30)
-    found = read_earlier(["s", f"{url}#s"], spec, url, None, None)
+    found = read_earlier(["s", f"{alike}#s"], spec, url, None, None)
     first, *others = (params for one in found for params in one.configurations)
     assert len({str(params) for params in (first, *others)}) == 6
     (again,) = read_earlier(["s"], replace(spec, baseline=first), url, None, None)
     assert list(again.configurations) == others[:3]
+    assert [one.repeated for one in (*found, again)] == [0, 3, 1]
+    assert "its best 3 configurations" in warm_start_in_words(found[0])
+    said = "its best 3 other configurations; 3 better ones already among the first trials"
+    assert said in warm_start_in_words(found[1])
+    with pytest.raises(SpecError, match=f"s and --warm-start {url} are the same study; leave one"):
+        read_earlier(["s", f"{alike}#s", url], spec, url, None, None)
+
+
+def test_a_study_of_an_earlier_version_of_a_network_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "def build(image_shape, classes, *, units=1):\n    pass\n"
+    url, space = f"sqlite:///{tmp_path / 'old.db'}", {"family": "edited.py:build", "units": [1, 2]}
+
+    def spec_with(added: str) -> StudySpec:
+        (tmp_path / "edited.py").write_text(code + added)
+        return read_request(None, {"dataset": "digits"}, space=space).spec("digits")
+
+    monkeypatch.chdir(tmp_path)
+    with kept_registries():
+        fill(tmp_path / "old.db", 9, spec_with(""))[0].close()
+        new = spec_with("# changed\n")
+        (found,) = read_earlier(["s"], new, url, None, None)
+        assert {one["units"] for one in found.configurations} <= {1, 2}
+        # Another study still needs its own version of the file.
+        with pytest.raises(StorageError, match=r"edited\.py has changed .* name another study"):
+            read_earlier(["s"], SPEC, url, None, None)
 
 
 def test_the_best_trial_is_taken_over_though_it_lies_outside_its_space(tmp_path: Path) -> None:

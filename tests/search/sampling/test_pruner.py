@@ -133,6 +133,15 @@ def test_a_custom_rule_and_any_optuna_pruner(
     assert train(db, spec_of("optunas"), [flat(9.0), flat(4.0)], study) == [1, None]
 
 
+def test_a_rule_that_forgets_its_answer_is_an_error(
+    db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgetful = Pruner(description="", make=lambda _: lambda *_: None)  # type: ignore[return-value]
+    monkeypatch.setitem(PRUNERS, "own", forgetful)
+    with pytest.raises(TypeError, match="pruner 'own' must return True or False, but got None"):
+        train(db, spec_of("own"), [flat(1.0)], study)
+
+
 def test_the_error_for_an_unknown_pruner_lists_the_known_ones() -> None:
     with pytest.raises(SpecError, match="one of halving, median, none, promotion, but got 'best'"):
         find_pruner("best")

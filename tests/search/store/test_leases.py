@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 
 from search.store import StudyGoneError
 from search.store.claims import claim
@@ -179,6 +181,25 @@ def test_rides_out_an_outage(
         time.sleep(2.0)
         assert claim(study, total=1) == "wait"
     assert "cannot renew the lease of trial 0" in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_outage_is_logged_once(
+    db: Database, lease: Lease, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = [True, True, True, False, True, True]  # two outages
+
+    def fail(*_: object) -> bool:
+        if left and left.pop():
+            raise OperationalError("UPDATE", {}, Exception("connection is bad\nIs it running?"))
+        return True
+
+    monkeypatch.setattr("search.store.leases.renew", fail)
+    monkeypatch.setattr("search.store.leases._AGAIN_SECONDS", 0.0)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(replace(lease, seconds=0.0)):
+        wait_until(lambda: not left)
+    why = "connection is bad; check the server and the URL; trying again"
+    assert caplog.messages == [f"cannot renew the lease of trial 0: {why}"] * 2
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

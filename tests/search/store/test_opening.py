@@ -1,6 +1,7 @@
 """Databases are opened and created, and other programs' files are left alone."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,14 @@ from typing import Any
 import optuna
 import psycopg
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, exc, inspect, text
 
 from search.store import StorageError
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.schema import OURS
 from tests.search.conftest import SECRET
-from tests.search.workplaces import open_at_once
+from tests.search.workplaces import SmallDisk, open_at_once
 
 
 def message(url: str, *, must_exist: bool = False) -> str:
@@ -49,6 +50,34 @@ def test_an_interrupted_creation_is_completed(tmp_path: Path) -> None:
         )
     with closing(open_database(f"sqlite:///{path}")) as db:
         assert optuna.create_study(storage=db.optuna).trials == []
+
+
+def test_a_full_disk_is_named_at_once(small_disk: SmallDisk) -> None:
+    url = f"sqlite:///{small_disk.folder / 'studies.db'}"
+    open_database(url).close()
+    small_disk.fill()
+    started = time.monotonic()
+    assert message(url) == f"cannot open {url}: its disk is full; free some space"
+    assert time.monotonic() - started < 5
+    small_disk.empty()
+    open_database(url).close()
+
+
+def test_a_disk_error_that_passes_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = sqlite3.OperationalError("disk I/O error")
+    passing.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+    left = [exc.OperationalError("", {}, passing)]
+
+    def flaky(*arguments: Any, **options: Any) -> Any:
+        if left:
+            raise left.pop()
+        return create_engine(*arguments, **options)
+
+    monkeypatch.setattr("search.store.opening.create_engine", flaky)
+    open_database(f"sqlite:///{tmp_path / 'studies.db'}").close()
+    assert not left
 
 
 def test_sqlite_survives_power_cuts_and_locks_at_once(tmp_path: Path) -> None:

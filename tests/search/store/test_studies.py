@@ -234,6 +234,10 @@ def test_a_user_who_may_only_read(
             connection.execute(text(f"GRANT {right} SCHEMA {schema} TO only_reads"))
     with closing(open_database(database_url.replace("postgres@", "only_reads@"))) as reader:
         check_refusals(reader, "permission denied for .*; give the URL of a server and a user")
+        with db.engine.begin() as connection:  # to update, but not to insert
+            connection.execute(text(f"GRANT UPDATE ON ALL TABLES IN SCHEMA {schema} TO only_reads"))
+        with pytest.raises(StorageError, match="permission denied for table results"):
+            require_recordable(require_study(reader, "s"))
     with db.engine.begin() as connection:
         connection.execute(text("DROP OWNED BY only_reads"))
     postgres.execute("DROP ROLE only_reads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import re
@@ -11,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 
 from data.errors import DataError
+from data.reading import write_atomically
 from search.spec.domains import SpecError
 from search.store import StorageError
 from search.terminal.command_line import command, this_command
@@ -77,6 +80,26 @@ def test_users_errors_end_in_one_line(
     assert capsys.readouterr() == ("", f"{expected}\n")
     with pytest.raises(ValueError, match="a bug"):
         run(raising(ValueError("a bug")))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_file_that_cannot_be_written_ends_in_one_line(
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    file = tmp_path / "report.html"
+    monkeypatch.setattr(os, "fsync", fail)
+    assert exit_code(lambda _argv: write_atomically(file, b"new")) == 2
+    problem = f"cannot use {file} ({os.strerror(number)})"
+    remedy = "make room or fix its permissions, then run the same command again"
+    assert capsys.readouterr() == ("", f"error: {problem}; {remedy}\n")
+    with pytest.raises(FileNotFoundError):
+        run(raising(FileNotFoundError(errno.ENOENT, "a bug")))
 
 
 @pytest.mark.parametrize("length", [1, 100_000])

@@ -145,8 +145,9 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_atomically(file, b"new")
+    assert caught.value.filename == str(file)
     assert found[1].startswith(f"{file.name}.{host_digest()}-{os.getpid()}-")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]

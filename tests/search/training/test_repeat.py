@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,11 @@ from safetensors.torch import load, save, save_file
 from torch import nn
 
 from data.fingerprint import Fingerprint
-from models import FAMILIES, ConvNetConfig, build, family_from_function, to_dict
+from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_from_function, to_dict
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.files import delete_checkpoint
+from search.training.files import CheckpointUnwritableError, delete_checkpoint
 from search.training.repeat import Job
 from search.training.task import Task
 from search.training.weights import digests
@@ -40,6 +42,30 @@ def job(network: ConvNetConfig, tmp_path: Path) -> Job:
 
 def with_spec(job: Job, **fields: Any) -> Job:
     return replace(job, spec=replace(job.spec, **fields))
+
+
+def test_a_network_that_saved_weights_would_not_restore_is_not_trained(
+    job: Job, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a study that an earlier version made."""
+
+    class Random(nn.Module):
+        def __init__(self, pixels: int, classes: int) -> None:
+            super().__init__()
+            self.features, self.output = torch.randn(pixels, 5), nn.Linear(5, classes)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            return self.output(images.flatten(1) @ self.features)
+
+    def make(image_shape: Any, classes: int) -> nn.Module:
+        return Random(math.prod(image_shape), classes)
+
+    family = family_from_function("random", make)
+    monkeypatch.setitem(FAMILIES, "random", family)
+    own = replace(job, architecture=to_dict(family.configured({})))
+    with pytest.raises(ArchitectureError, match="register_buffer"):
+        train_job(own, task)
+    assert not own.checkpoint.exists()
 
 
 def test_an_interruption_changes_no_bit(job: Job, task: Task, tmp_path: Path) -> None:
@@ -120,6 +146,18 @@ def test_a_layer_under_two_names_is_kept_under_both(
     own = replace(job, architecture=to_dict(family.configured({})), epochs=1)
     stored = load(save(train_job(own, task).weights))
     assert torch.equal(stored["2.weight"], stored["4.weight"])
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_with_a_remedy(
+    job: Job, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = rf"cannot write {job.checkpoint} \(No space left on device\); nothing is lost: make room"
+    with pytest.raises(CheckpointUnwritableError, match=said):
+        train_job(job, task)
 
 
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:

@@ -170,6 +170,34 @@ def test_sources_are_checked_beforehand(source: Path, tmp_path: Path) -> None:
         check_training(searched, SHAPE, 10)
 
 
+def test_every_configuration_of_a_new_search_must_fit_its_weights(source: Path) -> None:
+    """Those of a study begun earlier may not: it resumes."""
+    weights: dict[str, Any] = {"initial_weights": str(source)}
+    sizes = Choice(values=((4, 4), (8, 4)))
+
+    def spec_of(**space: Any) -> StudySpec:
+        baseline = space.pop("baseline", None)
+        return StudySpec(dataset="digits", space={**SPACE, **space}, baseline=baseline)
+
+    open_ones = {"channels": sizes}
+    either = {"initial_weights": Choice(values=("", str(source)))}
+    for spec, message in (
+        (spec_of(**open_ones, **weights), r"^channels = .*8.*: weights of .* 4x1x3x3 there and 8x"),
+        (spec_of(**open_ones, **either), "^channels = .*8.*: weights of"),
+        (spec_of(baseline={"initial_weights": "nowhere"}), "^baseline: no weights .* 'nowhere'"),
+        (spec_of(**open_ones, **weights, baseline={"channels": (8, 4)}), "^channels|^baseline"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            check_training(spec, SHAPE, 10, new=True)
+        check_training(spec, SHAPE, 10)
+    check_training(spec_of(**weights, batch_size=Range(low=8, high=9)), SHAPE, 10, new=True)
+    small, missing = {**weights, "channels": (4, 4)}, {"initial_weights": "nowhere"}
+    check_training(spec_of(**open_ones), SHAPE, 10, [small], new=True)
+    for queued, message in ((weights, "enqueue: channels = .*8"), (missing, "enqueue: no weights")):
+        with pytest.raises(SpecError, match=message):
+            check_training(spec_of(**open_ones), SHAPE, 10, [small, queued])
+
+
 @pytest.mark.parametrize("name", ["output", "last"])
 def test_only_a_layer_called_output_can_be_trained_alone(
     name: str, tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
