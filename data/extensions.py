@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
+import sysconfig
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from data.reading import read_regular
 
 MAX_BYTES = 2**22
 _PACKAGES = ("data", "models", "search")  # which have registries
+_INSTALLED = ("site-packages", "dist-packages")  # folders of packages, also shared ones
 _PREFIX = "cnn_search_file_"  # of the names of modules
 _FIND = """
 import sys
@@ -104,21 +106,24 @@ def run_source(path: Path, source: str, name: str) -> ModuleType:
 
 
 def not_installed(file: LoadedFile) -> list[Path]:
-    """What the file imports from its own or the current folder, unless it is installed from there.
+    """Where the file's imports are that no installed package provides, such as its neighbours.
 
-    It may change without notice, or be missing elsewhere.
+    They may change without notice, or be missing elsewhere.
     """
     nodes = [*ast.walk(ast.parse(file.source))]
     imported = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
     imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     places = dict[str, Path]()
-    for name in {it.partition(".")[0] for it in imported} - {"", *_PACKAGES}:
-        with suppress(ValueError):  # it has no spec, such as __main__
-            if (spec := importlib.util.find_spec(name)) is not None:
+    for name in {it.partition(".")[0] for it in imported} - {"", "__main__", *_PACKAGES}:
+        with suppress(ValueError):  # made without a spec
+            spec = importlib.util.find_spec(name)
+            if spec and (spec.submodule_search_locations or spec.has_location):
                 location = next(iter(spec.submodule_search_locations or [spec.origin or ""]))
                 places[name] = Path(location).resolve()
-    folders = (file.path.parent, Path.cwd())
-    places = {name: place for name, place in places.items() if place.parent in folders}
+    standard = Path(sysconfig.get_path("stdlib")).resolve()
+    for name, place in [*places.items()]:
+        if place.is_relative_to(standard) or place.parent.name in _INSTALLED:
+            del places[name]
     if not places:
         return []
     # Without what this process, its folder and its environment add to the path.

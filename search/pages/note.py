@@ -40,6 +40,7 @@ def study_note(view: StudyView) -> str:
         lowest=lowest,
         verdict=verdict,
         ranked=ranked,
+        top=TOP,
         stopped=stopped_trials(view, TOP - len(ranked)) if ranked else [],
         more=(flag, str(2 * total)),
     )
@@ -59,12 +60,15 @@ def _standing(view: StudyView) -> str:
 def placed(ours: str, note: str) -> str:
     """A study's note with our part replaced or, if it had none, appended.
 
-    What users wrote around our part is kept verbatim.
+    What users wrote around our part is kept verbatim, but for an empty line before it: our marks
+    would be displayed as the rest of a paragraph.
     """
     section = f"{BEGIN}\n\n{ours.rstrip()}\n\n{END}\n"
     found = _marked(note) or _unmarked(note)
     if found is not None:
-        return note[: found[0]] + section + note[found[1] :]
+        above = note[: found[0]]
+        gap = "\n" if above[:-1].rpartition("\n")[2].strip(" \t\r") else ""
+        return above + gap + section + note[found[1] :]
     return f"{note.rstrip()}\n\n{section}" if note.strip() else section
 
 

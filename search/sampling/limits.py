@@ -6,17 +6,19 @@ One that exceeds `max_parameters` or `max_multiply_adds` never becomes a trial: 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial
 
+from data.errors import grouped
 from models import ArchitectureError
 from models.checks import shown
 from search.spec.config import StudySpec
-from search.spec.domains import Range, SpecError
+from search.spec.domains import Domain, Range, SpecError
 from search.spec.recipe import RECIPE
 from search.spec.space import (
     OVERRIDES,
@@ -63,16 +65,19 @@ class Limits:
         Raises SpecError if hardly any configuration fits.
         """
         space, shares = distributions(self.spec), list[tuple[float, str]]()
-        for _ in range(MOST_DRAWS):
+        draws = MOST_DRAWS if self._open() else 1
+        for _ in range(draws):
             params = {**random.ask(space).params, **self.held}
             shares.append(self._share(params))
             if shares[-1][0] <= 1:
                 return params
-        named, queued = " and ".join(limits(self.spec)), {**self.held, **self.overrides}
-        if queued:
-            named += f" with {', '.join(f'{name} = {shown(it)}' for name, it in queued.items())}"
-        drawn = f"the smallest of {MOST_DRAWS} random draws from [space] {min(shares)[1]}"
-        raise SpecError("space", f"{drawn}: none fits {named}")
+        told = min(shares)[1]
+        if draws == 1:
+            raise SpecError("space", f"its network {told}")
+        queued = [f"{n} = {shown(it)}" for n, it in {**self.held, **self.overrides}.items()]
+        drawn = f"with {', '.join(queued)}" if queued else "from [space]"
+        problem = f"none of {grouped(draws)} random draws {drawn} fits: the smallest network {told}"
+        raise SpecError("space", problem)
 
     def nearest(self, params: Mapping[str, Any], random: optuna.Study) -> dict[str, Any]:
         """The configuration; if it is too large, with the most similar of some networks that fit.
@@ -82,8 +87,7 @@ class Limits:
         wanted = {**params, **self.held}
         if self.fit(wanted):
             return wanted
-        free = {n: one for n, one in searched(self.spec).items() if n not in self.overrides}
-        network = {name: one for name, one in free.items() if name not in RECIPE}
+        network = self._open()
 
         def distance(other: Mapping[str, Any]) -> float:
             return sum(
@@ -97,10 +101,11 @@ class Limits:
         return {name: near[name] if name in network else it for name, it in wanted.items()}
 
     @optuna_warnings_only()
-    def check(self, queue: Sequence[FrozenTrial] = ()) -> str:
+    def check(self, queue: Mapping[int, FrozenTrial] = MappingProxyType({})) -> str:
         """A message for the user: how much of the space fits, and whether the baseline does.
 
-        Raises SpecError if none of many random draws fits, or none beside a trial of `queue`.
+        Raises SpecError if none of many random draws fits, or none beside a trial of `queue`,
+        which has them by the places of their configurations in the request.
         """
         random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space = distributions(self.spec)
@@ -113,17 +118,23 @@ class Limits:
                 f"{found[0][1]}; raise the limit or allow smaller networks, with fewer channels or "
                 'hidden units or head = "global"',
             )
-        for trial in queue:
+        for place, trial in queue.items():
             try:
                 self.beside(trial).draw(random)
             except SpecError as error:
-                raise SpecError("enqueue", f"{error}; raise the limit or leave it out") from error
+                problem = f"enqueue {place}: {error}; raise the limit or leave it out"
+                raise SpecError("enqueue", problem) from error
         named = " and ".join(f"{name} = {most:_}" for name, most in limits(self.spec).items())
         text = f"{fitting} of {CHECKED} random draws fit {named}; others are not trained."
         if self.spec.baseline is None:
             return text
         share, words = share_of_baseline(self.spec, self.image_shape, self.classes)
         return text if share <= 1 else f"{text} The baseline is left out: it {words}."
+
+    def _open(self) -> dict[str, Domain]:
+        """What remains to be chosen of the network."""
+        closed = {*self.held, *self.overrides, *RECIPE}
+        return {name: one for name, one in searched(self.spec).items() if name not in closed}
 
     def _share(self, params: Mapping[str, Any]) -> tuple[float, str]:
         """See `share_of_limits`; infinite if no network can be built."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.datasets import DATASETS
 from data.errors import DataError
 from data.extensions import (
     MAX_BYTES,
@@ -152,13 +153,20 @@ def needed(
     return tuple(found.values())
 
 
-def check_complete(extensions: Iterable[Extension], dataset: str) -> None:
+def check_complete(extensions: Iterable[Extension], families: Iterable[str], dataset: str) -> None:
     """Check that a new study's files import no others of the user's, which no study would store.
 
-    That of the data set may: its images are compared instead. Raises SpecError.
+    Those of data alone may: the images are compared instead. Raises SpecError.
     """
+    networks = {_loaded[file_of(it)].path for it in families if is_reference(it)}
+    own = _loaded[file_of(dataset)].path if is_reference(dataset) else None
     for one in extensions:
-        if one.name != file_of(dataset) and (others := not_installed(_loaded[one.name])):
+        file = _loaded[one.name]
+        registries = [registry for registry, _, _ in file.entries]
+        is_data = file.path == own or bool(registries)
+        if is_data and file.path not in networks and all(it is DATASETS for it in registries):
+            continue
+        if others := not_installed(file):
             raise SpecError(
                 "extensions",
                 f"{one.name} imports {others[0]}, which a study does not store; put its code into "
@@ -181,8 +189,7 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
         if others := [sha256 for sha256 in places.values() if sha256 and not fitting]:
             raise ExtensionError(
                 f"{one.name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
-                f"was {one.sha256[:SHOWN]}); put that version back, or give another "
-                "--study NAME"
+                f"was {one.sha256[:SHOWN]}); put that version back, or name another study"
             )
         if not fitting and not of_data:
             raise ExtensionError(
@@ -205,7 +212,8 @@ def handed_over(files: Mapping[str, bytes]) -> Iterator[None]:
     """Load another process's `contents`. Raises SpecError."""
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, content) in enumerate(files.items()):
-            file = Path(folder, f"{number}-{Path(name).name}")
+            file = Path(folder, str(number), Path(name).name)
+            file.parent.mkdir()
             file.write_bytes(content)
             load_extension(name, file)
         yield

@@ -1,5 +1,6 @@
 """The user's own Python file."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
     assert load() == "new"
 
 
-def test_imports_from_the_users_folder_are_found_unless_installed(
+def test_imports_are_found_unless_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "our_blocks").mkdir()
@@ -36,6 +37,17 @@ def test_imports_from_the_users_folder_are_found_unless_installed(
     file = load_file(path)
     monkeypatch.syspath_prepend(tmp_path)
     assert not_installed(file) == [tmp_path / "our_blocks", tmp_path / "our_layers.py"]
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = (tmp_path / "our_layers.py").rename(tmp_path / "elsewhere" / "our_heads.py")
+    monkeypatch.setattr("sys.path", sys.path.copy())  # the file adds to it
+    path.write_text(f"import sys\nsys.path.insert(0, {str(elsewhere.parent)!r})\nimport our_heads")
+    assert not_installed(load_file(path)) == [elsewhere]
+    (tmp_path / "site-packages" / "our_lib").mkdir(parents=True)  # a cluster's, in PYTHONPATH
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    path.write_text("import array, math, our_lib, pytest, sys, torch, zipfile\n")
+    monkeypatch.setattr("sys.executable", None)  # none of these takes another process
+    assert not_installed(load_file(path)) == []
+    monkeypatch.undo()
     path.write_text("import pytest\n")
     monkeypatch.chdir(Path(pytest.__file__).parents[1])
     assert not_installed(load_file(path)) == []

@@ -44,9 +44,9 @@ def test_page_and_text_give_the_same_numbers() -> None:
         assert "T-shirt/top / Trouser 14 10 × T-shirt/top taken for Trouser, 4" in told
         assert "Difference: loss 0.1500 lower and accuracy 5.00 points higher" in told
         assert "500 test images × 2 runs" in told
-        assert "training images, too" not in told
+        assert "occur in the training set" not in told
     for told in both(replace(final, shared=3)):
-        assert "Warning: 3 of the test images are training images, too" in told
+        assert "Warning: among the test images, 3 of 500 also occur in the training set" in told
     assert "conv1 8×28×28" in page
     assert page.index("Of 500 test images it classifies 93.50 %") < page.index("Study fashion")
     assert "Hardest is T-shirt/top (F1 96.2 %), easiest Dress (100.0 %)" in page

@@ -120,6 +120,13 @@ def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(result_row: Res
 def test_any_study_has_a_short_note() -> None:
     for trials in (0, 1000):
         assert 500 < len(study_note(big_study(trials, 12))) < 6_000
+    losses = {f"arm {number}": [1 - number / 500, 0.9] for number in range(200)}
+    note = study_note(comparison_view(losses))
+    assert 500 < len(note) < 6_000
+    assert [row[0] for row in rows(note)] == [f"arm {number}" for number in range(190, 200)]
+    assert "The best 10 of 200 arms; the report has all of them" in note
+    assert "python -m search.report --study" in note
+    assert "again.toml" not in note
 
 
 @pytest.mark.parametrize(
@@ -128,13 +135,15 @@ def test_any_study_has_a_short_note() -> None:
         ("", SECTION),
         ("mine", f"mine\n\n{SECTION}"),
         ("# mine\n\n## Best trials\n", f"# mine\n\n## Best trials\n\n{SECTION}"),
-        (f"above\n{BEGIN}\nold\n{END}\nbelow\n", f"above\n{SECTION}below\n"),
-        (f"above\n{COMMENTS}below\n", f"above\n{SECTION}below\n"),
+        (f"above\n{BEGIN}\nold\n{END}\nbelow\n", f"above\n\n{SECTION}below\n"),
+        (f"above\n\n{BEGIN}\nold\n{END}\nbelow\n", f"above\n\n{SECTION}below\n"),
+        (f"above\r\n \r\n{BEGIN}\nold\n{END}\n", f"above\r\n \r\n{SECTION}"),
+        (f"above\n{COMMENTS}below\n", f"above\n\n{SECTION}below\n"),
         (f"{BEGIN}\r\nold\r\n{END}\r\nbelow", f"{SECTION}below"),
         ("<!-- cnn-search: begin -->\nold\n<!-- cnn-search: end --> \nbelow", f"{SECTION}below"),
         # Half a section is the user's: nothing is removed from it.
         (f"above\n{BEGIN}\nmine", f"above\n{BEGIN}\nmine\n\n{SECTION}"),
-        (f"{BEGIN}\nmine\n{BEGIN}\nold\n{END}\n", f"{BEGIN}\nmine\n{SECTION}"),
+        (f"{BEGIN}\nmine\n{BEGIN}\nold\n{END}\n", f"{BEGIN}\nmine\n\n{SECTION}"),
         (f"I like `{BEGIN}` and {END}", f"I like `{BEGIN}` and {END}\n\n{SECTION}"),
     ],
 )
@@ -143,9 +152,10 @@ def test_our_section_replaces_only_itself(there: str, becomes: str) -> None:
 
 
 def test_the_marks_are_not_displayed() -> None:
-    html = MarkdownIt("commonmark").render(placed(OURS, "mine"))
-    assert "cnn-search" not in html
-    assert html.startswith("<p>mine</p>")
+    for there in ("mine", f"mine\n{SECTION}below"):
+        html = MarkdownIt("commonmark").render(placed(OURS, there))
+        assert "cnn-search" not in html
+        assert html.startswith("<p>mine</p>")
 
 
 @given(above=st.text(), below=st.text(), first=st.text(), second=st.text())
@@ -153,8 +163,8 @@ def test_text_around_our_section_stays_unchanged(
     above: str, below: str, first: str, second: str
 ) -> None:
     once = placed(first, "")
-    whole = f"{above}\n{once}{below}"
-    assert placed(second, whole) == f"{above}\n{placed(second, '')}{below}"
+    whole = f"{above}\n\n{once}{below}"
+    assert placed(second, whole) == f"{above}\n\n{placed(second, '')}{below}"
 
 
 def test_the_same_values_are_promised_only_if_the_file_says_all(small_study: StudyView) -> None:
@@ -197,7 +207,7 @@ def test_a_long_note_takes_little_time(line: str) -> None:
 
 def test_markers_in_a_title_have_no_effect() -> None:
     note = study_note(study_view(title=f"a {BEGIN} {END} b"))
-    whole = f"above\n{placed(note, '')}below\n"
+    whole = f"above\n\n{placed(note, '')}below\n"
     assert placed(note, placed(note, whole)) == whole
 
 

@@ -120,8 +120,12 @@ def test_a_queued_trial_that_fits_with_nothing_says_what_it_holds() -> None:
     held, overrides = {"depth": 4}, {"width": 64}
     limits = Limits(spec_of(max_parameters=9_000), *DIGITS, held=held, overrides=overrides)
     random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    with pytest.raises(SpecError, match=r"fits max_parameters with depth = 4, width = 64$"):
+    said = "none of 1 000 random draws with depth = 4, width = 64 fits: the smallest network has "
+    with pytest.raises(SpecError, match=said + r"[\d ]+ parameters, and max_parameters is 9 000$"):
         limits.draw(random)
+    whole = dataclasses.replace(limits, held={**held, "hidden": "64"})
+    with pytest.raises(SpecError, match=r"^its network has [\d ]+ parameters, and max_parameters"):
+        whole.draw(random)
 
 
 def test_a_study_whose_space_does_not_fit_is_refused() -> None:
@@ -143,9 +147,9 @@ def test_a_configuration_of_ones_own_is_sampled_to_fit_or_refused(
     file.write_text(FILE.replace("[[], [64]]", "[[64], []]"))  # the first choice is too large
     small: dict[str, Any] = {"dataset": "digits", "trials": 1, "seed": 0, "progress": False}
     small["storage"] = f"sqlite:///{tmp_path / 's.db'}"
-    said = r"of 50 random draws .* has \d.* parameters, .* 9 000: none .* depth = 3; raise the"
-    with pytest.raises(SpecError, match=said):
-        run_study(file, **small, enqueue="width=32, depth=3")
+    said = r"enqueue 2: none of 50 random draws with .*depth = 3 fits: the .* has \d.* parameters, "
+    with pytest.raises(SpecError, match=said + "and max_parameters is 9 000; raise the limit or"):
+        run_study(file, **{**small, "trials": 2}, enqueue=["width=18", "width=32, depth=3"])
     (trial,) = run_study(file, **small, enqueue="width=18").trials
     assert (trial.params["width"], trial.params["hidden"]) == (18, "-")
     assert 0 < (trial.parameters or 0) <= 9_000

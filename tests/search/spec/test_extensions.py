@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from data.extensions import kept_registries, line_of
 from models import FAMILIES, build
 from search.analysis.wording import describe_network
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range, SpecError
-from search.spec.extensions import register_families, restore_family
+from search.spec.extensions import (
+    check_complete,
+    handed_over,
+    load_extension,
+    register_families,
+    restore_family,
+)
 from search.spec.parameters import read_tables
 from search.spec.schedules import SCHEDULES
 from search.spec.space import (
@@ -250,6 +257,36 @@ def test_each_study_has_the_entries_of_its_own_version(folder: Path) -> None:
         assert (FAMILIES["tiny"].source, SCHEDULES["line"].factor(0.5)) == (code, 0.75)
     assert StudySpec.from_dict(stored(second)) == second
     assert FAMILIES["tiny"].source == changed
+
+
+def test_only_files_of_data_alone_may_import_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "our_pictures.py").write_text(
+        "def load(train, data_dir):\n    raise NotImplementedError\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    text = "from data.datasets import DATASETS, from_arrays\nfrom our_pictures import load\n"
+    text += 'DATASETS["mine"] = from_arrays(load, title="Mine", description="mine")\n'
+    (folder / "mydata.py").write_text(text)
+    (folder / "both.py").write_text(text + NET)
+    with kept_registries():
+        data, both = (load_extension(it, folder / it) for it in ("mydata.py", "both.py"))
+        check_complete([data, both], ["cnn"], "mine")
+        other = load_extension("../mydata.py", folder / "mydata.py")
+        check_complete([data, other], [], "../mydata.py:load")
+        for dataset in ("mine", "both.py:load"):
+            with pytest.raises(SpecError, match=r"both\.py imports .*our_pictures\.py, which"):
+                check_complete([data, both], ["both.py:build"], dataset)
+
+
+def test_files_handed_over_keep_their_names_in_messages() -> None:
+    fails = b"def build(image_shape, classes):\n    raise ValueError('width')\n"
+    with handed_over({"a/mynet.py": fails, "b/mynet.py": fails + b"#"}):
+        register_families(["b/mynet.py:build"])
+        with pytest.raises(ValueError, match="width") as caught:
+            FAMILIES["b/mynet.py:build"].build(FAMILIES["b/mynet.py:build"].config(), (1, 8, 8), 2)
+    assert line_of(caught.value) == "mynet.py, line 2: "
 
 
 def test_from_python_files_are_looked_up_in_the_working_directory() -> None:
