@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 
 from search.analysis.wording import printable
@@ -58,33 +59,36 @@ def main(argv: list[str] | None = None) -> int:
     from search.store.studies import require_study
     from search.store.views import all_study_names, view_study
 
-    db = open_database(args.storage, must_exist=True)
-    runs = runs_folder(args.storage, args.runs_dir)
-    found = []
-    for name in all_study_names(db) if args.all else [args.study]:
-        try:
-            study = require_study(db, name)
-            found.append((study, view_study(study)))
-        except StorageError as error:
-            if not args.all or is_transient(error.__cause__):
-                raise
-            print(f"Skipped: {printable(str(error))}", file=sys.stderr)
-    if not found:
-        raise StorageError(f"no studies to report in {db.url}; run python -m search.study first")
-    log("Drawing the figures ...")
-    kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
-    written = []
-    for study, view in found:
-        folder = study_folder(study, runs)
-        files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
-        for evaluation in evaluate_journal(view):
-            print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
-        print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")
-        if view.best is not None and not view.results:
-            print(f"Next: {command('finalize', study.name, args.storage)}")
-        written.append((view, folder))
-    if args.all:
-        print(f"All of them: {write_index(written, datetime.now(UTC), runs)}")
+    with closing(open_database(args.storage, must_exist=True)) as db:
+        runs = runs_folder(args.storage, args.runs_dir)
+        found = []
+        for name in all_study_names(db) if args.all else [args.study]:
+            try:
+                study = require_study(db, name)
+                found.append((study, view_study(study)))
+            except StorageError as error:
+                if not args.all or is_transient(error.__cause__):
+                    raise
+                print(f"Skipped: {printable(str(error))}", file=sys.stderr)
+        if not found:
+            raise StorageError(
+                f"no studies to report in {db.url}; run python -m search.study first"
+            )
+        log("Drawing the figures ...")
+        kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
+        written = []
+        for study, view in found:
+            folder = study_folder(study, runs)
+            files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
+            for evaluation in evaluate_journal(view):
+                print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
+            pages = f"report.html, report.md and {len(files) - 2} files in figures/"
+            print(f"Written to {folder}: {pages}")
+            if view.best is not None and not view.results:
+                print(f"Next: {command('finalize', study.name, args.storage)}")
+            written.append((view, folder))
+        if args.all:
+            print(f"All of them: {write_index(written, datetime.now(UTC), runs)}")
     return 0
 
 

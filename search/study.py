@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,8 @@ def how_it_stands(storage: str, name: str | None) -> str:
     from search.store.studies import require_study
     from search.store.views import view_study
 
-    view = view_study(require_study(open_database(storage, must_exist=True), name))
+    with closing(open_database(storage, must_exist=True)) as db:
+        view = view_study(require_study(db, name))
     from search.terminal.summary import status_text  # tests of arms take a while to load
 
     return status_text(view)
