@@ -111,8 +111,6 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
 
     The texts are plotly's HTML: escape user-supplied text with `in_figure`.
     """
-    # At the figure's left, where long labels that widen the margin do not move it.
-    place = {"x": 0, "xanchor": "left", "xref": "container", "pad": {"l": LEFT}}
     lower = {"text": below, "font": {"size": 12, "color": _TEXT}}
     figure.update_layout(
         template="none",
@@ -120,7 +118,11 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
             "text": title or figure.layout.title.text,
             "subtitle": lower,
             "font": {"size": 16},
-            **place,
+            # At the figure's left, where long labels that widen the margin do not move it.
+            "x": 0,
+            "xanchor": "left",
+            "xref": "container",
+            "pad": {"l": LEFT},
         },
         font={"family": "system-ui, sans-serif", "size": 12, "color": _TEXT},
         paper_bgcolor=_NOTHING,

@@ -181,19 +181,18 @@ def check_training(
                 raise SpecError(key, f"{what}{error}") from error
 
 
-def sources_of(
-    spec: StudySpec, queue: Sequence[Mapping[str, ParameterValue]] = ()
-) -> list[str | None]:
+def sources_of(spec: StudySpec, queue: Sequence[Mapping[str, ParameterValue]] = ()) -> list[str]:
     """All initial weights that the study and the queue name.
 
     Not the baseline's if they are gone: the rest of a study resumes without them. Raises
     WeightsError for an impossible path.
     """
-    found = list[str | None]()
+    found = list[str]()
     for key, values in _named(spec, queue, spec.baseline is not None):
-        source = make_config(values, spec).recipe.initial_weights
-        with _told_if_unreadable(str(source)):
-            if key != "baseline" or Path(str(source)).exists():
+        if (source := make_config(values, spec).recipe.initial_weights) is None:
+            continue
+        with _told_if_unreadable(source):
+            if key != "baseline" or Path(source).exists():
                 found.append(source)
     return found
 
