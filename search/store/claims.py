@@ -22,7 +22,6 @@ import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -47,6 +46,7 @@ Choice = int | Literal["new"] | None
 # abandoned ("wait"); the study has reached its total ("done"); or the caller's total or budget is
 # no longer the study's ("changed").
 Nothing = Literal["wait", "done", "changed"]
+Grant = Callable[[int, int, int], Lease]  # for a trial's id, its number and its abandonments
 
 
 def this_worker() -> str:
@@ -108,10 +108,9 @@ def claim(
         StudyGoneError: the study was deleted.
         StorageError: its stored specification is damaged.
     """
-    db, of_study = study.db, trials.c.study_id == study.study_id
     claim_name, worker_name = uuid.uuid4().hex, worker or this_worker()
 
-    def lease_of(trial_id: int, number: int, abandonments: int) -> Lease:
+    def grant(trial_id: int, number: int, abandonments: int) -> Lease:
         return Lease(
             study_id=study.study_id,
             trial_id=trial_id,
@@ -130,7 +129,7 @@ def claim(
         paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
         for row in running_trials(connection, study.study_id):
             if row.claim == claim_name:  # by this same call, whose answer was lost
-                return lease_of(row.trial_id, row.number, row.abandonments)
+                return grant(row.trial_id, row.number, row.abandonments)
             if choose is not None and is_paused(row):
                 paused[row.number] = row
             elif is_abandoned(row):
@@ -138,9 +137,8 @@ def claim(
             else:
                 held += 1
                 if row.claim is None:
-                    ours = lease_of(row.trial_id, row.number, 0)
-                    stranger = replace(ours, worker="unknown", claim="")
-                    _insert_lease(connection, stranger, token=0)
+                    stranger = {"worker": "unknown", "claim": "", "token": 0}
+                    _insert_lease(connection, row.trial_id, lease_seconds, **stranger)
                 elif row.expires_at < row.now:
                     _update_lease(connection, row, lease_seconds, extended=1)
         if budget is not None:
@@ -154,37 +152,36 @@ def claim(
                     return "changed"
         # Counted after the running ones were read, so that a trial that something ignoring our lock
         # ends in between counts twice rather than not at all.
+        of_study = trials.c.study_id == study.study_id
         ended = select(func.count()).where(of_study, trials.c.state.in_(counted))
         finished = connection.scalar(ended) or 0
         if abandoned and finished + held < total:
-            taken = (_take_over(connection, row, lease_of) for row in abandoned)
+            taken = (_take_over(connection, row, grant) for row in abandoned)
             return next(filter(None, taken), "wait")  # all their holders may just have come back
-        room = total - finished - held - len(paused)
-        choice, why = foreseen
-        if finished < total and why is not None:
+        if finished < total:
+            choice, why = foreseen
+            if why is None:
+                room = total - finished - held - len(paused) > 0
+                if choose is None:
+                    choice = "new"
+                elif not (
+                    choice in paused or (choice == "new" and room) or (choice is None and held)
+                ):
+                    choice = choose(connection)  # the first answer is outdated
+                if choice in paused:
+                    return _take_over(connection, paused[choice], grant) or "wait"
+                if room and (choice == "new" or not held):
+                    return _begin(connection, study, grant)
             if held:
                 return "wait"
-            if study.study.user_attrs.get(STOPPED) is None:
+            if why is not None and study.study.user_attrs.get(STOPPED) is None:
                 study.study.set_user_attr(STOPPED, why)
-        elif finished < total:
-            if choose is None:
-                choice = "new"
-            elif not (
-                choice in paused or (choice == "new" and room > 0) or (choice is None and held)
-            ):
-                choice = choose(connection)  # the first answer is outdated
-            if choice in paused:
-                return _take_over(connection, paused[choice], lease_of) or "wait"
-            if room > 0 and (choice == "new" or not held):
-                return _begin(connection, study, lease_of)
-            if held:
-                return "wait"
         for row in paused.values():
-            tell(connection, db, row.trial_id, TrialState.PRUNED)
+            tell(connection, study.db, row.trial_id, TrialState.PRUNED)
         return "done"
 
-    foreseen = read(db, foresee) if choose or flat else (None, None)
-    return study.write(give, durable=False)
+    foreseen = read(study.db, foresee) if choose or flat else (None, None)
+    return study.write(give)
 
 
 @lru_cache(maxsize=8)  # not parsed and checked for every claim
@@ -222,20 +219,16 @@ def is_abandoned(row: Row[Any]) -> bool:
     return row.expires_at < row.now and (row.extended is not None or not lives)
 
 
-def _take_over(
-    connection: Connection, row: Row[Any], lease_of: Callable[[int, int, int], Lease]
-) -> Lease | None:
+def _take_over(connection: Connection, row: Row[Any], grant: Grant) -> Lease | None:
     """None if its holder renewed the lease since the row was read."""
     abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
-    lease = lease_of(row.trial_id, row.number, abandonments)
+    lease = grant(row.trial_id, row.number, abandonments)
     values = {"token": leases.c.token + 1, "abandonments": abandonments, "paused": None}
     values |= {"worker": lease.worker, "claim": lease.claim, "extended": None}
     return lease if _update_lease(connection, row, lease.seconds, **values) else None
 
 
-def _begin(
-    connection: Connection, study: StudyHandle, lease_of: Callable[[int, int, int], Lease]
-) -> Lease:
+def _begin(connection: Connection, study: StudyHandle, grant: Grant) -> Lease:
     """Start a queued or a new trial, like `study.ask`, which would read all trials."""
     optuna, of_study = study.db.optuna, trials.c.study_id == study.study_id
     queued = select(trials.c.trial_id).where(of_study, trials.c.state == TrialState.WAITING)
@@ -245,15 +238,15 @@ def _begin(
     else:
         optuna.set_trial_state_values(trial_id, state=TrialState.RUNNING)
     number = select(trials.c.number).where(trials.c.trial_id == trial_id)
-    lease = lease_of(trial_id, connection.execute(number).scalar_one(), 0)
-    _insert_lease(connection, lease, token=1)
+    lease = grant(trial_id, connection.execute(number).scalar_one(), 0)
+    holder = {"worker": lease.worker, "claim": lease.claim, "token": 1}
+    _insert_lease(connection, trial_id, lease.seconds, **holder)
     return lease
 
 
-def _insert_lease(connection: Connection, lease: Lease, *, token: int) -> None:
-    values = {name: getattr(lease, name) for name in ("trial_id", "worker", "claim")}
-    expires = {"expires_at": DatabaseClock() + lease.seconds}
-    connection.execute(insert(leases).values(**values, **expires, token=token, abandonments=0))
+def _insert_lease(connection: Connection, trial_id: int, seconds: float, **values: Any) -> None:
+    values |= {"expires_at": DatabaseClock() + seconds, "abandonments": 0}
+    connection.execute(insert(leases).values(trial_id=trial_id, **values))
 
 
 def _update_lease(connection: Connection, row: Row[Any], seconds: float, **values: Any) -> bool:
