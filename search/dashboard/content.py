@@ -146,7 +146,7 @@ class TrialPictures:
                     path = str(Path(place) / name)
                     upload_artifact(artifact_store=store, file_path=path, study_or_trial=trial)
 
-            write(self._study.db, keep, durable=False)
+            write(self._study.db, keep)
 
     def _is_best(self, lease: Lease) -> bool:
         """Whether it is the best so far; without a view, which would read all trials."""

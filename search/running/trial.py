@@ -61,7 +61,7 @@ def load_training(
     """The state to resume from, see `train`; None: from scratch. `reported`: the latest epoch."""
     saved = latest_checkpoint(path, *identities)
     state: dict[str, Any] | None = saved and saved["training"]
-    # It is ahead if a power cut undid reports (see `transaction`): they must be made again.
+    # It is ahead if the database lost reports, as in a power cut: they must be made again.
     return None if state is None or state["epoch"] > reported else state
 
 

@@ -128,20 +128,18 @@ def outages_told(db: Database) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(db: Database, **options: bool) -> Iterator[Connection]:
+def transaction(db: Database, *, read_only: bool = False) -> Iterator[Connection]:
     """One transaction for our tables and for all that Optuna does on this thread in the meantime.
 
     What `ask`, `tell`, `suggest_*`, `enqueue_trial` and attributes write is committed together
     with what is written through the connection, or not at all: Optuna's sessions join it as
-    savepoints. Must not be nested.
-
-    Options: `durable=False` for one that survives every kill, but perhaps not a power cut within
-    the next second (else it is on disk when this returns); `read_only=True` for one that on SQLite
-    neither waits for writers nor delays them.
+    savepoints. Must not be nested. On SQLite a read-only one neither waits for writers nor delays
+    them.
     """
     sessions = db.optuna.scoped_session
     outer = sessions.registry() if sessions.registry.has() else None
     sessions.registry.clear()
+    options = {"read_only": True} if read_only else {}  # none: the engine's, see `forbid_writing`
     with db.engine.connect().execution_options(**options) as connection, connection.begin():
         sessions(bind=connection, join_transaction_mode="create_savepoint")
         try:
@@ -157,11 +155,11 @@ def read(db: Database, ask: Callable[[Connection], T]) -> T:
     return write(db, ask, read_only=True)
 
 
-def write(db: Database, do: Callable[[Connection], T], **options: bool) -> T:
-    """Run `do` in a transaction with these options and return its result; see `with_retry`."""
+def write(db: Database, do: Callable[[Connection], T], *, read_only: bool = False) -> T:
+    """Run `do` in a transaction and return its result; see `with_retry`."""
 
     def attempt() -> T:
-        with transaction(db, **options) as connection:
+        with transaction(db, read_only=read_only) as connection:
             return do(connection)
 
     return with_retry(db, attempt)

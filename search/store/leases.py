@@ -113,7 +113,7 @@ def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T
         trial.storage = study.db.optuna
         return suggest(trial)
 
-    return write(study.db, ask, durable=False)
+    return write(study.db, ask)
 
 
 def finish(
@@ -165,7 +165,7 @@ def finish(
     if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
         raise ValueError(f"a {state.name} trial cannot have the value {value}")
     if attributes:
-        write(study.db, describe, durable=False)
+        write(study.db, describe)
     study.write(end)
 
 
@@ -213,7 +213,7 @@ def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
         connection.execute(unmark)
         return list(found.values())
 
-    return study.write(prune, durable=False) if numbers else []
+    return study.write(prune) if numbers else []
 
 
 def release(db: Database, lease: Lease) -> None:

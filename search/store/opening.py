@@ -44,7 +44,6 @@ _log = logging.getLogger(__name__)
 _SQLITE = {"timeout": 1.0}
 _LOCK_SECONDS = 30.0  # in total; after that, Optuna's own calls give up and ours are retried
 SILENT_SECONDS = 1.0  # of waiting for the database, before the user is told
-_UNSYNCED_SECONDS = 1.0  # how long a commit that is not durable may stay off the disk
 _POSTGRESQL = {
     "connect_timeout": 5,
     "application_name": "cnn-search",
@@ -196,15 +195,11 @@ def _set_up_sqlite(db: Database) -> None:
 
     There are no row locks: of two that read and then write, one would fail, or undo the other.
 
-    When a commit returns it is in the write-ahead log, which no kill of a process undoes. A durable
-    one is on disk, with all before it; others wait for the disk only if none did for a second.
-
     A removed or replaced file is noticed when a transaction begins: open connections would still
     accept writes that nobody will ever read, and new ones would create or open another file.
     """
     path = Path(db.engine.url.database or "")
     opened = _file(path)
-    synced_at = 0.0  # by time.monotonic()
 
     def check_file(*_: Any) -> None:
         if _file(path) != opened:
@@ -215,16 +210,14 @@ def _set_up_sqlite(db: Database) -> None:
 
     def connected(driver_connection: sqlite3.Connection, _record: Any) -> None:
         driver_connection.isolation_level = None  # turns off Python's own, later BEGIN
+        driver_connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk on return
 
     def begin(connection: Connection) -> None:
-        nonlocal synced_at
         check_file()
-        options, started = connection.get_execution_options(), time.monotonic()
-        if options.get("read_only"):
+        if connection.get_execution_options().get("read_only"):
             connection.exec_driver_sql("BEGIN")
             return
-        durable = options.get("durable", True) or started - synced_at > _UNSYNCED_SECONDS
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        started = time.monotonic()
         while True:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -233,8 +226,6 @@ def _set_up_sqlite(db: Database) -> None:
                 waited = time.monotonic() - started
                 if not is_transient(error) or waited >= min(_LOCK_SECONDS, db.patience):
                     raise
-        if durable:
-            synced_at = started
 
     def failed(context: ExceptionContext) -> None:
         # A full disk makes SQLite roll back by itself. What Optuna then tries on the connection

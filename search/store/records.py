@@ -107,7 +107,7 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
         if lease.attempt > 1:  # holders that vanished before this epoch no longer count
             connection.execute(update(leases).where(lease.own).values(abandonments=0))
 
-    write(db, record, durable=False)
+    write(db, record)
 
 
 def epochs_of(

@@ -82,22 +82,22 @@ class StudyHandle:
             return self.study.user_attrs
 
     @contextmanager
-    def transaction(self, **options: bool) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """A `search.store.database.transaction` in which none of the study's trials begins or ends.
 
         Raises `StudyGoneError` if it was deleted; then nothing is written.
         """
-        with transaction(self.db, **options) as connection:
+        with transaction(self.db) as connection:
             found = connection.execute(_LOCK, {"of_study": self.study_id}).first()
             if found is None or self.identity not in (None, found.identity):
                 raise self._gone()
             yield connection
 
-    def write(self, do: Callable[[Connection], T], **options: bool) -> T:
-        """Run `do` in a transaction with these options and return its result; see `with_retry`."""
+    def write(self, do: Callable[[Connection], T]) -> T:
+        """Run `do` in a `transaction` and return its result; see `with_retry`."""
 
         def attempt() -> T:
-            with self.transaction(**options) as connection:
+            with self.transaction() as connection:
                 return do(connection)
 
         return with_retry(self.db, attempt)

@@ -197,17 +197,3 @@ def test_a_stopped_worker_does_not_keep_its_locks(db: Database) -> None:
     with db.engine.connect() as connection:
         assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
         assert connection.scalar(text("SHOW lock_timeout")) == "30s"
-
-
-@sqlite_only
-def test_a_commit_that_is_not_durable_waits_for_the_disk_once_a_second(db: Database) -> None:
-    """At level 1 it is in the write-ahead log, which no kill undoes; at 2 it is on disk."""
-
-    def level(*, durable: bool) -> int:
-        with transaction(db, durable=durable) as connection:
-            found: int = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
-        return found
-
-    assert [level(durable=True), level(durable=False), level(durable=True)] == [2, 1, 2]
-    time.sleep(1.1)
-    assert level(durable=False) == 2
