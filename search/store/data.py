@@ -8,15 +8,16 @@ are also part of what a study was made with.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from data.datasets import FOLDER, FORMS, canonical_name, find_dataset
+from data.datasets import FOLDER, canonical_name, find_dataset
 from data.errors import DataError
 from data.fingerprint import Fingerprint, differences
-from data.folders.held_out import keep, record_test
+from data.folders import held_out
 from search.spec.domains import SpecError
 from search.store.schema import FINGERPRINT
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
@@ -32,12 +33,6 @@ MOST_PLACES = 8
 def is_folder(name: str) -> bool:
     """Whether it names a file or folder of the user's own, which may be moved."""
     return find_dataset(name).path is not None
-
-
-def form_of(name: str) -> str:
-    """The form of such a name: `folder:PATH`, `npz:FILE` or `FILE.py:FUNCTION`."""
-    kind = f"{name.partition(':')[0]}:"
-    return next((it for it in FORMS if it.startswith(kind)), "FILE.py:FUNCTION")
 
 
 def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
@@ -66,11 +61,11 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         if found is None:
             raise DataError(
                 f"there is no {find_dataset(own).path}, where the images of study {study.name!r} "
-                f"were; if they were moved, say where to: --dataset {form_of(own)}"
+                f"were; if they were moved, say where to: --dataset {own}, with the new path"
             )
         place = found
     if HELD_OUT in remembered and place.startswith(FOLDER):
-        keep(Path(place.removeprefix(FOLDER)), remembered[HELD_OUT], data_dir)
+        held_out.keep(Path(place.removeprefix(FOLDER)), remembered[HELD_OUT], data_dir)
     return place
 
 
@@ -96,10 +91,11 @@ def check_data(study: StudyHandle, task: Task) -> None:
             changes = differences(Fingerprint.from_dict(stored), task.content)
     if changes:
         name = task.info.name
-        elsewhere = f" (if it is elsewhere: --dataset {form_of(name)})" if is_folder(name) else ""
+        moved = f" (if it was moved: --dataset {name}, with the new path)"
         raise DataError(
             f"study {study.name!r} was made with different data than {name} holds: "
-            f"{changes}; put the data back{elsewhere}, or start another study with --study NAME"
+            f"{changes}; put the data back{moved if is_folder(name) else ''}, or start another "
+            "study with --study NAME"
         )
 
 
@@ -107,31 +103,28 @@ def hold_out(task: Task, data_dir: Path) -> None:
     """Make the test images final that were drawn from a folder. Raises DataError."""
     if task.info.test_is_drawn:
         root = Path(task.info.name.removeprefix(FOLDER))
-        record_test(root, task.info.test_digests, data_dir)
+        held_out.record_test(root, task.info.test_digests, data_dir)
 
 
 def keep_data(study: StudyHandle, task: Task) -> None:
     """Check the data once more (another start may just have made the study with different data),
     and store whatever is not stored about it yet."""
     check_data(study, task)
-    info, remembered = task.info, _remembered(study)
-    places = remembered.get(PLACES, [])
-    new: dict[str, Any] = {}
-    if info.test_is_drawn and HELD_OUT not in remembered:
-        new[HELD_OUT] = dict(info.test_digests)
-    if is_folder(info.name) and info.name != [*places, load_spec(study).dataset][0]:
-        others = [place for place in places if place != info.name]
-        new[PLACES] = [info.name, *others][:MOST_PLACES]
-    content = task.content if FINGERPRINT not in study.attributes else None
-    if new or content is not None:
+    info, own = task.info, load_spec(study).dataset
+    keep = partial(study.db.optuna.set_study_system_attr, study.study_id)
 
-        def store(_: Connection) -> None:
-            for key, value in new.items():
-                study.db.optuna.set_study_system_attr(study.study_id, key, value)
-            if content is not None:
-                study.study.set_user_attr(FINGERPRINT, content.to_dict())
+    def store(_: Connection) -> None:
+        remembered = study.db.optuna.get_study_system_attrs(study.study_id)
+        places = remembered.get(PLACES, [])
+        if info.test_is_drawn and HELD_OUT not in remembered:
+            keep(HELD_OUT, dict(info.test_digests))
+        if is_folder(info.name) and info.name != [*places, own][0]:
+            others = [place for place in places if place != info.name]
+            keep(PLACES, [info.name, *others][:MOST_PLACES])
+        if task.content is not None and FINGERPRINT not in study.study.user_attrs:
+            study.study.set_user_attr(FINGERPRINT, task.content.to_dict())
 
-        study.write(store)
+    study.write(store)
 
 
 def check_weights(study: StudyHandle, sources: Iterable[str | None]) -> None:

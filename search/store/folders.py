@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
     folders = study_folders(runs, study.name)
     if study.identity is None:  # in a read-only database: only its report can be made
         return usable(next(folder for folder in folders if owner_of(folder) is None))
-    usual = next(folders)
+    usual = runs / folder_name(study.name)
     try:
         usable(runs).mkdir(parents=True, exist_ok=True)
         with FileLock(runs / ".lock"):  # two studies of one name, or two processes of one study
@@ -127,7 +127,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
             claimed = (usual, *sorted(path.parent for path in runs.glob(f"*/{OWNER}")))
             folder = next((it for it in claimed if owner_of(it) == study.identity), None)
             if folder is None:
-                folder = next(it for it in chain([usual], folders) if _is_free(study, it))
+                folder = next(it for it in folders if _is_free(study, it))
                 owner = {"study": study.name, "identity": study.identity, "database": study.db.url}
                 write_atomically(folder / OWNER, json.dumps(owner, indent=2).encode() + b"\n")
                 if folder != usual:

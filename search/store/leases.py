@@ -155,11 +155,10 @@ def finish(
 
     def end(connection: Connection) -> None:
         if not is_done(connection):
-            given_up: dict[str, Any] = {"expires_at": None}
-            if state == TrialState.RUNNING:
-                given_up["paused"] = 1
-            else:
+            pauses = state == TrialState.RUNNING
+            if not pauses:
                 tell(connection, study.db, lease.trial_id, state, value)
+            given_up = {"expires_at": None, "paused": 1 if pauses else None}
             connection.execute(update(leases).where(lease.held).values(given_up))
 
     if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
@@ -209,8 +208,8 @@ def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
         found = {row.trial_id: row.number for row in connection.execute(query)}
         for trial_id in found:
             tell(connection, study.db, trial_id, TrialState.PRUNED)
-        unmark = update(leases).where(leases.c.trial_id.in_(found)).values(paused=None)
-        connection.execute(unmark)
+        dropped = leases.c.trial_id.in_(found)
+        connection.execute(update(leases).where(dropped).values(paused=None))
         return list(found.values())
 
     return study.write(prune) if numbers else []
@@ -270,19 +269,16 @@ class Heartbeat:
     def _renew(self, lease: Lease) -> float:
         """Renew the lease; returns when it is due again."""
         try:
-            try:
-                renew(self._db, lease)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                renew(self._db, lease)  # the server had closed that connection
+            renew(self._db, lease)
         except StudyGoneError:
             pass  # the next write reports it
         except Exception as error:  # whatever it was, the next beat may succeed
-            if not self._is_told:
+            # If only that connection was closed, the next one is new.
+            tells = not (isinstance(error, DBAPIError) and error.connection_invalidated)
+            if tells and not self._is_told:
                 why = f"{explain(error)}; trying again"
                 _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, why)
-            self._is_told = True
+            self._is_told |= tells
             return _now() + _AGAIN_SECONDS
         self._is_told = False
         return _now() + lease.seconds / 3

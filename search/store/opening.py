@@ -41,7 +41,7 @@ from search.store.schema import SchemaError, is_current, migrate
 _log = logging.getLogger(__name__)
 
 # SQLite waits for its lock inside C, where no signal is handled: wait briefly, repeatedly.
-_SQLITE = {"timeout": 1.0}
+_SQLITE = {"timeout": 1.0, "isolation_level": None}  # None: no BEGIN of Python's own
 _LOCK_SECONDS = 30.0  # in total; after that, Optuna's own calls give up and ours are retried
 SILENT_SECONDS = 1.0  # of waiting for the database, before the user is told
 _POSTGRESQL = {
@@ -165,6 +165,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     if not fits:
         RDBStorage(place, engine_kwargs=unpooled)  # refuses, in Optuna's words
     if sqlite:
+        _on_connect(db, "PRAGMA synchronous = FULL")  # a commit is on disk when it returns
         _set_up_sqlite(db)
     else:
         _on_connect(db, _LOCK_LIMITS)
@@ -208,10 +209,6 @@ def _set_up_sqlite(db: Database) -> None:
                 "be stored; put it back, or run the command again to start from scratch"
             )
 
-    def connected(driver_connection: sqlite3.Connection, _record: Any) -> None:
-        driver_connection.isolation_level = None  # turns off Python's own, later BEGIN
-        driver_connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk on return
-
     def begin(connection: Connection) -> None:
         check_file()
         if connection.get_execution_options().get("read_only"):
@@ -240,7 +237,6 @@ def _set_up_sqlite(db: Database) -> None:
             context.invalidate_pool_on_disconnect = False
 
     event.listen(db.engine, "do_connect", check_file)
-    event.listen(db.engine, "connect", connected)
     event.listen(db.engine, "begin", begin)
     event.listen(db.engine, "handle_error", failed)
 

@@ -204,9 +204,13 @@ def test_an_outage_is_logged_once(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_connection_closed_during_a_renewal_is_replaced_silently(
-    db: Database, study: StudyHandle, caplog: pytest.LogCaptureFixture
+    db: Database,
+    study: StudyHandle,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As when a worker was suspended in the middle of one."""
+    monkeypatch.setattr("search.store.leases._AGAIN_SECONDS", 0.0)  # the lease is short, too
     closing_it = text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE wait_event_type = 'Lock' AND datname = current_database()"
