@@ -257,7 +257,7 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     than the last test evaluation, because another finalize may resume it.
     """
     unended = trials.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
-    of_use = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+    of_use = select(trials.c.number).outerjoin(leases)
     of_use = of_use.where(
         trials.c.study_id == study.study_id, or_(unended, leases.c.paused.is_not(None))
     )

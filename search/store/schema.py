@@ -30,7 +30,7 @@ FINGERPRINT = "fingerprint"
 # [the gain below which it is flat, trials started when it was last extended]; why it stopped.
 FLAT, STOPPED = "stop_when_flat", "stopped"
 # Attributes of a trial; numeric ones become columns and axes in optuna-dashboard.
-PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
+ACCURACY, ERROR, SECONDS = "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
 metadata = sa.MetaData()

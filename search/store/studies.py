@@ -112,8 +112,6 @@ class StudyHandle:
         """Turn errors caused by the study's deletion (missing rows) into `StudyGoneError`."""
         try:
             yield
-        except StudyGoneError:
-            raise
         except Exception:
             with suppress(exc.SQLAlchemyError):  # if it does not answer, the error stands
                 self.check()

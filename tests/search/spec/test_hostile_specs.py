@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from search.pages.note import study_note
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
+from search.spec.objectives import SIZES
 from search.spec.space import OVERRIDES, base_values, check_space, make_config
 from search.spec.study_file import StudyFileError, find_study_file, write_study_file
 from search.store import StorageError
 from search.store.opening import open_database
-from search.store.schema import DATASET, HARDWARE, PARAMETERS, REASON, SPEC, VERSIONS
+from search.store.schema import DATASET, HARDWARE, REASON, SPEC, VERSIONS
 from search.store.studies import StudyHandle, load_spec
 from search.store.views import view_study
 from tests.hostile import damaged, edited, refused_in_a_line
@@ -95,7 +96,7 @@ def test_attributes_that_others_have_written(tmp_path: Path) -> None:
     study = optuna.create_study(storage=db.optuna, study_name="s")
     study.set_user_attr(SPEC, STORED[0])
     study.set_user_attr(DATASET, FACTS)
-    for key in (OVERRIDES, REASON, PARAMETERS):
+    for key in (OVERRIDES, REASON, *SIZES):
         for value in WRITTEN:
             trial = study.ask()
             trial.set_user_attr(key, value)
