@@ -67,6 +67,11 @@ class ArmRuns:
     def diverged_throughout(self) -> bool:
         return self.diverged == self.repeats
 
+    @property
+    def mostly_diverged(self) -> bool:
+        """In half of its seeds or more: the mean of the others says little about the arm."""
+        return 2 * self.diverged >= self.repeats
+
 
 def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
     """Every arm of the comparison by name, the base first."""
@@ -83,10 +88,13 @@ def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
 
 
 def ranked_arms(view: StudyView) -> list[ArmRuns]:
-    """Lowest mean of the objective first; those without a complete trial last."""
-    objective = view.spec.objective
-    arms = runs_by_arm(view).values()
-    return sorted(arms, key=lambda runs: mean(runs.values(objective) or [math.inf]))
+    """Lowest mean of the objective first; those that mostly diverged, or have no value, last."""
+
+    def order(runs: ArmRuns) -> tuple[bool, bool, float]:
+        values = runs.values(view.spec.objective)
+        return not values, runs.mostly_diverged, mean(values or [math.inf])
+
+    return sorted(runs_by_arm(view).values(), key=order)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +108,7 @@ class Difference:
     than: str
     metric: str  # as `measure_of` takes it
     by_repeat: Mapping[int, float]  # one per seed that both were trained with
-    diverged: str | None = None  # the arm that diverged in every seed while the other trained
+    diverged: str | None = None  # the arm that diverged in every seed, of which the other lost none
     lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # arm: diverged seeds of all
     expected: Expectation | None = None  # that it decides
     p: float | None = None  # with a margin: of TOST if the mean lies within, else of lying beyond
@@ -168,7 +176,9 @@ def _difference(
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     both = (arm, than), (than, arm)
-    worse = [a.arm.name for a, b in both if a.diverged_throughout and b.complete]
+    # One seed decides nothing, and an arm that lost some may have been lucky with the others.
+    steady = {it.arm.name for it, _ in both if len(it.complete) == it.repeats > 1}
+    worse = [a.arm.name for a, b in both if a.diverged_throughout and b.arm.name in steady]
     lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both if a.diverged}
     counted = metric == "parameters" and by_repeat
     return Difference(

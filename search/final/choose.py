@@ -199,7 +199,10 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
         f"Trained for {counted(epochs, 'epoch')}, {how}; the trial was best after epoch {best} of "
         f"{own}."
     )
-    recipe = replace(chosen.config.recipe, epochs=epochs)
+    recipe, frozen = chosen.config.recipe, epochs
+    if recipe.frozen_epochs < own:  # the other layers are trained, too
+        frozen = min(math.ceil(recipe.frozen_epochs * epochs / own), epochs - 1)
+    recipe = replace(recipe, epochs=epochs, frozen_epochs=frozen)
     if epochs > own and needs_stronger_augmentation(trial):
         weak = recipe.augmentation_strength
         strong = min(USUAL_STRENGTH, weak * epochs / best)

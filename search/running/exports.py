@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -83,8 +84,9 @@ def encoded(table: pandas.DataFrame, format: str) -> bytes:
     if format == "csv":
         return without_formulas(table.to_csv(index=False)).encode()
     if format == "json":
-        exact = {"date_format": "iso", "double_precision": 15}
-        return f"{table.to_json(None, orient='records', indent=1, **exact)}\n".encode()
+        finite = table.notna() & ~table.isin([math.inf, -math.inf])
+        rows = table.astype(object).where(finite, None).to_dict("records")
+        return f"{json.dumps(rows, indent=1, default=datetime.isoformat)}\n".encode()
     mixed = [name for name in table if infer_dtype(table[name]).startswith("mixed")]
     payload: bytes = table.astype(dict.fromkeys(mixed, "string")).to_parquet(None, index=False)
     return payload

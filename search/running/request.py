@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.datasets import canonical_name, default_data_dir
 from data.errors import DataError
+from models.checks import shown
 from models.family import number
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError, check_count, check_fields, plain
@@ -213,6 +214,8 @@ def read_request(
     if extensions:
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
+        if not isinstance(space, Mapping):
+            raise SpecError("space", f"space must be a table of parameters, but got {shown(space)}")
         written = {"space": plain(space)}
         register_from_here(families_in(written))
         options |= {"space": read_tables(written, by_user=True)["space"], "baseline": None}

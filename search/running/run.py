@@ -56,7 +56,7 @@ class Run:
         checkpoints: the folder of its trials' checkpoints.
         stop: set it to stop at the next training step; the running trials are released.
         check: raises FolderGoneError if the folder was removed; called before each checkpoint.
-        on_change: called whenever a trial may have ended, so it must be cheap.
+        on_change: called after each report, and when a trial may have ended; it must be cheap.
         trials_at_a_time: trained in turn; None: `search.running.worker.Slots` decides.
         train: trains one configuration; tests put made-up curves in its place.
     """

@@ -60,7 +60,7 @@ def run_study(
     mirror_changes_class: bool | None = None,
     runs_dir: str | Path | None = None,
     checkpoints: str | None = None,
-    extensions: Sequence[str | Path] = (),
+    extensions: str | Path | Sequence[str | Path] = (),
     timeout: float | None = None,
     stop: threading.Event | None = None,
     progress: bool = True,
@@ -125,10 +125,12 @@ def run_study(
         "checkpoints": checkpoints or None,
         "data_dir": Path(data_dir) if data_dir else None,
     }
-    if timeout is not None and not 0 < timeout <= LONGEST:
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout <= LONGEST):
         limits = "seconds above 0, at most a year"
         raise SpecError("timeout", f"timeout must be {limits}, but got {timeout!r}")
-    added = [load_extension(str(file), Path(file)) for file in extensions]
+    files = [extensions] if isinstance(extensions, str | Path) else extensions
+    added = [load_extension(str(file), Path(file)) for file in files]
     file = None if config is None else str(config)
     request = read_request(file, given, space=space, extensions=added)
 

@@ -224,8 +224,13 @@ class FailuresInARow:
         self._reached[number] = epoch
 
     def ended(self, spec: StudySpec, number: int, state: TrialState, reason: str | None) -> None:
-        """Raises StudyBrokenError if this is the last of too many failures."""
+        """Raises StudyBrokenError if this is the last of too many failures.
+
+        A comparison's trial that diverged is a result of its arm, no failure.
+        """
         if state not in (TrialState.COMPLETE, TrialState.FAIL):
+            return
+        if spec.is_comparison and has_diverged(reason):
             return
         reached = self._reached.pop(number, -1)
         if state == TrialState.COMPLETE or any(it > reached for it in self._reached.values()):
@@ -237,9 +242,9 @@ class FailuresInARow:
         if len(self._failed) < MAX_FAILURES_IN_A_ROW:
             return
         remedy = "fix it, then run the same command again"
-        again = [str(one) for one, why in self._failed if not has_diverged(why)]
-        if spec.is_comparison and again:  # `worker` has no such option
-            remedy = f"fix it, then run study with --continue {' '.join(again)}, which trains "
+        if spec.is_comparison:  # `worker` has no such option
+            again = " ".join(str(one) for one, _ in self._failed)
+            remedy = f"fix it, then run study with --continue {again}, which trains "
             remedy += "these trials again"
         if files := ", ".join(one.name for one in spec.extensions):
             remedy += f"; if you change {files}, give another --study NAME"

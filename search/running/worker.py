@@ -249,9 +249,7 @@ class Slots:
             yield
             crowded = False
             try:
-                ending = yield from train_trial(
-                    run, lease, self._pictures, chooser, self._failures.reported
-                )
+                ending = yield from train_trial(run, lease, self._pictures, chooser, self._reported)
             except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
                 raise
             except Exception as error:
@@ -265,6 +263,10 @@ class Slots:
                 return None
             end_trial(run, lease, *ending)
             return ending
+
+    def _reported(self, number: int, epoch: int) -> None:
+        self._failures.reported(number, epoch)
+        self._run.on_change()
 
     def advance(self) -> None:
         """Train one trial for a slice; free its place and clear up if that was its last one."""

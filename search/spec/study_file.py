@@ -130,10 +130,10 @@ def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[s
         if isinstance(one, Mapping):
             found.append(dict(one))
             continue
-        if one.endswith(".toml"):
+        if str(one).endswith(".toml"):
             content = _read_toml(Path(one))
         else:
-            quoted = _TEXT.sub(lambda found: found[1] or f'="{found[2]}"', one)
+            quoted = _TEXT.sub(lambda found: found[1] or f'="{found[2]}"', str(one))
             try:
                 content = tomllib.loads(f"trial = [{{{quoted}}}]")
             except (RecursionError, ValueError):

@@ -42,13 +42,14 @@ def _columns(table: str, *names: str) -> sa.TableClause:
 
 
 class _LocalTime(sa.TypeDecorator[datetime]):
-    """Read as Optuna reads it, which stores UTC: in local time, without a time zone."""
+    """Stored by Optuna in UTC; read in local time without a time zone, as by Optuna, except that
+    `fold` tells which it is in an hour that comes twice."""
 
     impl = sa.DateTime
     cache_ok = True
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        return value and value.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+        return value and datetime.fromtimestamp(value.replace(tzinfo=UTC).timestamp())
 
 
 # Optuna's, as far as we read them. Only Optuna creates, migrates and writes them, except for what

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -242,7 +243,8 @@ def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"study {study.name!r} cannot be read ({reason(error)}); if a later version of "
-            "cnn-search made it, install that version, else name another study"
+            "cnn-search made it, install that version; if it uses an entry of your own, make it "
+            "again with --extension FILE; else name another study"
         ) from error
 
 
@@ -259,7 +261,8 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
     """
     stored, given = load_spec(study), {name: getattr(wanted, name) for name in named}
     for name, new in given.items():
-        if name not in MAY_CHANGE and (old := getattr(stored, name)) != new:
+        if name not in MAY_CHANGE and getattr(stored, name) != new:
+            old, new = _differing(stored.to_dict()[name], wanted.to_dict()[name])
             raise SpecError(
                 name,
                 f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
@@ -268,6 +271,16 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
     total = given.get("trials", stored.trials)
     changed = read(study.db, lambda connection: _with_total(connection, study, stored, total))
     return replace(changed, budget=given.get("budget", stored.budget))
+
+
+def _differing(old: Any, new: Any) -> tuple[Any, Any]:
+    """Only what differs: a table's entries of the same name, a list's first ones that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        old, new = ({name: it[name] for name in names if name in it} for it in (old, new))
+    elif isinstance(old, list) and isinstance(new, list):
+        return next(pair for pair in zip_longest(old, new) if pair[0] != pair[1])
+    return old, new
 
 
 def set_total(study: StudyHandle, total: int, budget: float | None = None) -> None:

@@ -14,6 +14,7 @@ import functools
 import gc
 import logging
 import random
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -46,8 +47,11 @@ class OwnRandomness:
     Within `with randomness:`, torch's default generators (weights, dropout) continue this
     training's stream. The CPU's is swapped by value. CUDA's gets another state *object*: graphs
     read seed and offset from device memory that belongs to it, which several trainings would
-    otherwise overwrite.
+    otherwise overwrite. Trainings in other threads wait meanwhile; what else another thread draws
+    from torch's default generators is drawn from this stream.
     """
+
+    _default_generators = threading.RLock()  # one for the process, as they are
 
     def __init__(self, seed: int, device: torch.device) -> None:
         def generator(stream: str) -> torch.Generator:
@@ -60,6 +64,7 @@ class OwnRandomness:
         self._own_cuda = generator("global") if device.type == "cuda" else None
 
     def __enter__(self) -> None:
+        self._default_generators.acquire()
         self._others_cpu = torch.get_rng_state()
         torch.set_rng_state(self._own_cpu)
         if self._own_cuda is not None:
@@ -72,6 +77,7 @@ class OwnRandomness:
         torch.set_rng_state(self._others_cpu)
         if self._own_cuda is not None:
             self._cuda_default().graphsafe_set_state(self._others_cuda)
+        self._default_generators.release()
 
     def _cuda_default(self) -> torch.Generator:
         index = self._device.index

@@ -108,9 +108,10 @@ def _told_if_unreadable(source: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
+        where = "" if Path(source).is_absolute() else f" in the current folder, {Path.cwd()}"
         raise WeightsError(
-            f"no weights can be read from {source[:200]!r} ({reason}); give 'imagenet', the folder "
-            "that search.finalize wrote (runs/<study>/final), or a file (.safetensors, .pth)"
+            f"no weights can be read from {source[:200]!r}{where} ({reason}); give 'imagenet', the "
+            "folder that search.finalize wrote (runs/<study>/final), or a file (.safetensors, .pth)"
         ) from error
 
 

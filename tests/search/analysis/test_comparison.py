@@ -18,9 +18,15 @@ from search.analysis.comparison import (
     against_base,
     evaluate_journal,
     holm,
+    ranked_arms,
     runs_by_arm,
 )
-from search.analysis.comparison_words import conclusion, finding_in_words, verdict_in_words
+from search.analysis.comparison_words import (
+    conclusion,
+    finding_in_words,
+    lowest_arm,
+    verdict_in_words,
+)
 from search.running.trial import DivergedError, describe
 from search.spec.arms import Expectation, JournalEntry
 from search.store.views import StudyView
@@ -94,6 +100,9 @@ def test_differences_that_cannot_be_tested_are_no_evidence() -> None:
         ([0.5, 0.6], [None] * 2, "diverged: train loss became nan", "worse"),
         ([None] * 2, [0.5, 0.6], "diverged: train loss became nan", "better"),
         ([None] * 2, [None] * 2, "diverged: train loss became nan", "no evidence"),
+        # Not with one seed, nor if the other lost one as well.
+        ([0.5], [None], "diverged: train loss became nan", "no evidence"),
+        ([0.5, None], [None] * 2, "diverged: train loss became nan", "no evidence"),
         # Not if it may still train, nor if something else stopped it.
         ([0.5, 0.6], [None], "diverged: train loss became nan", "no evidence"),
         ([0.5, 0.6], [None] * 2, "out of memory", "no evidence"),
@@ -102,11 +111,18 @@ def test_differences_that_cannot_be_tested_are_no_evidence() -> None:
 def test_an_arm_that_always_diverged_is_worse(
     base: list[float | None], arm: list[float | None], reason: str, verdict: str
 ) -> None:
-    view = comparison_view({"base": base, "arm": arm}, repeats=2, reason=reason)
+    view = comparison_view({"base": base, "arm": arm}, repeats=len(base), reason=reason)
     assert difference(view).verdict == verdict
     assert difference(view).diverged == {"worse": "arm", "better": "base"}.get(verdict)
     if reason == "out of memory":
         assert runs_by_arm(view)["arm"].diverged == 0
+
+
+def test_arms_that_mostly_diverged_are_ranked_last() -> None:
+    losses = {"base": [0.5, 0.6], "lucky": [0.1, None], "lost": [None] * 2}
+    view = comparison_view(losses)
+    assert [runs.arm.name for runs in ranked_arms(view)] == ["base", "lucky", "lost"]
+    assert lowest_arm(view)[0] == ranked_arms(view)[0]
 
 
 def test_a_diverged_trial_is_recognised_by_the_reason_the_loop_writes() -> None:

@@ -159,6 +159,18 @@ def test_a_stretched_recipe_is_trained_to_its_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("frozen", "epochs", "then"), [(0, 20, 0), (2, 20, 10), (3, 2, 1), (4, 20, 20), (9, 2, 2)]
+)
+def test_a_stretched_recipe_freezes_the_same_share(frozen: int, epochs: int, then: int) -> None:
+    own = trial_view(0, [0.5, 0.3, 0.2, 0.1])
+    assert own.config is not None
+    recipe = replace(own.config.recipe, epochs=4, frozen_epochs=frozen, initial_weights="w.pt")
+    trial = replace(own, config=replace(own.config, recipe=recipe))
+    found = stretched(choose_trial(study_view([trial])), epochs)
+    assert found.config.recipe.frozen_epochs == then
+
+
+@pytest.mark.parametrize(
     ("augmentation", "train_loss", "epochs", "strength"),
     [
         ("flip-crop", 0.1, 6, 0.6),  # three times the epochs after which it was best

@@ -86,6 +86,8 @@ def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
     done = dataclasses.replace(small_study, spec=small_study.spec.with_total(6))
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
     assert "\nNot started: **0 of 50" in study_note(study_view())
+    failed = study_view([trial_view(0, [], state="failed", reason="out of memory")])
+    assert "\nNo epoch finished yet: **0 of 50" in study_note(failed)
     left = standing_in_words(small_study)  # which has its own tests
     assert re.fullmatch("about .* left, give or take .* %", left)
     assert f"\nA{left[1:]} as of 2026-03-01 09:09 UTC: " in study_note(small_study)

@@ -199,10 +199,16 @@ def test_a_comparisons_trial_that_failed_is_trained_again_unless_it_diverged(
 
 def test_a_comparison_in_which_everything_fails_says_how_to_train_it_again(make_run: Make) -> None:
     busy = [RuntimeError("CUDA driver busy")]
-    with pytest.raises(StudyBrokenError, match="run study with --continue 0 1 3 4, which"):
-        train_trials(compared(make_run, 6, train=fed(busy, busy, [math.nan], busy, busy)))
+    with pytest.raises(StudyBrokenError, match="run study with --continue 0 1 3 4 5, which"):
+        train_trials(compared(make_run, 7, train=fed(busy, busy, [math.nan], busy, busy, busy)))
     with pytest.raises(StudyBrokenError, match=r"then run the same command again$"):
         train_trials(make_run("search", train=fed(*[busy] * 5)))
+
+
+def test_a_comparison_goes_on_whatever_number_of_arms_diverge(make_run: Make) -> None:
+    curves = [*[[math.nan]] * 6, [0.5, 0.4, 0.3, 0.2]]
+    train_trials(run := compared(make_run, 7, repeats=2, train=fed(*curves * 2)))
+    assert view_study(run.study).finished == 14
 
 
 def test_failures_in_the_users_code_name_the_line_and_another_study(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,12 @@ def view(small_study: StudyView, result_row: ResultRow) -> Study:
     pools = ((trial, "max" if trial.number % 2 else 2) for trial in small_study.trials)
     mixed = tuple(replace(it, params={**it.params, "pool": pool}) for it, pool in pools)
     return Study.of(replace(small_study, results=(result_row,), trials=mixed))
+
+
+def test_json_keeps_every_digit() -> None:
+    rows = [{"small": 1.2345678901234567e-09, "count": 3, "loss": math.inf, "none": None}]
+    found = json.loads(encoded(pandas.DataFrame(rows), "json"))
+    assert found == [{**rows[0], "loss": None}]
 
 
 def test_tables_as_files(view: Study, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from search.running.run import Run
 from search.running.trial import MAX_FAILURES_IN_A_ROW, checkpoint_path, trial_seed
 from search.running.worker import train_trials
 from search.store import StudyBrokenError
+from search.store.records import count_reports
 from search.store.schema import epochs
 from search.store.views import view_study
 from search.training.files import (
@@ -45,15 +46,17 @@ def outcome(run: Run) -> list[Any]:
 
 def test_values_states_and_attributes(make_run: Make) -> None:
     curves = [[0.1, 1.0, 0.5, 0.6], [2.0, 1.0, 0.4, 0.3], [2.0, 1.5, 0.0, 0.0], [3.0, 0.0, 0.0]]
+    told: list[int] = []  # how many epochs had been reported
     run = make_run(train=fed(*curves))
-    train_trials(run)
+    train_trials(replace(run, on_change=lambda: told.append(count_reports(run.db, 1))))
     view = view_study(run.study)
+    assert set(told) == set(range(1, sum(len(trial.reports) for trial in view.trials) + 1))
     assert [trial.state for trial in view.trials] == ["complete", "complete", "pruned", "pruned"]
     first = run.study.study.trials[0]
     assert first.value == 0.5  # the partial epoch's does not count
     assert first.intermediate_values == {0: 0.1, 1: 1.0, 2: 0.5, 3: 0.6}
-    told = {"best_epoch": 2, "epochs": 3, "parameters": view.trials[0].parameters, "accuracy": 0.9}
-    assert told.items() <= first.user_attrs.items()
+    shown = {"best_epoch": 2, "epochs": 3, "parameters": view.trials[0].parameters, "accuracy": 0.9}
+    assert shown.items() <= first.user_attrs.items()
     assert view.best is not None
     assert view.best.number == 1
     assert [len(trial.curve) for trial in view.trials] == [3, 3, 1, 0]  # pruned at once

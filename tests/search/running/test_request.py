@@ -123,9 +123,13 @@ def test_a_study_must_match_its_file(mine: str, make: Callable[[StudySpec], Stud
     more = read_request(mine, {}).spec("mnist", study)
     assert (more.repeats, more.trials) == (5, 10)
     Path(mine).write_text(MINE.replace("dropout = 0.1", "dropout = 0.2"))
-    for config, says in ((mine, "was made with arms"), ("default", "was made with")):
+    changed = r"made with arms = \{[^}]*'dropout': 0.1.*, but got \{[^}]*'dropout': 0.2"
+    for config, says in ((mine, changed), ("default", "was made with")):
         with pytest.raises(SpecError, match=says):
             read_request(config, {}).spec("mnist", study)
+    Path(mine).write_text(MINE + '[[arm]]\nname = "third"\n')
+    with pytest.raises(SpecError, match=r"made with arms = None, but got \{'name': 'third'"):
+        read_request(mine, {}).spec("mnist", study)
 
 
 def test_a_study_made_with_halving_resumes_with_its_file(

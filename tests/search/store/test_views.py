@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy import update
 
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
@@ -15,7 +16,7 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
-from search.store.schema import REASON, leases
+from search.store.schema import REASON, leases, trials
 from search.store.studies import StudyHandle, create_study, find_study, require_study, set_total
 from search.store.views import StudyView, view_study
 from search.terminal.summary import status_text
@@ -97,6 +98,14 @@ def test_times_are_local(db: Database, noise: StudyHandle, where: str) -> None:
         assert repr(view_study(noise)) == repr(fresh(db))
 
 
+@pytest.mark.parametrize("minute", [30, 90])  # 02:30 in summer time, and an hour later again
+def test_times_in_the_hour_that_comes_twice(minute: int) -> None:
+    stored = datetime(2026, 10, 25, minute // 60, minute % 60)
+    with zone("CET-1CEST,M3.5.0,M10.5.0/3"), sa.create_engine("sqlite://").connect() as connection:
+        query = sa.select(sa.literal(stored, trials.c.datetime_start.type))
+        assert connection.scalar(query).timestamp() == stored.replace(tzinfo=UTC).timestamp()
+
+
 def test_a_copy_with_more_trials_than_its_total_shows_them_as_its_total(
     db: Database, noise: StudyHandle
 ) -> None:
@@ -116,7 +125,7 @@ def test_a_copy_with_more_trials_than_its_total_shows_them_as_its_total(
 def test_who_holds_a_trial(db: Database, noise: StudyHandle) -> None:
     begin(noise, worker="host-1:1:2:3")
     with db.engine.begin() as connection:
-        connection.execute(update(leases).values(expires_at=0))
+        connection.execute(sa.update(leases).values(expires_at=0))
     begin(noise, worker="host-2:1:2:3")
     noise.study.enqueue_trial({"dropout": 0.25})
     noise.study.ask()  # by plain Optuna

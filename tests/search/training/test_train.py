@@ -2,6 +2,7 @@ import gc
 import io
 import math
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -109,6 +110,17 @@ def test_confusion_is_that_of_the_current_network(
     assert not torch.equal(counted[0], counted[-1])
     carried_on = train(network, RECIPE, task, seed=5, state=state)
     assert torch.equal(carried_on.confusion(), counted[-1])
+
+
+def test_trainings_in_two_threads_do_not_change_each_other(task: Task) -> None:
+    network = ConvNetConfig(channels=(8,), dropout_conv=0.5)
+
+    def losses(seed: int) -> list[float]:
+        return [epoch.train_loss for epoch in train(network, RECIPE, task, seed=seed)]
+
+    alone = [losses(seed) for seed in range(2)]
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(losses, range(2))) == alone
 
 
 def test_confusion_after_an_epoch_validates_nothing_again(
