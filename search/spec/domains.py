@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from data.errors import did_you_mean
@@ -212,3 +213,13 @@ def plain(value: Any) -> Any:
 def check_count(name: str, value: int | None) -> None:
     """Raises SpecError unless it is None or a whole number from 1 to MOST_AT_ONCE."""
     check_fields({name: value}, {name: count(1, name, most=MOST_AT_ONCE)}, optional=[name])
+
+
+def differing(old: Any, new: Any) -> tuple[Any, Any]:
+    """Only what differs: a table's entries of the same name, a list's first ones that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        old, new = ({name: it[name] for name in names if name in it} for it in (old, new))
+    elif isinstance(old, list) and isinstance(new, list):
+        return next(pair for pair in zip_longest(old, new) if pair[0] != pair[1])
+    return old, new

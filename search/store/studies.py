@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -24,7 +23,7 @@ from sqlalchemy import Connection, bindparam, exc, func, insert, select
 from data.errors import did_you_mean, reason
 from models.checks import shown
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, differing
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.extensions import ExtensionError
 from search.spec.space import has_baseline, queued_baseline, queued_trial
@@ -262,7 +261,7 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
     stored, given = load_spec(study), {name: getattr(wanted, name) for name in named}
     for name, new in given.items():
         if name not in MAY_CHANGE and getattr(stored, name) != new:
-            old, new = _differing(stored.to_dict()[name], wanted.to_dict()[name])
+            old, new = differing(stored.to_dict()[name], wanted.to_dict()[name])
             raise SpecError(
                 name,
                 f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
@@ -271,16 +270,6 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
     total = given.get("trials", stored.trials)
     changed = read(study.db, lambda connection: _with_total(connection, study, stored, total))
     return replace(changed, budget=given.get("budget", stored.budget))
-
-
-def _differing(old: Any, new: Any) -> tuple[Any, Any]:
-    """Only what differs: a table's entries of the same name, a list's first ones that differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        old, new = ({name: it[name] for name in names if name in it} for it in (old, new))
-    elif isinstance(old, list) and isinstance(new, list):
-        return next(pair for pair in zip_longest(old, new) if pair[0] != pair[1])
-    return old, new
 
 
 def set_total(study: StudyHandle, total: int, budget: float | None = None) -> None:

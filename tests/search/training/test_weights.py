@@ -156,7 +156,8 @@ def arms_of(*sources: str) -> dict[str, Any]:
 def test_sources_are_checked_beforehand(source: Path, tmp_path: Path) -> None:
     weights = str(source)
     check_training(StudySpec(**arms_of("", weights)), SHAPE, 10)
-    with pytest.raises(SpecError, match="no weights can be read from 'nowhere' in the current folder, /"):
+    said = "no weights can be read from 'nowhere' in the current folder, /"
+    with pytest.raises(SpecError, match=said):
         check_training(StudySpec(**arms_of("", weights, "nowhere")), SHAPE, 10)
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     searched = StudySpec(
