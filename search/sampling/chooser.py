@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, and_, or_, select
 
 from models.checks import shown
-from search.sampling.forecast import Contender, fit, informative
+from search.sampling.forecast import Contender, estimates_of
 from search.sampling.priors import as_recorded, prior_for, recorded_parameters
 from search.sampling.promotion import Front
 from search.sampling.registry import epoch_budget, find_pruner, make_pruner
@@ -109,10 +109,9 @@ class Chooser:
         others = [one for one in paused if max(one.curve) == 0]
         if len(stored) <= KEPT and len(others) <= KEPT_WITHOUT:
             return []
-        told = informative(contenders)
-        estimates = fit(told, spec.epochs, prior_for(spec.dataset)).estimates(told)
+        estimates = estimates_of(contenders, spec.epochs, prior_for(spec.dataset))
         ends = {number: mean for number, (mean, _) in estimates.items()}
-        front = Front([(it.size, ends[it.number]) for it in told if it.number in ends])
+        front = Front([(it.size, ends[it.number]) for it in contenders if it.number in ends])
 
         def behind(one: Contender) -> float:
             return ends.get(one.number, math.inf) - front.level(one.size)

@@ -210,6 +210,14 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
     return forecast
 
 
+def estimates_of(
+    trials: Sequence[Contender], epochs: int, prior: Path | None
+) -> dict[int, tuple[float, float]]:
+    """`Forecast.estimates` of the `informative` trials, fitted to them; see `fit`."""
+    told = informative(trials)
+    return fit(told, epochs, prior).estimates(told)
+
+
 def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float:
     """How strongly the trials' first levels support the prior on parameters, as a logarithm.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,12 @@ class Choice:
         """What Optuna samples from."""
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution(list(map(choice_label, self.values)))
+        return CategoricalDistribution(self.listed)
+
+    @property
+    def listed(self) -> list[Any]:
+        """All that Optuna may draw; None for a range of real numbers."""
+        return list(map(choice_label, self.values))
 
     def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
         by_label = {choice_label(value): value for value in self.values}
@@ -100,6 +105,12 @@ class Range:
         from optuna.distributions import FloatDistribution, IntDistribution
 
         return (IntDistribution if self.integer else FloatDistribution)(**self.written)
+
+    @property
+    def listed(self) -> Sequence[Any] | None:
+        if self.integer:
+            return range(int(self.low), int(self.high) + 1, self.step)
+        return [self.low] if self.low == self.high else None
 
     def position(self, value: float) -> float:
         """0 at the low end, 1 at the high one."""
@@ -150,7 +161,7 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     if isinstance(written, dict):
         return _range(written, name)
     if not isinstance(written, list):
-        return _value(written, name)
+        return _value(written)
     if is_list and _are_whole(written):
         return tuple(written)
     if not written:
@@ -158,7 +169,7 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     if len(written) > MOST_CHOICES:
         most = f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}"
         raise SpecError(name, f"{most}; give a range {{low = ..., high = ...}}")
-    values = tuple(_value(value, name) for value in written)
+    values = tuple(_value(value) for value in written)
     if len(set(map(repr, values))) < len(values):
         raise SpecError(name, f"{name}: a value appears twice in {shown(written)}")
     return Choice(values=values)
@@ -183,14 +194,9 @@ def _range(written: dict[str, Any], name: str) -> Range:
     )
 
 
-def _value(written: Any, name: str) -> ParameterValue:
-    if isinstance(written, list) and _are_whole(written):
-        return tuple(written)
-    if isinstance(written, bool | int | float | str):
-        return written
-    raise SpecError(
-        name, f"{name} must be a number, a text, true, false or a list, but got {shown(written)}"
-    )
+def _value(written: Any) -> ParameterValue:
+    """Not checked: `Parameter.fault` says what else it should have been."""
+    return tuple(written) if isinstance(written, list) and _are_whole(written) else written
 
 
 def _are_whole(written: Iterable[Any]) -> bool:
