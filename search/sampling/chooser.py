@@ -69,7 +69,7 @@ class Chooser:
         The trial with the number `asking` counts as paused.
         """
         spec, begun = self.contenders.spec, self.contenders.begun(connection)
-        found = without_failed(begun)
+        found = [it for it in begun if it.state != "failed"]
         lost = sum(it.epochs for it in begun) - sum(it.epochs for it in found)
         budget = epoch_budget(spec)
         assert budget is not None  # its pruner pauses trials
@@ -120,10 +120,6 @@ class Chooser:
         return [one.number for one in least[-AT_ONCE:]]
 
 
-def without_failed(contenders: Sequence[Contender]) -> list[Contender]:
-    return [it for it in contenders if it.state != "failed"]
-
-
 class Contenders:
     """Reads the state of a study's trials from the tables: Optuna would keep each in full.
 
@@ -138,7 +134,7 @@ class Contenders:
 
     def __call__(self, connection: Connection) -> list[Contender]:
         """The informative ones: as `begun`, without failed trials."""
-        return without_failed(self.begun(connection))
+        return [it for it in self.begun(connection) if it.state != "failed"]
 
     def begun(self, connection: Connection) -> list[Contender]:
         """All started trials, by number."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from data.errors import did_you_mean
-from models import Parameter
+from data.errors import DataError, did_you_mean
+from models import ArchitectureError, Parameter
 from models.checks import shown
 from models.family import Value, count
 
@@ -31,6 +32,15 @@ class SpecError(ValueError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+@contextmanager
+def as_spec_error(key: str, prefix: str = "") -> Iterator[None]:
+    """Raise what the block finds wrong as a SpecError about `key`."""
+    try:
+        yield
+    except (ArchitectureError, DataError, SpecError) as error:
+        raise SpecError(key, f"{prefix}{error}") from error
 
 
 def check_keys(written: Iterable[str], known: Collection[str], what: str, where: str = "") -> None:

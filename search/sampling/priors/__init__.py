@@ -2,7 +2,7 @@
 
 `python -m benchmarks.prior --write` learned the files in this folder from the records in
 benchmarks/results/curves: `all.json` from all of them, `without_NAME.json` from those of all data
-sets except NAME.
+sets except NAME. `none.json` is written by hand.
 """
 
 from __future__ import annotations
@@ -113,22 +113,6 @@ class Prior:
         return float(np.interp(fraction, self.fractions, column))
 
 
-# Without a prior: all trials fall alike; the study must show by how much and how unevenly.
-_NONE = Prior(
-    scale=np.array([-1.2, 1.0]),
-    fractions=np.zeros(1),
-    falls=np.array([-4.0]),
-    level=np.array([-0.3]),
-    promised=np.zeros((1, len(FEATURES))),
-    falls_sd=np.array([3.0]),
-    level_sd=np.array([0.5]),
-    promised_sd=np.array([0.5]),
-    noise=np.array([0.6]),
-    starts=np.zeros(len(FEATURES)),
-    ends=np.zeros(len(FEATURES)),
-)
-
-
 @cache
 def prior_for(dataset: str) -> Path:
     """The prior for studies of a data set, learned without any curve of that data set.
@@ -141,10 +125,12 @@ def prior_for(dataset: str) -> Path:
 
 @cache
 def read_prior(file: Path | None) -> Prior:
-    """The prior that `python -m benchmarks.prior` wrote; None: one that predicts no differences."""
-    stored = json.loads(file.read_text()) if file is not None else {}
-    if stored.pop("features", None) != list(FEATURES):
-        return _NONE
+    """The prior that `python -m benchmarks.prior` wrote.
+
+    None: one by which all trials fall alike; the study must show by how much and how unevenly.
+    """
+    stored = json.loads((file or FOLDER / "none.json").read_text())
+    assert stored.pop("features") == list(FEATURES), "learn it anew: python -m benchmarks.prior"
     return Prior(**{name: np.array(value) for name, value in stored.items()})
 
 
