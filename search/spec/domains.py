@@ -79,7 +79,7 @@ class Choice:
 
     @property
     def listed(self) -> list[Any]:
-        """All that Optuna may draw; None for a range of real numbers."""
+        """All that Optuna may draw."""
         return list(map(choice_label, self.values))
 
     def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
@@ -118,6 +118,7 @@ class Range:
 
     @property
     def listed(self) -> Sequence[Any] | None:
+        """All that Optuna may draw; None for more than one real number."""
         if self.integer:
             return range(int(self.low), int(self.high) + 1, self.step)
         return [self.low] if self.low == self.high else None
