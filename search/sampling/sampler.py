@@ -30,7 +30,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.sampling.chooser import contender_of
 from search.sampling.forecast import Contender, best_and_latest, fit, support
-from search.sampling.halving import rungs
 from search.sampling.limits import Limits
 from search.sampling.priors import as_recorded, promise, recorded_parameters
 from search.sampling.registry import STARTUP_TRIALS, find_sampler, make_sampler
@@ -202,7 +201,7 @@ class StudySampler(BaseSampler):
     ) -> dict[str, Any]:
         """A configuration based on what is known about the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
-            is_refuted = support(others, rungs(self._spec.epochs)[0], self._prior) < 0
+            is_refuted = support(others, self._prior) < 0
             few = (draw() for _ in range(1 if is_refuted else PROMISED_OF))
             return min(few, key=lambda it: promise(as_recorded(it, self._usual), self._prior))
         lowered = 2 if self._spec.minimize_also else 1
