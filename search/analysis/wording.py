@@ -16,8 +16,7 @@ from models.family import compact
 from search.spec.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
-    from search.spec.config import StudySpec, TrialConfig
-    from search.spec.earlier import Earlier
+    from search.spec.config import Earlier, StudySpec, TrialConfig
     from search.spec.recipe import Recipe
     from search.store.views import State, StudyView
 

@@ -21,9 +21,8 @@ from search.sampling.earlier import is_source, read_earlier
 from search.sampling.flat import set_flat
 from search.sampling.limits import Limits, limits_of
 from search.sampling.registry import find_pruner, make_pruner, make_sampler
-from search.spec.config import StudySpec
+from search.spec.config import Earlier, StudySpec
 from search.spec.domains import ParameterValue, SpecError
-from search.spec.earlier import Earlier
 from search.spec.extensions import check_complete
 from search.spec.space import check_space, has_baseline
 from search.store import folders, studies, without_password

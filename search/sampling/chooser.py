@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, and_, or_, select
 
 from models.checks import shown
-from search.sampling.forecast import Contender, fit, informative
+from search.sampling.forecast import Contender, estimates_of
 from search.sampling.priors import as_recorded, prior_for, recorded_parameters
 from search.sampling.promotion import Front
 from search.sampling.registry import epoch_budget, find_pruner, make_pruner
@@ -69,7 +69,7 @@ class Chooser:
         The trial with the number `asking` counts as paused.
         """
         spec, begun = self.contenders.spec, self.contenders.begun(connection)
-        found = without_failed(begun)
+        found = [it for it in begun if it.state != "failed"]
         lost = sum(it.epochs for it in begun) - sum(it.epochs for it in found)
         budget = epoch_budget(spec)
         assert budget is not None  # its pruner pauses trials
@@ -109,20 +109,15 @@ class Chooser:
         others = [one for one in paused if max(one.curve) == 0]
         if len(stored) <= KEPT and len(others) <= KEPT_WITHOUT:
             return []
-        told = informative(contenders)
-        estimates = fit(told, spec.epochs, prior_for(spec.dataset)).estimates(told)
+        estimates = estimates_of(contenders, spec.epochs, prior_for(spec.dataset))
         ends = {number: mean for number, (mean, _) in estimates.items()}
-        front = Front([(it.size, ends[it.number]) for it in told if it.number in ends])
+        front = Front([(it.size, ends[it.number]) for it in contenders if it.number in ends])
 
         def behind(one: Contender) -> float:
             return ends.get(one.number, math.inf) - front.level(one.size)
 
         least = [*sorted(stored, key=behind)[KEPT:], *sorted(others, key=behind)[KEPT_WITHOUT:]]
         return [one.number for one in least[-AT_ONCE:]]
-
-
-def without_failed(contenders: Sequence[Contender]) -> list[Contender]:
-    return [it for it in contenders if it.state != "failed"]
 
 
 class Contenders:
@@ -139,7 +134,7 @@ class Contenders:
 
     def __call__(self, connection: Connection) -> list[Contender]:
         """The informative ones: as `begun`, without failed trials."""
-        return without_failed(self.begun(connection))
+        return [it for it in self.begun(connection) if it.state != "failed"]
 
     def begun(self, connection: Connection) -> list[Contender]:
         """All started trials, by number."""

@@ -13,9 +13,8 @@ from search.sampling.chooser import contender_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
 from search.sampling.priors import prior_for, recorded_parameters
-from search.spec.config import StudySpec
+from search.spec.config import Earlier, StudySpec
 from search.spec.domains import ParameterValue, Range, SpecError, choice_label
-from search.spec.earlier import Earlier
 from search.spec.extensions import Extension
 from search.spec.parameters import FAMILY
 from search.spec.space import base_values, queued_baseline, searched, suggest_values, values_of

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
 
 from search.sampling.chooser import Contenders
-from search.sampling.forecast import Contender, fit, informative
+from search.sampling.forecast import Contender, estimates_of
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
 from search.spec.config import StudySpec
@@ -35,10 +35,10 @@ def why_flat(
 
     `contenders`: all trials of the study except failed ones, by number. `prior`: see `read_prior`.
     """
-    told = informative(contenders)
-    ends = fit(told, spec.epochs, prior).estimates(told)
+    ends = estimates_of(contenders, spec.epochs, prior)
     # Even a complete trial has no estimate if it was added by hand, without a finite report.
-    whole = [ends[one.number][0] for one in told if one.state == "complete" and one.number in ends]
+    known = [one for one in contenders if one.number in ends]
+    whole = [ends[one.number][0] for one in known if one.state == "complete"]
     early = contenders[: math.ceil(2 * len(contenders) / 3)]
     before = [ends[one.number][0] for one in early if one.number in ends]
     if not whole or not before:

@@ -184,7 +184,7 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
     """
     known = [one for one in trials if one.params and not math.isnan(one.level())]
     rungs = halving.rungs(epochs)
-    support_S = support(known, rungs[0], prior) * (HYPOTHESES[:, 2] > 0)
+    support_S = support(known, prior) * (HYPOTHESES[:, 2] > 0)
     center: dict[int, float] = {}
     models: dict[int, Regression] = {}
 
@@ -210,18 +210,26 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
     return forecast
 
 
-def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float:
+def estimates_of(
+    trials: Sequence[Contender], epochs: int, prior: Path | None
+) -> dict[int, tuple[float, float]]:
+    """`Forecast.estimates` of the `informative` trials, fitted to them; see `fit`."""
+    told = informative(trials)
+    return fit(told, epochs, prior).estimates(told)
+
+
+def support(trials: Sequence[Contender], prior: Path | None) -> float:
     """How strongly the trials' first levels support the prior on parameters, as a logarithm.
 
     From the slope of the levels on those that the prior expects. Data sets differ in how steep it
     is, not in how far it exceeds the noise. Trials with nearly equal parameters say nothing.
     """
-    there = [one for one in trials if one.in_space and not math.isnan(one.level(rung))]
+    there = [one for one in trials if one.in_space and not math.isnan(one.level(0))]
     starts_F, count = read_prior(prior).starts, len(there)
     if count < 4:
         return 0.0
     expected_N = np.array([features(one.recorded) for one in there]) @ starts_F
-    level_N = np.array([one.level(rung) for one in there])
+    level_N = np.array([one.level(0) for one in there])
     expected_N, level_N = expected_N - expected_N.mean(), level_N - level_N.mean()
     width = math.sqrt(expected_N @ expected_N)
     if width < 1e-6:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -101,7 +100,7 @@ class Limits:
         return {name: near[name] if name in network else it for name, it in wanted.items()}
 
     @optuna_warnings_only()
-    def check(self, queue: Mapping[int, FrozenTrial] = MappingProxyType({})) -> str:
+    def check(self, queue: Mapping[int, FrozenTrial]) -> str:
         """A message for the user: how much of the space fits, and whether the baseline does.
 
         Raises SpecError if none of many random draws fits, or none beside a trial of `queue`,

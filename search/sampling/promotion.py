@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from search.sampling.forecast import Contender, fit, informative
+from search.sampling.forecast import Contender, estimates_of
 from search.sampling.registry import WHOLE
 from search.store.claims import Choice
 
@@ -50,9 +50,8 @@ def choose(
     kept = min(epochs, budget / 2)
     if begun < trials and (begun < FIRST or spent * trials >= (budget - kept) * begun):
         return NEW
-    told = informative(contenders)
-    estimates = fit(told, epochs, prior).estimates(told)
-    known = [one for one in told if one.number in estimates]
+    estimates = estimates_of(contenders, epochs, prior)
+    known = [one for one in contenders if one.number in estimates]
     paused = [one for one in known if one.state == "paused"]
     if not paused:
         return NEW if begun < trials else None

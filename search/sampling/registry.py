@@ -92,12 +92,6 @@ def _optunas(name: str, **options: Any) -> Callable[[StudySpec, int], BaseSample
     return make
 
 
-def _grid(spec: StudySpec, _seed: int) -> BaseSampler:
-    from search.sampling.sampler import ArmSampler
-
-    return ArmSampler(spec)
-
-
 def _median(_spec: StudySpec) -> BasePruner:
     from optuna.pruners import MedianPruner
 
@@ -125,7 +119,10 @@ SAMPLERS: dict[str, Sampler] = {
     "random": Sampler(
         description="random search", make=_optunas("RandomSampler"), on_estimates=False
     ),
-    "grid": Sampler(description="a grid: every arm, every repeat", make=_grid, on_estimates=False),
+    "grid": Sampler(
+        description="a grid: every arm, every repeat",
+        make=_optunas("RandomSampler"),  # not asked: `StudySampler` itself assigns the arms
+    ),
 }
 
 PRUNERS: dict[str, Pruner] = {

@@ -24,23 +24,17 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.sampling.chooser import contender_of
 from search.sampling.forecast import Contender, best_and_latest, fit, support
-from search.sampling.halving import rungs
 from search.sampling.limits import Limits
 from search.sampling.priors import as_recorded, promise, recorded_parameters
 from search.sampling.registry import STARTUP_TRIALS, find_sampler, make_sampler
 from search.spec.config import StudySpec
-from search.spec.space import ARM, REPEAT, distributions, values_of
+from search.spec.space import ARM, REPEAT, distributions, searched, values_of
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
@@ -143,18 +137,16 @@ class StudySampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if self._spec.is_comparison:  # repeats the same configurations
-            return self._sampler(trial.number).infer_relative_search_space(study, trial)
         return self._space
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        number = trial.number
         if self._spec.is_comparison:
-            return self._sampler(number).sample_relative(study, trial, search_space)
+            return {}
         from threadpoolctl import threadpool_limits
 
+        number = trial.number
         others, held = self._others(study, number), values_of(trial, self._spec)
         limits = None if self._limits is None else self._limits.beside(trial)
         # With more threads a draw took ten times as long: the matrices are tiny.
@@ -191,7 +183,8 @@ class StudySampler(BaseSampler):
     ) -> list[dict[str, Any]] | None:
         """The configurations with these values that are not taken; None if there are too many to
         list them."""
-        values = [[held[name]] if name in held else _values(it) for name, it in self._space.items()]
+        open_ones = searched(self._spec)
+        values = [[held[name]] if name in held else open_ones[name].listed for name in self._space]
         listed = [it for it in values if it is not None]
         if len(listed) < len(values) or math.prod(map(len, listed)) > LISTED:
             return None
@@ -208,7 +201,7 @@ class StudySampler(BaseSampler):
     ) -> dict[str, Any]:
         """A configuration based on what is known about the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
-            is_refuted = support(others, rungs(self._spec.epochs)[0], self._prior) < 0
+            is_refuted = support(others, self._prior) < 0
             few = (draw() for _ in range(1 if is_refuted else PROMISED_OF))
             return min(few, key=lambda it: promise(as_recorded(it, self._usual), self._prior))
         lowered = 2 if self._spec.minimize_also else 1
@@ -242,45 +235,9 @@ class StudySampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
+        if self._spec.is_comparison:  # every arm, then every arm again
+            arm, repeat = self._spec.place_of(trial.number)
+            return {ARM: arm.name, REPEAT: repeat}[param_name]
         return self._sampler(trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
-
-
-def _values(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """All that may be sampled; None for a range of real numbers."""
-    match distribution:
-        case CategoricalDistribution():
-            return distribution.choices
-        case IntDistribution():
-            return range(distribution.low, distribution.high + 1, distribution.step)
-        case FloatDistribution() if distribution.single():
-            return [distribution.low]
-    return None
-
-
-class ArmSampler(BaseSampler):
-    """Assigns each trial of a comparison its arm and repeat, from the trial's number only."""
-
-    def __init__(self, spec: StudySpec) -> None:
-        self._spec = spec
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        arm, repeat = self._spec.place_of(trial.number)
-        return {ARM: arm.name, REPEAT: repeat}[param_name]

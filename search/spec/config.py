@@ -1,6 +1,7 @@
 """What is fixed for a study, and the configuration of one trial.
 
-A `StudySpec` is stored with its study as JSON, so that no command needs its flags repeated.
+A `StudySpec` is stored with its study as JSON, so that no command needs its flags repeated, and so
+is what it keeps from each `Earlier` study.
 A `TrialConfig` is what `search.spec.space.suggest` makes from Optuna's parameters.
 """
 
@@ -42,6 +43,7 @@ MAX_NAME, MAX_ARMS, MAX_REPEATS = 100, 200, 1000
 MOST_SEED = 2**32 - 1
 RESERVED_NAME = "artifacts"  # the folder of the dashboard's pictures, beside the studies' own
 FORMAT = 1  # of the stored specification
+WARM_START = "warm_start"  # attribute of a study: a list of `asdict(Earlier)`
 
 _text = partial(Parameter, kinds=(str,), default="")
 _number = partial(count, 1, most=10**6)
@@ -251,6 +253,29 @@ class StudySpec:
         values["extensions"] = tuple(Extension(**it) for it in values["extensions"])
         require(values["extensions"], families_in(values), str(values["dataset"]))
         return cls(**{**values, **read_tables(values)})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Earlier:
+    """A warm start, stored with the new study, which no longer needs the earlier one's database."""
+
+    source: str  # as the user named it, without a password
+    data: str  # title of its data set
+    objective: str  # name in OBJECTIVES
+    best: float | None  # lowest value of a complete trial, if any
+    # The new study's first trials, the best first; in older databases up to 60, each with its end.
+    configurations: tuple[Any, ...]
+    left_out: int = 0  # better ones that do not fit the new study
+    repeated: int = 0  # better ones that the baseline or another earlier study has given
+    clipped: int = 0  # configurations with a number moved to the nearest end of its range
+    not_searched: tuple[str, ...] = ()  # parameters that varied there and are fixed here
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Earlier:
+        if stored["objective"] not in OBJECTIVES:
+            raise ValueError(f"unknown objective {stored['objective']!r}")
+        lists = {name: tuple(stored[name]) for name in ("configurations", "not_searched")}
+        return cls(**{**stored, **lists})
 
 
 def check_study_name(name: str) -> str:

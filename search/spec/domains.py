@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from data.errors import did_you_mean
-from models import Parameter
+from data.errors import DataError, did_you_mean
+from models import ArchitectureError, Parameter
 from models.checks import shown
 from models.family import Value, count
 
@@ -32,6 +33,15 @@ class SpecError(ValueError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+@contextmanager
+def as_spec_error(key: str, prefix: str = "") -> Iterator[None]:
+    """Raise what the block finds wrong as a SpecError about `key`."""
+    try:
+        yield
+    except (ArchitectureError, DataError, SpecError) as error:
+        raise SpecError(key, f"{prefix}{error}") from error
 
 
 def check_keys(written: Iterable[str], known: Collection[str], what: str, where: str = "") -> None:
@@ -66,7 +76,12 @@ class Choice:
         """What Optuna samples from."""
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution(list(map(choice_label, self.values)))
+        return CategoricalDistribution(self.listed)
+
+    @property
+    def listed(self) -> list[Any]:
+        """All that Optuna may draw."""
+        return list(map(choice_label, self.values))
 
     def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
         by_label = {choice_label(value): value for value in self.values}
@@ -101,6 +116,13 @@ class Range:
         from optuna.distributions import FloatDistribution, IntDistribution
 
         return (IntDistribution if self.integer else FloatDistribution)(**self.written)
+
+    @property
+    def listed(self) -> Sequence[Any] | None:
+        """All that Optuna may draw; None for more than one real number."""
+        if self.integer:
+            return range(int(self.low), int(self.high) + 1, self.step)
+        return [self.low] if self.low == self.high else None
 
     def position(self, value: float) -> float:
         """0 at the low end, 1 at the high one."""
@@ -151,7 +173,7 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     if isinstance(written, dict):
         return _range(written, name)
     if not isinstance(written, list):
-        return _value(written, name)
+        return _value(written)
     if is_list and _are_whole(written):
         return tuple(written)
     if not written:
@@ -159,7 +181,7 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     if len(written) > MOST_CHOICES:
         most = f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}"
         raise SpecError(name, f"{most}; give a range {{low = ..., high = ...}}")
-    values = tuple(_value(value, name) for value in written)
+    values = tuple(_value(value) for value in written)
     if len(set(map(repr, values))) < len(values):
         raise SpecError(name, f"{name}: a value appears twice in {shown(written)}")
     return Choice(values=values)
@@ -184,14 +206,9 @@ def _range(written: dict[str, Any], name: str) -> Range:
     )
 
 
-def _value(written: Any, name: str) -> ParameterValue:
-    if isinstance(written, list) and _are_whole(written):
-        return tuple(written)
-    if isinstance(written, bool | int | float | str):
-        return written
-    raise SpecError(
-        name, f"{name} must be a number, a text, true, false or a list, but got {shown(written)}"
-    )
+def _value(written: Any) -> ParameterValue:
+    """Not checked: `Parameter.fault` says what else it should have been."""
+    return tuple(written) if isinstance(written, list) and _are_whole(written) else written
 
 
 def _are_whole(written: Iterable[Any]) -> bool:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.datasets import DATASETS
-from data.errors import DataError
 from data.extensions import (
     MAX_BYTES,
     LoadedFile,
@@ -26,17 +25,14 @@ from data.extensions import (
     run_source,
 )
 from data.reading import read_regular
-from models import FAMILIES, ArchitectureError, Family, family_from_function
-from search.spec.domains import SpecError
+from models import FAMILIES, Family, family_from_function
+from search.spec.domains import SpecError, as_spec_error
 
 SHOWN = 12  # digits of a SHA-256 in messages
 
 
 class ExtensionError(SpecError):
     """A stored study's file is missing, or is another version."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("extensions", message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +58,8 @@ def load_extension(name: str, path: Path) -> Extension:
 
     Raises SpecError if it cannot be read, or raises.
     """
-    try:
+    with as_spec_error("extensions"):
         _loaded[name] = loaded = load_file(path)
-    except DataError as error:
-        raise SpecError("extensions", str(error)) from error
     for registry, key, entry in loaded.entries:  # another version's may have replaced them
         if registry is FAMILIES:
             _register(key, entry, entry.source or loaded.source)
@@ -100,10 +94,8 @@ def _enter(reference: str, module: object, source: str) -> None:
     function = getattr(module, reference.rpartition(":")[2], None)
     if function is None:
         raise SpecError("family", f"{reference}: the file has no such function; define it")
-    try:
+    with as_spec_error("family"):
         _register(reference, family_from_function(reference, function), source)
-    except ArchitectureError as error:
-        raise SpecError("family", str(error)) from error
 
 
 def _register(name: str, family: Family, source: str) -> None:
@@ -123,12 +115,9 @@ def restore_family(name: str, source: str) -> None:
         FAMILIES[name] = _families[name, source]
         return
     digest = hashlib.sha256(source.encode()).hexdigest()
-    try:
-        with kept_registries():
-            module = run_source(Path(name), source, f"cnn_search_bundle_{digest[:SHOWN]}")
-            family = FAMILIES.get(name)
-    except DataError as error:
-        raise SpecError("family", str(error)) from error
+    with as_spec_error("family"), kept_registries():
+        module = run_source(Path(name), source, f"cnn_search_bundle_{digest[:SHOWN]}")
+        family = FAMILIES.get(name)
     if is_reference(name):
         _enter(name, module, source)
     elif family is None or family is before:
@@ -188,13 +177,15 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
         fitting = [place for place, sha256 in places.items() if sha256 == one.sha256]
         if others := [sha256 for sha256 in places.values() if sha256 and not fitting]:
             raise ExtensionError(
+                "extensions",
                 f"{one.name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
-                f"was {one.sha256[:SHOWN]}); put that version back, or name another study"
+                f"was {one.sha256[:SHOWN]}); put that version back, or name another study",
             )
         if not fitting and not of_data:
             raise ExtensionError(
+                "extensions",
                 f"the study needs {one.name}, which is not at {one.path}; put it there or into the "
-                "current directory"
+                "current directory",
             )
         if not of_data:
             load_extension(one.name, fitting[0])

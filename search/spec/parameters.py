@@ -16,6 +16,7 @@ from search.spec.domains import (
     ParameterValue,
     Range,
     SpecError,
+    as_spec_error,
     check_keys,
     corners,
     domain_from_json,
@@ -114,11 +115,8 @@ def read_tables(tables: Mapping[str, Any], *, by_user: bool = False) -> dict[str
     def each(name: str, read: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
         found = []
         for place, table in enumerate(tables.get(name, ()), start=1):
-            try:
+            with as_spec_error(name, f"[[{name.removesuffix('s')}]] {place}: "):
                 found.append(read(table))
-            except SpecError as error:
-                message = f"[[{name.removesuffix('s')}]] {place}: {error}"
-                raise SpecError(name, message) from error
         return tuple(found)
 
     return {

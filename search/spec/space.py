@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from data.errors import grouped
-from models import FAMILIES, Architecture, ArchitectureError
+from models import FAMILIES, Architecture
 from models.checks import shown
 from search.spec.config import MAX_REPEATS, StudySpec, TrialConfig
 from search.spec.domains import (
@@ -19,6 +19,7 @@ from search.spec.domains import (
     ParameterValue,
     Range,
     SpecError,
+    as_spec_error,
     choice_label,
     corners,
     plain,
@@ -152,16 +153,13 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
     SpecError if they make no network or recipe.
     """
     given: Mapping[str, Any] = {**_named(spec), **values}
-    recipe = {name: given.get(name, one.default) for name, one in RECIPE.items()}
+    chosen = {name: given.get(name, one.default) for name, one in RECIPE.items()}
     for name in OPTIONAL:
-        recipe[name] = recipe[name] or None
-    try:
-        return TrialConfig(
-            architecture=FAMILIES[given.get(FAMILY, DEFAULT_FAMILY)].configured(given),
-            recipe=Recipe(epochs=spec.epochs, patience=spec.patience, **recipe),
-        )
-    except ArchitectureError as error:
-        raise SpecError("space", str(error)) from error
+        chosen[name] = chosen[name] or None
+    with as_spec_error("space"):
+        architecture = FAMILIES[given.get(FAMILY, DEFAULT_FAMILY)].configured(given)
+    recipe = Recipe(epochs=spec.epochs, patience=spec.patience, **chosen)
+    return TrialConfig(architecture=architecture, recipe=recipe)
 
 
 def check_space(
@@ -187,14 +185,12 @@ def check_space(
         trials.append(("baseline", "baseline", baseline_values(spec)))
     trials += [("enqueue", f"enqueue {place}", it) for place, it in enumerate(queue, start=1)]
     for key, what, values in trials:
-        try:
+        with as_spec_error(key, f"{what}: "):
             network = make_config(values, spec).architecture
             check_network(network, image_shape, classes)
             share, words = share_of_limits(network, spec, image_shape, classes)
             if key == "arms" and share > 1:
                 raise SpecError(key, f"it {words}; raise the limit or leave it out")
-        except (SpecError, ArchitectureError) as error:
-            raise SpecError(key, f"{what}: {error}") from error
 
 
 # What Optuna stores of a trial's parameters: what it trains with, and nothing else. The baseline
@@ -232,22 +228,13 @@ def queued_trial(
 ) -> FrozenTrial:
     """A trial to be claimed like any other. `stored` is not sampled: Optuna must be able to store
     it, but it may lie outside the space."""
-    from optuna.trial import FrozenTrial, TrialState
+    from optuna.trial import TrialState, create_trial
 
-    params = {name: choice_label(value) for name, value in stored.items()}
-    return FrozenTrial(  # `create_trial` would refuse values outside the range
-        number=0,
-        trial_id=-1,  # the database gives it its own
-        state=TrialState.WAITING,
-        value=None,
-        datetime_start=None,
-        datetime_complete=None,
-        params=params,
-        distributions={name: it for name, it in distributions(spec).items() if name in params},
-        user_attrs=attributes,
-        system_attrs={},
-        intermediate_values={},
-    )
+    trial = create_trial(state=TrialState.WAITING, user_attrs=attributes)
+    # Not given to `create_trial`, which refuses values outside the range.
+    trial.params = {name: choice_label(value) for name, value in stored.items()}
+    trial.distributions = {n: it for n, it in distributions(spec).items() if n in stored}
+    return trial
 
 
 def is_baseline(user_attributes: Mapping[str, Any]) -> bool:

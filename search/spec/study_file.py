@@ -230,8 +230,7 @@ def write_study_file(spec: StudySpec) -> str:
     plain = spec.to_dict()
     # Left out: what follows from the arms, and what does not apply.
     follows = (*SEARCHING, "budget") if spec.is_comparison else ("repeats",)
-    study = {key: plain[key] for key in (*FIELDS, "metrics") if key not in follows}
-    del study["reading_version"]
+    study = {key: plain[key] for key in (*KEYS, "metrics") if key not in ("base", *follows)}
     named = {file_of(name) for name in (*spec.families, spec.dataset)}
     study["extensions"] = [one.name for one in spec.extensions if one.name not in named]
     content = {

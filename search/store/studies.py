@@ -22,9 +22,8 @@ from sqlalchemy import Connection, bindparam, exc, func, insert, select
 
 from data.errors import did_you_mean, reason
 from models.checks import shown
-from search.spec.config import StudySpec
+from search.spec.config import WARM_START, Earlier, StudySpec
 from search.spec.domains import SpecError, differing
-from search.spec.earlier import WARM_START, Earlier
 from search.spec.extensions import ExtensionError
 from search.spec.space import has_baseline, queued_baseline, queued_trial
 from search.store import StorageError, StudyGoneError, latest_study, schema

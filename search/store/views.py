@@ -14,9 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, and_, or_, select
 
 from search.spec import space
-from search.spec.config import StudySpec, TrialConfig
+from search.spec.config import WARM_START, Earlier, StudySpec, TrialConfig
 from search.spec.domains import SpecError, choice_label
-from search.spec.earlier import WARM_START, Earlier
 from search.spec.objectives import SIZES
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import Database, read

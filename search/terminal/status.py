@@ -27,8 +27,7 @@ from search.analysis.wording import (
     printable,
     warm_start_in_words,
 )
-from search.spec.config import StudySpec
-from search.spec.earlier import WARM_START, Earlier
+from search.spec.config import WARM_START, Earlier, StudySpec
 from search.spec.recipe import PARTIAL_EPOCH
 from search.store import is_sqlite, latest_study, mask_password, read_url
 from search.terminal.command_line import command

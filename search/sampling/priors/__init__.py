@@ -2,7 +2,7 @@
 
 `python -m benchmarks.prior --write` learned the files in this folder from the records in
 benchmarks/results/curves: `all.json` from all of them, `without_NAME.json` from those of all data
-sets except NAME.
+sets except NAME. `none.json` is written by hand.
 """
 
 from __future__ import annotations
@@ -62,31 +62,28 @@ def features(recorded: Mapping[str, Any]) -> list[float]:
 
     `recorded`: see `as_recorded`.
     """
-
-    def part(name: str, value: float) -> float:
-        return value if name in recorded else 0.0
-
     kind, weight_decay = recorded.get("weight_decay_kind"), recorded.get("weight_decay", 3e-4)
     if kind == "l2":  # differs only by a factor, see `search.training.step`
         kind, weight_decay = "coupled", 2 * weight_decay
     decay = math.log10(max(weight_decay, 1e-8)) + 3.5
-    rate = math.log10(recorded.get("learning_rate", 3e-3)) + 2.5
+    rate = math.log10(recorded.get("learning_rate", 10**-2.5)) + 2.5
     policy, strength = recorded.get("augmentation", ""), recorded.get("augmentation_strength", 1.0)
+    augmented = {"": 0.5, "none": 0.0}.get(policy, strength)
     kinds = [
         (kind == known and weight_decay > 0) * value
         for known in ("coupled", "decoupled")
         for value in (1.0, decay)
     ]
-    return [
-        part("depth", (recorded.get("depth", 3) - 3) / 2),
-        part("width", math.log2(recorded.get("width", 24) / 24)),
-        part("residual", float(recorded.get("residual", 0)) - 0.5),
-        part("learning_rate", rate),
-        part("learning_rate", rate * rate),
-        part("dropout", 2 * recorded.get("dropout", 0.0) - 0.5),
-        part("label_smoothing", 5 * recorded.get("label_smoothing", 0.0) - 0.5),
+    return [  # each default is what makes a feature 0
+        (recorded.get("depth", 3) - 3) / 2,
+        math.log2(recorded.get("width", 24) / 24),
+        float(recorded.get("residual", 0.5)) - 0.5,
+        rate,
+        rate * rate,
+        2 * recorded.get("dropout", 0.25) - 0.5,
+        5 * recorded.get("label_smoothing", 0.1) - 0.5,
         *kinds,
-        part("augmentation", (strength if policy != "none" else 0.0) - 0.5),
+        augmented - 0.5,
         *((policy == known) * strength for known in POLICIES),
     ]
 
@@ -116,22 +113,6 @@ class Prior:
         return float(np.interp(fraction, self.fractions, column))
 
 
-# Without a prior: all trials fall alike; the study must show by how much and how unevenly.
-_NONE = Prior(
-    scale=np.array([-1.2, 1.0]),
-    fractions=np.zeros(1),
-    falls=np.array([-4.0]),
-    level=np.array([-0.3]),
-    promised=np.zeros((1, len(FEATURES))),
-    falls_sd=np.array([3.0]),
-    level_sd=np.array([0.5]),
-    promised_sd=np.array([0.5]),
-    noise=np.array([0.6]),
-    starts=np.zeros(len(FEATURES)),
-    ends=np.zeros(len(FEATURES)),
-)
-
-
 @cache
 def prior_for(dataset: str) -> Path:
     """The prior for studies of a data set, learned without any curve of that data set.
@@ -144,10 +125,12 @@ def prior_for(dataset: str) -> Path:
 
 @cache
 def read_prior(file: Path | None) -> Prior:
-    """The prior that `python -m benchmarks.prior` wrote; None: one that predicts no differences."""
-    stored = json.loads(file.read_text()) if file is not None else {}
-    if stored.pop("features", None) != list(FEATURES):
-        return _NONE
+    """The prior that `python -m benchmarks.prior` wrote.
+
+    None: one by which all trials fall alike; the study must show by how much and how unevenly.
+    """
+    stored = json.loads((file or FOLDER / "none.json").read_text())
+    assert stored.pop("features") == list(FEATURES), "learn it anew: python -m benchmarks.prior"
     return Prior(**{name: np.array(value) for name, value in stored.items()})
 
 

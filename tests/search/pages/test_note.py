@@ -16,7 +16,7 @@ from optuna_dashboard import get_note
 
 from search.pages.note import BEGIN, END, placed, study_note
 from search.pages.report import make_report
-from search.spec.earlier import Earlier
+from search.spec.config import Earlier
 from search.spec.extensions import Extension
 from search.store.records import ResultRow
 from search.store.views import StudyView

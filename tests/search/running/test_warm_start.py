@@ -12,9 +12,8 @@ from search.analysis.wording import warm_start_in_words
 from search.running.request import read_request
 from search.running.study import run_study
 from search.sampling.earlier import adapted, is_source, read_earlier
-from search.spec.config import StudySpec
+from search.spec.config import Earlier, StudySpec
 from search.spec.domains import SpecError
-from search.spec.earlier import Earlier
 from search.spec.parameters import read_parameter
 from search.spec.space import ENQUEUED, OVERRIDES, distributions
 from search.store import StorageError

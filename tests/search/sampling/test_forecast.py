@@ -135,11 +135,11 @@ def test_first_levels_support_a_prior_or_contradict_it(tmp_path: Path) -> None:
 
     right, inverted = prior_file(tmp_path, 1.2), prior_file(tmp_path, -1.2)
     ten = [first(number, rng.uniform(0, 0.5)) for number in range(10)]
-    assert support(ten, 0, right) > 1
-    assert support(ten, 0, inverted) < -3
+    assert support(ten, right) > 1
+    assert support(ten, inverted) < -3
     alike = [first(number, 0.25 + rng.uniform(0, 0.01)) for number in range(10)]
     for trials, prior in ((alike, inverted), (ten[:3], inverted), (ten, None)):
-        assert support(trials, 0, prior) == pytest.approx(0, abs=0.1)
+        assert support(trials, prior) == pytest.approx(0, abs=0.1)
 
 
 def test_untried_values_keep_what_other_data_sets_say(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_study_whose_space_does_not_fit_is_refused() -> None:
     limits = limits_of(spec_of(max_parameters=100), *DIGITS)
     assert limits is not None
     with pytest.raises(SpecError) as raised:
-        limits.check()
+        limits.check({})
     assert raised.value.key == "max_parameters"
     said = "none of 100 random draws from [space] fits: the smallest network has "
     assert said in str(raised.value)

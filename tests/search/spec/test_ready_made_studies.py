@@ -68,4 +68,4 @@ def test_the_list_has_a_line_for_each_study() -> None:
 def test_enough_networks_of_the_small_study_fit_its_limit() -> None:
     limits = limits_of(read(find_study_file("small")), *SHAPES["fashion_mnist"])
     assert limits is not None
-    assert int(limits.check().partition(" of 100 ")[0]) >= 30
+    assert int(limits.check({}).partition(" of 100 ")[0]) >= 30
