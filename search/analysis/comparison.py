@@ -63,10 +63,6 @@ class ArmRuns:
     def diverged(self) -> int:
         return sum(has_diverged(trial.reason) for trial in self.failed)
 
-    @property
-    def diverged_throughout(self) -> bool:
-        return self.diverged == self.repeats
-
 
 def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
     """Every arm of the comparison by name, the base first."""
@@ -168,7 +164,7 @@ def _difference(
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     both = (arm, than), (than, arm)
-    worse = [a.arm.name for a, b in both if a.diverged_throughout and b.complete]
+    worse = [a.arm.name for a, b in both if a.diverged == a.repeats and b.complete]
     lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both if a.diverged}
     counted = metric == "parameters" and by_repeat
     return Difference(
