@@ -6,6 +6,7 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 
 from optuna.trial import FixedTrial
 
@@ -65,14 +66,10 @@ def pareto_front(view: StudyView) -> list[TrialView]:
     """Complete trials that no other matches in both size and value and beats in one of them, the
     smallest network first."""
     front, least = list[TrialView](), math.inf
-    sized = [
-        (size, trial.best.value, trial)
-        for trial in view.leaderboard
-        if trial.best and (size := measured(trial, size_name(view)))
-    ]
-    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
-        if loss < least:
-            least = loss
+    sizes = [(measured(trial, size_name(view)) or 0, trial) for trial in view.leaderboard]
+    for size, trial in sorted(sizes, key=itemgetter(0)):  # among equals, lowest value first
+        if size and trial.best and trial.best.value < least:
+            least = trial.best.value
             front.append(trial)
     return front
 

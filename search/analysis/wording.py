@@ -137,21 +137,18 @@ def notes_in_words(view: StudyView) -> list[str]:
 
 
 def warm_start_in_words(earlier: Earlier) -> str:
-    """`Warm start from study mnist (MNIST, best calibrated loss 0.0231): its best 3 ...`"""
+    """`Warm start from study mnist (MNIST, best calibrated loss 0.0231): its 3 best ...`"""
     objective = OBJECTIVES[earlier.objective]
     best = "no trial complete"
     if earlier.best is not None:
         shown = f"{earlier.best:.4f}" if objective.unit else percent(earlier.best)
         best = f"best {objective.word} {shown}"
-    count = len(earlier.configurations)
-    what = "other configuration" if earlier.repeated else "configuration"
-    parts = [f"its best {counted(count, what) if count > 1 else what}"]
+    parts = [f"its {counted(len(earlier.configurations), 'best configuration')}"]
     if earlier.clipped:
         parts.append(f"{earlier.clipped} moved to the nearest end of a range")
     if earlier.left_out:
-        parts[0] += " that fits" if count == 1 else " that fit"
-        others = counted(earlier.left_out, "other")
-        parts.append(f"{others} left out, outside this study's space or limits")
+        better = counted(earlier.left_out, "better one")
+        parts.append(f"{better} left out, outside this study's space or limits")
     if earlier.repeated:
         parts.append(f"{counted(earlier.repeated, 'better one')} already among the first trials")
     if earlier.not_searched:

@@ -92,7 +92,8 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
 
     titles = Counter({view.dataset.name: view.dataset.title for view, _ in studies}.values())
     leaders: dict[str, StudyView] = {}
-    for view in sorted((view for view, _ in studies if view.best), key=_best_error):
+    ends = [(view.best.best, view) for view, _ in studies if view.best and view.best.best]
+    for _, view in sorted(ends, key=lambda end: end[0].validation_error):
         leaders.setdefault(view.dataset.name, view)
     storage = studies[0][0].storage
     rows = [(view, folder / PAGE, folder / FINAL / PAGE) for view, folder in studies]
@@ -107,8 +108,3 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
     )
     write_atomically(runs / "index.html", page(f"Studies of {storage}", text, {}).encode())
     return runs / "index.html"
-
-
-def _best_error(view: StudyView) -> float:
-    best = view.best and view.best.best
-    return best.validation_error if best else 1.0
