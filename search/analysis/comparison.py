@@ -64,10 +64,6 @@ class ArmRuns:
         return sum(has_diverged(trial.reason) for trial in self.failed)
 
     @property
-    def diverged_throughout(self) -> bool:
-        return self.diverged == self.repeats
-
-    @property
     def mostly_diverged(self) -> bool:
         """In half of its seeds or more: the mean of the others says little about the arm."""
         return 2 * self.diverged >= self.repeats
@@ -177,8 +173,8 @@ def _difference(
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     both = (arm, than), (than, arm)
     # One seed decides nothing, and an arm that lost some may have been lucky with the others.
-    steady = {it.arm.name for it, _ in both if len(it.complete) == it.repeats > 1}
-    worse = [a.arm.name for a, b in both if a.diverged_throughout and b.arm.name in steady]
+    steady = [a for a, _ in both if len(a.complete) == a.repeats > 1]
+    worse = [a.arm.name for a, b in both if a.diverged == a.repeats and b in steady]
     lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both if a.diverged}
     counted = metric == "parameters" and by_repeat
     return Difference(

@@ -43,7 +43,7 @@ def standing_of_arms(view: StudyView) -> list[str]:
         return []
     word = view.spec.value.word + measure_of(view.spec.objective).of_header
     rows = [("arm", "trained", f"{word}, mean ± s.d.", "accuracy, %")]
-    names = told_apart(arm.name for arm in view.spec.arms)
+    names = told_apart([arm.name for arm in view.spec.arms])
     for runs in ranked_arms(view):
         objective = mean_in_words(runs, view.spec.objective)
         accuracy = mean_in_words(runs, "validation_accuracy")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from operator import itemgetter
 
 from optuna.trial import FixedTrial
 
@@ -67,14 +66,10 @@ def pareto_front(view: StudyView) -> list[TrialView]:
     """Complete trials that no other matches in both size and value and beats in one of them, the
     smallest network first."""
     front, least = list[TrialView](), math.inf
-    sized = [
-        (size, trial.best.value, trial)
-        for trial in view.leaderboard
-        if trial.best and (size := measured(trial, size_name(view)))
-    ]
-    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
-        if loss < least:
-            least = loss
+    sizes = [(measured(trial, size_name(view)) or 0, trial) for trial in view.leaderboard]
+    for size, trial in sorted(sizes, key=itemgetter(0)):  # among equals, lowest value first
+        if size and trial.best and trial.best.value < least:
+            least = trial.best.value
             front.append(trial)
     return front
 
@@ -121,16 +116,15 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
     if trial.state != "complete" or best is None:
         return None
     last = trial.curve[-1]
+    lowest, risen = (objective_in_words(view, row.value) for row in (best, last))
     shown = (
         last.epoch - best.epoch >= max(LATER[0], LATER[1] * last.epoch)
         and last.train_loss < best.train_loss
         and math.isfinite(last.value)
         and last.value >= (1 + RISE) * best.value
+        and lowest != risen  # both are 0, for example
     )
     if not shown:
-        return None
-    lowest, risen = (objective_in_words(view, row.value) for row in (best, last))
-    if lowest == risen:  # both 0, for example
         return None
     remedy = ""
     if not view.spec.is_comparison and needs_stronger_augmentation(trial):
@@ -173,12 +167,12 @@ def edges_in_words(view: StudyView) -> list[str]:
     ][:WINNERS]
     if len(winners) < WINNERS:
         return []
-    found = (
-        _edge_in_words(view, winners, name, domain, end)
+    return [
+        sentence
         for name, domain in ranges.items()
         for end in ("low", "high")
-    )
-    return [sentence for sentence in found if sentence is not None]
+        if (sentence := _edge_in_words(view, winners, name, domain, end)) is not None
+    ]
 
 
 def _edge_in_words(
@@ -195,7 +189,7 @@ def _edge_in_words(
         or not all(_is_near(view.spec, one, name, domain, end) for one in winners)
     ):
         return None
-    wider = next(_wider(view, winners[0], name, domain, end), None)
+    wider = _wider(view, winners[0], name, domain, end)
     if wider is None:
         return None
     exact = all(one.params[name] == edge for one in winners)
@@ -220,8 +214,8 @@ def _is_near(spec: StudySpec, trial: TrialView, name: str, domain: Range, end: s
     return matters(name, values, spec)
 
 
-def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:
-    """Wider ranges at whose new end the best trial's network is valid and within all limits."""
+def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Range | None:
+    """A wider range at whose new end the best trial's network is valid and within all limits."""
     spec, facts = view.spec, view.dataset
     parameter, edge = spec.parameters[name], getattr(domain, end)
     sign = 1 if end == "high" else -1
@@ -241,10 +235,10 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
         with suppress(SpecError, ArchitectureError):
             wider = read_parameter(name, {**domain.written, end: new}, spec.parameters)
             assert isinstance(wider, Range)
-            values: dict[str, Any] = {**best.params, name: new}
             wide = replace(spec, space={**spec.space, name: wider})
-            network = suggest(FixedTrial(values), wide).architecture
-            shape, classes = facts.image_shape, len(facts.class_names)
-            anatomy(network, shape, classes)
-            if share_of_limits(network, spec, shape, classes)[0] <= 1:
-                yield wider
+            network = suggest(FixedTrial({**best.params, name: new}), wide).architecture
+            images = facts.image_shape, len(facts.class_names)
+            anatomy(network, *images)
+            if share_of_limits(network, spec, *images)[0] <= 1:
+                return wider
+    return None

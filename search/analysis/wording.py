@@ -3,10 +3,9 @@ states."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
-from os.path import commonprefix
+from functools import partial
 from statistics import stdev
 from typing import TYPE_CHECKING
 
@@ -80,23 +79,18 @@ def fitted(name: str, most: int = MOST_NAME) -> str:
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
-def told_apart(names: Iterable[str], most: int = MOST_NAME) -> dict[str, str]:
-    """Each name as `fitted`; if two would be alike, long ones leave out what they share."""
-    cut, half = {name: fitted(name, most) for name in names}, most // 2
-    if len(set(cut.values())) == len(cut):
-        return cut
-    if half < 2:  # too short to tell them apart
-        return {name: printable(name) for name in cut}
-    by_start = defaultdict[str, list[str]](list)
-    for name in cut:
-        if len(name) > most:
-            by_start[name[:half]].append(name)
-    for start, alike in by_start.items():
-        if len(alike) > 1:
-            same = len(commonprefix(alike))  # noqa: RUF071 (letters are what it should compare)
-            ends = told_apart((name[same:] for name in alike), most - half - 1)
-            cut |= {name: f"{printable(start)}…{ends[name[same:]]}" for name in alike}
-    return cut
+def told_apart(names: Sequence[str], most: int = MOST_NAME) -> dict[str, str]:
+    """Each name as `fitted`; if two would be alike, without its middle, or else whole."""
+
+    def without_middle(name: str) -> str:
+        clean, half = printable(name), most // 2
+        return clean if len(clean) <= most else f"{clean[:half]}…{clean[half + 1 - most :]}"
+
+    for shown in (partial(fitted, most=most), without_middle):
+        cut = {name: shown(name) for name in names}
+        if len(set(cut.values())) == len(cut):
+            return cut
+    return {name: printable(name) for name in names}
 
 
 def numbers_in_words(counts: Mapping[State, int]) -> str:
@@ -142,21 +136,18 @@ def notes_in_words(view: StudyView) -> list[str]:
 
 
 def warm_start_in_words(earlier: Earlier) -> str:
-    """`Warm start from study mnist (MNIST, best calibrated loss 0.0231): its best 3 ...`"""
+    """`Warm start from study mnist (MNIST, best calibrated loss 0.0231): its 3 best ...`"""
     objective = OBJECTIVES[earlier.objective]
     best = "no trial complete"
     if earlier.best is not None:
         shown = f"{earlier.best:.4f}" if objective.unit else percent(earlier.best)
         best = f"best {objective.word} {shown}"
-    count = len(earlier.configurations)
-    what = "other configuration" if earlier.repeated else "configuration"
-    parts = [f"its best {counted(count, what) if count > 1 else what}"]
+    parts = [f"its {counted(len(earlier.configurations), 'best configuration')}"]
     if earlier.clipped:
         parts.append(f"{earlier.clipped} moved to the nearest end of a range")
     if earlier.left_out:
-        parts[0] += " that fits" if count == 1 else " that fit"
-        others = counted(earlier.left_out, "other")
-        parts.append(f"{others} left out, outside this study's space or limits")
+        better = counted(earlier.left_out, "better one")
+        parts.append(f"{better} left out, outside this study's space or limits")
     if earlier.repeated:
         parts.append(f"{counted(earlier.repeated, 'better one')} already among the first trials")
     if earlier.not_searched:
@@ -217,13 +208,9 @@ def _words(architecture: Architecture) -> tuple[list[str], list[str]]:
 def describe_training(config: TrialConfig) -> str:
     """Optimiser, schedule and regularisation: weight decay, dropout, augmentation."""
     recipe, (_, dropout) = config.recipe, _words(config.architecture)
-    optimizer, decay = "Adam", "no weight decay"
-    if kind := _decay_kind(recipe):
-        strength = compact(recipe.weight_decay)
-        optimizer = "AdamW" if kind == "decoupled" else "Adam"
-        decay = f"{kind} weight decay {strength}"
-        if kind == "l2":
-            decay = f"L2 term {strength} in the loss"
+    kind, strength = _decay_kind(recipe), compact(recipe.weight_decay)
+    optimizer = "AdamW" if kind == "decoupled" else "Adam"
+    decays = {"": "no weight decay", "l2": f"L2 term {strength} in the loss"}
     if recipe.optimizer == "sgd":
         momentum = f"Nesterov momentum {compact(recipe.momentum)}" if recipe.momentum else "plain"
         optimizer = f"SGD ({momentum})"
@@ -233,7 +220,7 @@ def describe_training(config: TrialConfig) -> str:
         f"{optimizer} at {compact(recipe.learning_rate)}",
         f"{recipe.schedule} over {recipe.epochs} epochs",
         f"batches of {recipe.batch_size}",
-        decay,
+        decays.get(kind, f"{kind} weight decay {strength}"),
         *dropout,
         f"weights averaged over {compact(averaging)} of the steps" if averaging else "",
         f"label smoothing {compact(smoothing)}" if smoothing else "",

@@ -45,20 +45,9 @@ PAGE_POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self'; connect-src 'self'; "
     "worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Controls that nobody may use here, and those that need --edit, see CHANGES.
-_NEVER = (
-    ":is([aria-label='rename study'], [aria-label='delete artifact'], [aria-label='skip trial'], "
-    "button:has([data-testid=AddBoxIcon]), .MuiCard-root:has([data-testid=UploadFileIcon]))"
-)
-_EDIT = ":is([aria-label='delete study'], button:has([data-testid=EditIcon]))"
-# Our figures adapt to neither of the two themes. A note is no wider than its window.
-_STYLE = (
-    f"{_NEVER} {{ display: none }} main {{ min-width: 0 }} pre {{ overflow-x: auto }} "
-    "[id^='user-defined-plot'] text { fill: currentColor !important }"
-)
-_READ_ONLY = (
-    f"{_EDIT} {{ display: none }} body::after {{ display: block; padding: 1em; color: #757575; "
-    "text-align: center; content: 'Read-only: --edit lets pages write notes and delete studies.' }"
+# Rules for the dashboard's page, and more for one without --edit.
+STYLE, READ_ONLY = (
+    Path(__file__).with_name(f"{name}.css").read_text() for name in ("page", "read_only")
 )
 # An isolated document without scripts, forms or an origin; a picture may carry its style (SVG).
 DATA_POLICY = (
@@ -198,7 +187,7 @@ class Guard:
         if folder == "csv" and is_whole:
             answer.set_data(without_formulas(answer.get_data(as_text=True)))
         elif folder == "dashboard" and is_whole:
-            style = f"<style>{_STYLE}{'' if self.edit else _READ_ONLY}</style></head>"
+            style = f"<style>{STYLE}{'' if self.edit else READ_ONLY}</style></head>"
             answer.set_data(answer.get_data(as_text=True).replace("</head>", style))
             answer.headers["Content-Security-Policy"] = PAGE_POLICY
         elif folder == "static":

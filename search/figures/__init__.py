@@ -42,7 +42,7 @@ class Figure(Generic[Source]):
     applies: Callable[[Source], bool] = lambda _: True  # if there is, or will be, anything to show
     section: Section = "more"  # of the report or of finalize's page
     in_dashboard: bool = True  # for figures of at most about 50 kB that are cheap to draw
-    dashboard_id: str = ""  # if the dashboard has it under another name
+    dashboard_id: str = ""  # letters and hyphens, if the dashboard has it under another name
 
     def shows(self, source: Source) -> bool:
         """Whether it applies; True if that raises an error."""
@@ -147,11 +147,7 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 
 def by_file_name(registry: Mapping[str, Figure[Source]]) -> dict[str, Figure[Source]]:
     """The registry's figures by names that files, links and the dashboard's ids can have."""
-    return {_file_name(name): one for name, one in registry.items()}
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    return {re.sub(r"[^A-Za-z0-9_-]", "-", name): one for name, one in registry.items()}
 
 
 def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:
@@ -162,7 +158,7 @@ def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
     """The study's figures for the dashboard, by the dashboard's ids."""
     return {
-        _file_name(one.dashboard_id or name): one.draw(view)
-        for name, one in FIGURES.items()
+        one.dashboard_id or name: one.draw(view)
+        for name, one in by_file_name(FIGURES).items()
         if one.in_dashboard and one.shows(view)
     }

@@ -12,7 +12,6 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,6 @@ from data.reading import write_atomically
 from models.checks import first_line
 from search.analysis.wording import fitted
 from search.figures import HEIGHT, KINDS, Kind, style
-
-Draw = Callable[[], Figure]
 
 DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
@@ -48,33 +45,35 @@ _SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "legend.frameon": False,
 }
+in_our_style = mpl.rc_context(_SETTINGS)  # decorates all that draws
 
 
-def rendered(picture: go.Figure | Draw, kind: Kind, dpi: int = DPI) -> bytes:
-    """The plotly figure, or what the function draws, as a file's content."""
-    if not isinstance(picture, go.Figure):
+def rendered(picture: go.Figure | Figure, kind: Kind, dpi: int = DPI) -> bytes:
+    """A plotly figure, or one of matplotlib drawn `in_our_style`, as a file's content."""
+    if isinstance(picture, Figure):
         return _saved(picture, kind, dpi)
     try:
-        return _saved(partial(drawn, picture), kind, dpi)
+        return _saved(drawn(picture), kind, dpi)
     except Exception as error:  # of any kind: one broken figure must not cost the others
         lost = go.Figure(layout={"title": picture.layout.title})
         why = f"{type(error).__name__}: {first_line(error)}"
         style.note_absence(lost, "This figure cannot be drawn as a file:", why)
-        return _saved(partial(drawn, lost), kind, dpi)
+        return _saved(drawn(lost), kind, dpi)
 
 
-def _saved(draw: Draw, kind: Kind, dpi: int) -> bytes:
+@in_our_style
+def _saved(picture: Figure, kind: Kind, dpi: int) -> bytes:
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     content = BytesIO()
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # Scripts that the bundled font lacks become boxes in the PNG; the SVG has the text.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        draw().savefig(content, format=kind, dpi=dpi, metadata=metadata)
+        picture.savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()
 
 
 def write_pictures(
-    pictures: Mapping[str, go.Figure | Draw], folder: Path, kinds: Collection[Kind] = KINDS
+    pictures: Mapping[str, go.Figure | Figure], folder: Path, kinds: Collection[Kind] = KINDS
 ) -> list[Path]:
     """Each picture as `<name>.<kind>`, written whole or not at all. Returns the files."""
     files = {folder / f"{name}.{kind}": (name, kind) for name in pictures for kind in kinds}
@@ -83,6 +82,7 @@ def write_pictures(
     return list(files)
 
 
+@in_our_style
 def drawn(plot: go.Figure) -> Figure:
     """The plotly figure on a white background. Raises any kind of error if it cannot be drawn."""
     kinds: dict[str, Callable[[Axes, Any], None]] = {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
@@ -16,7 +15,7 @@ from data.errors import grouped
 from search.analysis.final_result import FinalResult, tested_on
 from search.analysis.wording import data_in_words, fitted, percent
 from search.figures import FINAL_FIGURES, by_file_name, draw_all, style
-from search.figures.files import Draw, rendered, write_pictures
+from search.figures.files import rendered
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
 from search.store.records import EpochRow
 from search.store.views import StudyView, TrialView
@@ -138,26 +137,19 @@ def confusion_matrix(
     return figure
 
 
-def image_drawings(final: FinalResult) -> dict[str, Draw]:
-    """Functions that draw the pictures that are not plotly figures, if there are any."""
+def final_pictures(final: FinalResult) -> dict[str, go.Figure | Figure]:
+    """All that finalize shows, by file name: FINAL_FIGURES, then images drawn by matplotlib."""
     title, names = fitted(final.view.dataset.title), final.view.dataset.class_names
     network = f"trial {final.trial.number}, seed {final.runs[0].seed}"
-    made: dict[str, Draw] = {}
+    made: dict[str, go.Figure | Figure] = {**draw_all(by_file_name(FINAL_FIGURES), final)}
     if final.kernels is not None:
-        made["kernels"] = partial(draw_kernels, final.kernels, f"{title}: kernels, {network}")
+        made["kernels"] = draw_kernels(final.kernels, f"{title}: kernels, {network}")
     if final.features is not None:
-        words = f"{title}: feature maps, {network}"
-        made["features"] = partial(draw_feature_maps, final.features, words)
+        made["features"] = draw_feature_maps(final.features, f"{title}: feature maps, {network}")
     if final.mistakes:
         words = f"{title}: the most confident test mistakes, {network}"
-        made["mistakes"] = partial(draw_mistakes, final.mistakes, names, words)
+        made["mistakes"] = draw_mistakes(final.mistakes, names, words)
     return made
-
-
-def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
-    """Write FINAL_FIGURES and `image_drawings` as PNG and as SVG. Returns the files."""
-    figures = draw_all(by_file_name(FINAL_FIGURES), final)
-    return write_pictures({**figures, **image_drawings(final)}, folder)
 
 
 def trial_pictures(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,18 @@ from numpy.typing import NDArray
 
 from search.analysis.final_result import FeatureMaps, Mistake
 from search.analysis.wording import fitted, percent, printable
-from search.figures.files import rendered
+from search.figures.files import in_our_style, rendered
 
 if TYPE_CHECKING:
     from search.training.bundle import Bundle, Prediction
 
 MOST_MAPS, MOST_STAGES = 32, 20
 COLUMNS = 16  # maps per row
+Panel = tuple[str, NDArray[Any], float]  # heading, image, height in inches
 MOST = 200  # pictures on one sheet
 
 
+@in_our_style
 def draw_images(
     rows: Sequence[Sequence[tuple[NDArray[np.uint8], str]]], title: str, caption_inches: float
 ) -> Figure:
@@ -81,39 +82,38 @@ def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
         f"{len(cells)} of {len(predictions)} pictures as the network saw them; trial "
         f"{bundle.trial} of study {bundle.study}, seed {bundle.seed}"
     )
-    return rendered(partial(draw_images, rows, title, 0.75), "png", 120)
+    return rendered(draw_images(rows, title, 0.75), "png", 120)
 
 
 def draw_kernels(kernels: NDArray[np.float32], title: str) -> Figure:
     """Kernels (C_out, C_in, height, width), input channels stacked vertically; grey is zero."""
     limit = float(np.abs(kernels[np.isfinite(kernels)]).max(initial=0.0)) or 1.0
     grid = tile(kernels.reshape(len(kernels), -1, kernels.shape[-1]))
-    picture = _panels([("", grid)], [8 * grid.shape[0] / grid.shape[1]], title)
+    picture = _panels([("", grid, 8 * grid.shape[0] / grid.shape[1])], title)
     picture.axes[0].images[0].set_clim(-limit, limit)
     return picture
 
 
 def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     """The image, then the first maps of each stage; white is the stage's highest value."""
-    panels: list[tuple[str, NDArray[Any]]] = [(features.what, _in_colour(features.image_CHW))]
-    heights = [1.3]
+    panels: list[Panel] = [(features.what, _in_colour(features.image_CHW), 1.3)]
     for name, maps_CHW in islice(features.stages.items(), MOST_STAGES):
         count, height, width = maps_CHW.shape
         few = "" if count <= MOST_MAPS else f"; the first {MOST_MAPS} are shown"
         words = f"{name}: {count} maps of {height}×{width}{few}"
-        panels.append((words, tile(maps_CHW[:MOST_MAPS])))
-        heights.append(0.62 * math.ceil(min(count, MOST_MAPS) / COLUMNS) + 0.3)
-    return _panels(panels, heights, title)
+        rows = math.ceil(min(count, MOST_MAPS) / COLUMNS)
+        panels.append((words, tile(maps_CHW[:MOST_MAPS]), 0.62 * rows + 0.3))
+    return _panels(panels, title)
 
 
-def _panels(
-    panels: Sequence[tuple[str, NDArray[Any]]], heights: Sequence[float], title: str
-) -> Figure:
-    """(heading, image), stacked vertically. `heights`: in inches."""
+@in_our_style
+def _panels(panels: Sequence[Panel], title: str) -> Figure:
+    """Stacked vertically."""
+    heights = [height for *_, height in panels]
     picture = Figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
     picture.suptitle(title, fontsize=9)
     below = picture.subplots(len(panels), 1, height_ratios=heights, squeeze=False).flat
-    for axes, (words, image) in zip(below, panels, strict=True):
+    for axes, (words, image, _) in zip(below, panels, strict=True):
         axes.imshow(image, cmap="gray", interpolation="nearest")
         axes.set_axis_off()
         axes.set_title(words, fontsize=8, loc="left")

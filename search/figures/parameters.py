@@ -13,12 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 import plotly.graph_objects as go
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 from plotly.subplots import make_subplots
@@ -27,8 +22,9 @@ from search.analysis.measures import guessing_value
 from search.analysis.wording import percent
 from search.figures import style
 from search.spec.config import StudySpec
+from search.spec.domains import Range
 from search.spec.recipe import PARTIAL_EPOCH
-from search.spec.space import distributions
+from search.spec.space import distributions, searched
 from search.store.database import optuna_warnings_only
 from search.store.records import best_epoch
 from search.store.views import StudyView, TrialView
@@ -171,7 +167,7 @@ def _number_choices(figure: go.Figure, letter: str) -> None:
 
 def slices(view: StudyView) -> go.Figure:
     """Lowest value of each trial by the value of each searched parameter, choices side by side."""
-    axes = search_axes(view.spec)
+    axes, space = search_axes(view.spec), searched(view.spec)
     rows, columns = math.ceil(len(axes) / COLUMNS), min(COLUMNS, len(axes))
     panels: list[Any] = [{}] * len(axes) + [None] * (rows * columns - len(axes))
     grid = [panels[columns * row : columns * (row + 1)] for row in range(rows)]
@@ -187,9 +183,9 @@ def slices(view: StudyView) -> go.Figure:
         if choices:
             labels = [style.in_figure(str(choice)) for choice in choices]
             figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, **place)
-        elif isinstance(axis, FloatDistribution | IntDistribution) and axis.log:
+        elif isinstance(domain := space[name], Range) and domain.log:
             # Labels only at powers of ten; a range of less than a decade may have none.
-            decades = {"dtick": 1} if axis.high >= 10 * axis.low else {}
+            decades = {"dtick": 1} if domain.high >= 10 * domain.low else {}
             figure.update_xaxes(type="log", exponentformat="power", **decades, **place)
     remark = "one run each; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))

@@ -209,5 +209,5 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, label: str, rank: int, most: int)
 
 def _names(view: StudyView) -> dict[str, str]:
     """How the figures call each arm."""
-    names = told_apart((arm.name for arm in view.spec.arms), MOST_LETTERS)
+    names = told_apart([arm.name for arm in view.spec.arms], MOST_LETTERS)
     return {name: style.in_figure(label) for name, label in names.items()}

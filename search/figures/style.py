@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import plotly.graph_objects as go
@@ -59,17 +59,6 @@ def add(
     figure.add_scatter(x=x, y=y, name=name, **{"mode": mode, **shown, **look})
 
 
-def _kinds(
-    trials: Sequence[TrialView],
-) -> Iterator[tuple[str, list[TrialView], dict[str, Any]]]:
-    """(name, trials, marker) for each state, and separately for the baseline."""
-    for state, (symbol, _, _) in STATES.items():
-        found = [trial for trial in trials if trial.state == state and not trial.is_baseline]
-        yield state, found, {"symbol": symbol, "size": 8}
-    star = {"color": VERMILION, "symbol": "star", "size": 13}
-    yield "baseline", [trial for trial in trials if trial.is_baseline], star
-
-
 def add_trials(
     figure: go.Figure,
     view: StudyView,
@@ -85,7 +74,12 @@ def add_trials(
     of several panels, which share a legend and have smaller markers.
     """
     hover = f"%{{customdata}}: {view.spec.value.word} %{{y}}"
-    for name, of_kind, marker in _kinds(trials):
+    markers: dict[str, dict[str, Any]] = {
+        **{state: {"symbol": symbol, "size": 8} for state, (symbol, *_) in STATES.items()},
+        "baseline": {"symbol": "star", "size": 13, "color": VERMILION},
+    }
+    for name, marker in markers.items():
+        of_kind = [t for t in trials if ("baseline" if t.is_baseline else t.state) == name]
         found = sorted((low, t.number, t) for t in of_kind if (low := lowest(t)) is not None)
         if not found:
             continue

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from data.reading import write_atomically
 from search.analysis.final_result import FinalResult, metrics
-from search.figures.final import save_pictures
+from search.figures.files import write_pictures
+from search.figures.final import final_pictures
 from search.final.export import Exported, cannot_write, export_onnx
 from search.pages.final_page import final_page, final_text
 from search.store.folders import FINAL
@@ -70,7 +71,7 @@ def write_all(
     text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
     try:
         write_bundle(bundle, target)
-        save_pictures(result, target)
+        write_pictures(final_pictures(result), target)
         write_atomically(target / "report.html", final_page(result).encode())
         write_atomically(target / METRICS, text.encode())
         lead_to_first(folder)

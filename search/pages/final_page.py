@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+import plotly.graph_objects as go
+
 from data.datasets import DATASETS
 from data.errors import grouped
 from search.analysis.final_result import FinalResult, by_class, calibrations, confused_pairs
 from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, spread
-from search.figures import FINAL_FIGURES, by_file_name, draw_all
+from search.figures import FINAL_FIGURES, by_file_name
 from search.figures.files import rendered
-from search.figures.final import image_drawings
+from search.figures.final import final_pictures
 from search.pages.render import markdown, page, plain
 from search.training.epoch import Score
 
@@ -22,16 +24,16 @@ PAIRS = 10
 
 def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
-    registry = by_file_name(FINAL_FIGURES)
-    figures = draw_all(registry, final)
-    for name, draw in image_drawings(final).items():
-        figures[name] = rendered(draw, "png")
+    figures = {
+        name: picture if isinstance(picture, go.Figure) else rendered(picture, "png")
+        for name, picture in final_pictures(final).items()
+    }
     dataset = DATASETS.get(final.view.dataset.name)
     title = f"{final.view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(
         "final.md",
         kind="png",
-        registry=registry,
+        registry=by_file_name(FINAL_FIGURES),
         figures=figures,
         means=_means,
         test_loss=_of_seeds([run.test.loss for run in final.runs], "loss"),

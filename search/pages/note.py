@@ -64,7 +64,7 @@ def placed(ours: str, note: str) -> str:
     would be displayed as the rest of a paragraph.
     """
     section = f"{BEGIN}\n\n{ours.rstrip()}\n\n{END}\n"
-    found = _marked(note) or _unmarked(note)
+    found = _ours_in(note)
     if found is not None:
         above = note[: found[0]]
         gap = "\n" if above[:-1].rpartition("\n")[2].strip(" \t\r") else ""
@@ -72,16 +72,11 @@ def placed(ours: str, note: str) -> str:
     return f"{note.rstrip()}\n\n{section}" if note.strip() else section
 
 
-def _marked(note: str) -> tuple[int, int] | None:
-    first = _BEGIN.search(note)
-    end = first and _END.search(note, first.end())
-    if not end:
-        return None
-    *_, begin = _BEGIN.finditer(note, 0, end.start())
-    return begin.start(), end.end()
-
-
-def _unmarked(note: str) -> tuple[int, int] | None:
-    first = _FIRST.search(note)
-    last = first and _LAST.search(note, first.end())
-    return (first.start(), last.end()) if first and last else None
+def _ours_in(note: str) -> tuple[int, int] | None:
+    for begin, end in ((_BEGIN, _END), (_FIRST, _LAST)):
+        first = begin.search(note)
+        last = first and end.search(note, first.end())
+        if last:
+            *_, nearest = begin.finditer(note, 0, last.start())
+            return nearest.start(), last.end()
+    return None

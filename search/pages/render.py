@@ -24,7 +24,6 @@ from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
 
 from data.errors import grouped
-from models.family import compact
 from search.analysis import (
     candidates,
     comparison,
@@ -36,10 +35,8 @@ from search.analysis import (
 )
 from search.analysis.measures import MEASURES, measure_of, measured, recorded_accuracy
 from search.analysis.wording import counted, in_columns, printable
-from search.figures import HEIGHT
-from search.figures.style import axis
-from search.spec.space import make_config
-from search.spec.study_file import write_study_file
+from search.figures import HEIGHT, style
+from search.spec import space, study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
 from search.terminal import command_line, summary
@@ -90,14 +87,12 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
     )
     environment.filters["grouped"] = grouped
     # Templates can use by name what these modules define or import, and the functions below.
-    modules = candidates, comparison, comparison_words, final_result, findings, measures
-    for module in (*modules, wording, command_line, summary):
+    modules = candidates, comparison, comparison_words, final_result, findings, measures, wording
+    for module in (*modules, style, command_line, summary, space, study_file):
         environment.globals |= {name: it for name, it in vars(module).items() if name[0] != "_"}
-    functions = (
-        *(axis, compact, make_config, write_study_file, head, row, code, aligned),
-        *(in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed),
-    )
-    environment.globals |= {function.__name__: function for function in functions}
+    functions = head, row, code, aligned, in_utc, reason_in_words, value, listed
+    for function in (*functions, evaluation_in_words, evaluated_before):
+        environment.globals[function.__name__] = function
     return environment
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import plotly.graph_objects as go
@@ -28,17 +28,12 @@ FOLDER = "figures"  # next to the page
 GONE = ("kinds", "dropout", "parallel", "time", "effects")  # figures of earlier versions
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Report:
-    """The whole report. `figures`: by the names of their files in the Markdown."""
+class Report(NamedTuple):
+    """What `page` makes the report's page from. `figures`: by their names in the Markdown."""
 
     title: str
     markdown: str
     figures: Mapping[str, go.Figure]
-
-    def html(self) -> str:
-        """One page that needs no network."""
-        return page(self.title, self.markdown, self.figures)
 
 
 def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
@@ -66,7 +61,7 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         registry=registry,
         figures=figures,
     )
-    return Report(title=view.spec.title or view.name, markdown=text, figures=figures)
+    return Report(view.spec.title or view.name, text, figures)
 
 
 def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) -> list[Path]:
@@ -78,7 +73,7 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
     known = {f"{name}.{kind}" for name in (*by_file_name(FIGURES), *GONE) for kind in KINDS}
     for name in known - {file.name for file in files}:
         (folder / FOLDER / name).unlink(missing_ok=True)
-    for name, text in ((PAGE, report.html()), ("report.md", report.markdown)):
+    for name, text in ((PAGE, page(*report)), ("report.md", report.markdown)):
         files.append(folder / name)
         write_atomically(files[-1], text.encode())
     return files
@@ -97,7 +92,8 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
 
     titles = Counter({view.dataset.name: view.dataset.title for view, _ in studies}.values())
     leaders: dict[str, StudyView] = {}
-    for view in sorted((view for view, _ in studies if view.best), key=_best_error):
+    ends = [(view.best.best, view) for view, _ in studies if view.best and view.best.best]
+    for _, view in sorted(ends, key=lambda end: end[0].validation_error):
         leaders.setdefault(view.dataset.name, view)
     storage = studies[0][0].storage
     rows = [(view, folder / PAGE, folder / FINAL / PAGE) for view, folder in studies]
@@ -112,8 +108,3 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
     )
     write_atomically(runs / "index.html", page(f"Studies of {storage}", text, {}).encode())
     return runs / "index.html"
-
-
-def _best_error(view: StudyView) -> float:
-    best = view.best and view.best.best
-    return best.validation_error if best else 1.0

@@ -45,7 +45,7 @@ def metrics(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[s
         assert finalize.main(["--seeds", "2"]) == 0
         assert "test (2 runs)" in capsys.readouterr().out
     # Pictures are drawn only once, because that takes longer than the training.
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
     content: dict[str, Any] = json.loads(file.read_text())
     return content
 
@@ -128,7 +128,7 @@ def test_an_unfinished_study_is_finalised_only_with_now(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(shutil.copytree(searched, tmp_path / "copy"))
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
     with closing(open_database("sqlite:///studies.db", must_exist=True)) as database:
         set_total(require_study(database, "digits"), 4)
     before, finished = view().results, view().finished  # paused ones may resume

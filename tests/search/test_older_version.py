@@ -45,7 +45,7 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 @pytest.fixture
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them takes longer than the training; one test here does it."""
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
 
 
 def rows(place: Path, query: str) -> list[tuple[Any, ...]]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.figures.files import write_pictures
 from search.figures.final import (
     MOST_NUMBERS,
     confusion_matrix,
-    save_pictures,
+    final_pictures,
     training_curves,
     trial_pictures,
 )
@@ -45,7 +46,7 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
 
 def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(tmp_path: Path) -> None:
     final = looked_into(final_result())
-    files = save_pictures(final, tmp_path)
+    files = write_pictures(final_pictures(final), tmp_path)
     made = {"confusion", "curves", "kernels", "features", "mistakes"}
     assert {file.name for file in files} == {f"{n}.{k}" for n in made for k in ("png", "svg")}
     said = {
@@ -56,10 +57,13 @@ def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(tmp_p
     assert "conv1: 8 maps of 14×14" in said["features"]
     assert "→ Coat" in said["mistakes"]
     contents = [file.read_bytes() for file in files]
-    assert [file.read_bytes() for file in save_pictures(final, tmp_path)] == contents
+    assert [
+        file.read_bytes() for file in write_pictures(final_pictures(final), tmp_path)
+    ] == contents
     names = ("$\\frac$", "</svg><script>x", "靴 👟", "a\x00\x1bb", "x" * 999)
     view = study_view([trial_view(0, [0.4])], data_title="".join(names), class_names=names)
-    files = save_pictures(final_result(view=view, kernels=None), tmp_path / "other")
+    pictures = final_pictures(final_result(view=view, kernels=None))
+    files = write_pictures(pictures, tmp_path / "other")
     assert {file.stem for file in files} == {"confusion", "curves"}
     root = ElementTree.parse(tmp_path / "other" / "confusion.svg").getroot()
     assert not [element for element in root.iter() if element.tag.endswith("script")]

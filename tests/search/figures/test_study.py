@@ -222,4 +222,6 @@ def test_arms_whose_long_names_begin_alike_are_told_apart() -> None:
     view = comparison_view({name: [0.5, 0.52] for name in names})
     ticks = loss_by_arm(view).layout.yaxis.ticktext
     legend = [trace.name for trace in learning_curves(view).data if trace.showlegend]
-    assert list(ticks) == legend == [f"three convolutions, …{n} of all (2)" for n in (2, 3)]
+    assert (
+        list(ticks) == legend == [f"three convolutions, … dropout 0.{n} of all (2)" for n in (2, 3)]
+    )

@@ -40,7 +40,7 @@ STEPS = (
     ("search.final.scoring", "load_test"),
     ("search.final.final", "complete_result"),
     ("search.final.folder", "write_bundle"),
-    ("search.final.folder", "save_pictures"),
+    ("search.final.folder", "write_pictures"),
     ("search.final.folder", "final_page"),
     ("search.final.folder", "write_atomically"),
     ("search.final.folder", "lead_to_first"),
@@ -57,7 +57,7 @@ def searched(searched_tiny: Path) -> Path:
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process, and no pictures: drawing them takes longer than the training."""
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
 
 
 def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +195,7 @@ import importlib, json, os, signal, sys
 import torch._dynamo
 from search.final import final, folder, runs
 
-runs.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []
+runs.default_workers, folder.write_pictures = lambda _: 1, lambda *_: []
 
 def die(place, module, step, when, number, options):
     os.chdir(place)

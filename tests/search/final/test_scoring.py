@@ -33,7 +33,7 @@ def load(train):
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process, and no pictures: drawing them takes longer than the training."""
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
 
 
 def write(part: str, count: int, seed: int, *, backwards: bool = False) -> None:

@@ -16,6 +16,7 @@ from search.analysis.measures import measure_of
 from search.figures import FIGURES, Figure, draw_all
 from search.pages import report
 from search.pages.note import study_note
+from search.pages.render import page
 from search.pages.report import make_report, write_report
 from search.spec.arms import Expectation, JournalEntry
 from search.spec.objectives import OBJECTIVES
@@ -254,10 +255,10 @@ def test_a_custom_figure_is_in_the_report(
     monkeypatch.setitem(FIGURES, "my_own", Figure("Mine", "Something of mine", make))
     made = make_report(small_study, NOW)
     assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in made.markdown
-    page = made.html()
-    assert "<p>What &lt;it&gt; says.</p>" in page
-    assert page.count('class="figure"') == len(made.figures) == 7
-    assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
+    text = page(*made)
+    assert "<p>What &lt;it&gt; says.</p>" in text
+    assert text.count('class="figure"') == len(made.figures) == 7
+    assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", text, flags=re.S))
 
 
 def test_a_figure_may_have_any_name(
@@ -266,7 +267,7 @@ def test_a_figure_may_have_any_name(
     mine = Figure("Mine", "Something of mine", lambda _: go.Figure(go.Scatter(y=[1, 2])))
     monkeypatch.setattr(report, "FIGURES", {"loss/epoch, in %": mine})
     made = make_report(small_study, NOW)
-    assert made.html().count('class="figure"') == 1
+    assert page(*made).count('class="figure"') == 1
     for kinds, there in ((["png"], ["loss-epoch--in--.png"]), ([], [])):
         write_report(made, tmp_path, kinds)
         assert [file.name for file in (tmp_path / "figures").iterdir()] == there

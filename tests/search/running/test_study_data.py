@@ -62,7 +62,7 @@ def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(live)
     monkeypatch.setenv("SEARCH_DATA_DIR", "data")
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])  # takes longer than the training
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])  # takes longer than the training
     return live
 
 
@@ -206,7 +206,7 @@ def test_other_initial_weights_are_refused_by_every_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runs, "default_workers", lambda _: 1)
-    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
     Path("src").mkdir()
     network = ConvNetConfig(channels=(4,), batch_norm=True)
 

@@ -42,7 +42,7 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert told in capsys.readouterr().err
     assert "study sqlite:///" in told
     assert "not searched here: hidden" in told
-    assert "its best configuration;" in told  # a tenth of three trials, rounded up
+    assert "its 1 best configuration;" in told  # a tenth of three trials, rounded up
     assert first.best is not None
     assert first.best.best is not None
     assert kept.best == pytest.approx(first.best.best.value)
@@ -96,8 +96,8 @@ def test_earlier_studies_and_the_baseline_give_no_configuration_twice(tmp_path: 
     (again,) = read_earlier(["s"], replace(spec, baseline=first), url, None, None)
     assert list(again.configurations) == others[:3]
     assert [one.repeated for one in (*found, again)] == [0, 3, 1]
-    assert "its best 3 configurations" in warm_start_in_words(found[0])
-    said = "its best 3 other configurations; 3 better ones already among the first trials"
+    assert "its 3 best configurations" in warm_start_in_words(found[0])
+    said = "its 3 best configurations; 3 better ones already among the first trials"
     assert said in warm_start_in_words(found[1])
     with pytest.raises(SpecError, match=f"s and --warm-start {url} are the same study; leave one"):
         read_earlier(["s", f"{alike}#s", url], spec, url, None, None)
@@ -166,5 +166,5 @@ def test_a_warm_start_stored_by_an_earlier_version_can_be_read() -> None:
         "not_searched": ["hidden"],
     }
     told = warm_start_in_words(Earlier.from_dict(stored))
-    assert told.startswith("Warm start from study mnist (MNIST, best loss 0.0200): its best 2")
-    assert "configurations that fit; 1 other left out, outside this study's space or" in told
+    assert told.startswith("Warm start from study mnist (MNIST, best loss 0.0200): its 2 best")
+    assert "configurations; 1 better one left out, outside this study's space or" in told
