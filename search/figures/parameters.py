@@ -167,7 +167,9 @@ def _number_choices(figure: go.Figure, letter: str) -> None:
 
 def slices(view: StudyView) -> go.Figure:
     """Lowest value of each trial by the value of each searched parameter, choices side by side."""
-    axes, space = search_axes(view.spec), searched(view.spec)
+    space, known = searched(view.spec), [trial.params for trial in view.trials if trial.best]
+    axes = search_axes(view.spec)
+    axes = {name: it for name, it in axes.items() if any(name in one for one in known)} or axes
     rows, columns = math.ceil(len(axes) / COLUMNS), min(COLUMNS, len(axes))
     panels: list[Any] = [{}] * len(axes) + [None] * (rows * columns - len(axes))
     grid = [panels[columns * row : columns * (row + 1)] for row in range(rows)]
@@ -182,7 +184,8 @@ def slices(view: StudyView) -> go.Figure:
         figure.update_xaxes(title_text=style.in_figure(name.replace("_", " ")), **place)
         if choices:
             labels = [style.in_figure(str(choice)) for choice in choices]
-            figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, **place)
+            marked = {"tickvals": list(range(len(labels))), "ticktext": labels}
+            figure.update_xaxes(range=[-0.5, len(labels) - 0.5], **marked, **place)
         elif isinstance(domain := space[name], Range) and domain.log:
             # Labels only at powers of ten; a range of less than a decade may have none.
             decades = {"dtick": 1} if domain.high >= 10 * domain.low else {}

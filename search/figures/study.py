@@ -71,7 +71,8 @@ def _trial_curves(view: StudyView) -> go.Figure:
         x, y = zip(*best, strict=True)
         circle = {"size": 9, "symbol": "circle-open", "line": {"width": 2}, "color": style.GREY}
         style.add(figure, x, y, "best epoch", marker=circle)
-    remark = f"coloured: the best {len(top)} and their lowest; one run each"
+    remark = f"coloured: the best {len(top)} and their lowest; " if top else ""
+    remark += "one run each"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
     return figure.update_yaxes(style.value_axis(view))

@@ -159,6 +159,10 @@ def test_each_trial_is_drawn_at_its_parameter_values(searched: StudyView) -> Non
     assert [round(x) for x in chosen.x] == [n % 2 for n in range(8)]
     stars = [trace for trace in figure.data if trace.marker.symbol == "star"]
     assert [(trace.x, trace.y, trace.xaxis) for trace in stars] == [((3,), (0.7,), "x2")]
+    # A choice is shown whole, a parameter that no trial has not at all.
+    assert figure.layout.xaxis3.range == (-0.5, 2.5)
+    shallow = slices(replace(searched, trials=(baseline,)))
+    assert [axis.title.text for axis in shallow.select_xaxes()] == ["depth"]
 
 
 @pytest.mark.parametrize("high", [4e-3, 8e-3, 2e-2, 1e-1])
