@@ -115,7 +115,7 @@ def finalise(
         progress: report each epoch, and earlier test evaluations, on standard error.
 
     Raises:
-        SpecError, DeviceError: an argument is invalid.
+        SpecError: an argument is invalid, or there is no such device.
         StorageError: no such database, study, trial or arm; it is not finished, or not writable.
         StudyGoneError: the study or its folder was deleted meanwhile; nothing was recorded.
         DataError: images are not available; they or the initial weights are not the study's own.
@@ -152,10 +152,8 @@ def finalise(
     with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
         found = require_study(db, study)
         view = view_study(found)
-        chosen = choose_trial(view, trial, arm)
+        chosen = stretched(choose_trial(view, trial, arm), epochs)
         several = [] if candidates is None else choose_candidates(view, candidates, epochs)
-        if epochs is not None:
-            chosen = stretched(chosen, epochs)
         if not now:
             require_all_trials(view)
         source = find_place(found, dataset, images)
