@@ -34,7 +34,7 @@ from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import default_storage, folders
-from search.store.data import check_data, find_place, hold_out, keep_data, keep_weights
+from search.store.data import find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
 from search.store.opening import open_database
 from search.store.records import complete_result, require_recordable
@@ -203,10 +203,7 @@ def finalise(
                 f"{view.name}, each trained again on the study's own split with "
                 f"{counted(candidate_seeds, 'fresh seed')}, to choose between them"
             )
-            held_out = rivals[0].load(on)
-            check_data(found, held_out)
-            chosen, decided = decide(view, several, train(rivals, held_out))
-            del held_out
+            chosen, decided = decide(view, several, train(rivals, rivals[0].load(on)))
         if chosen.why:
             say(f"Note: {printable(chosen.why)}")
         say(
