@@ -40,7 +40,7 @@ class SeedRun:
     curve: tuple[Epoch, ...]
     training: Score  # on all images that it was trained on, in evaluation mode
     test: Score
-    calibration: Mapping[str, float]  # on the test images, see `search.training.metrics`
+    calibration: Mapping[str, float]  # on the test images, see `search.final.scoring`
     seconds: float  # spent on training
 
 

@@ -122,11 +122,8 @@ def choose_candidates(view: StudyView, count: int, epochs: int | None = None) ->
     found = []
     for trial in far[:count]:
         chosen = replace(choose_trial(view, trial.number), why="")
-        if epochs is not None:
-            chosen = stretched(chosen, epochs)
-        elif trial.state != "complete":
-            chosen = stretched(chosen, chosen.config.recipe.epochs)
-        found.append(chosen)
+        whole = None if trial.state == "complete" else chosen.config.recipe.epochs
+        found.append(stretched(chosen, epochs or whole))
     return found
 
 
@@ -183,8 +180,8 @@ def as_recorded(
     return decision, recorded_candidates(row.figures)
 
 
-def stretched(chosen: Chosen, epochs: int) -> Chosen:
-    """The choice with its schedule scaled to `epochs`, all of them trained.
+def stretched(chosen: Chosen, epochs: int | None) -> Chosen:
+    """The choice with its schedule scaled to `epochs`, all of them trained; None: as it is.
 
     A search with short trainings favours the weak augmentation that suits them. If the trial was
     memorising its images, the strength grows in proportion to `epochs` over the trial's best epoch,
@@ -192,7 +189,7 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
     the one from the end of the trial's own schedule, or from the last epoch that it reached.
     """
     best, own, trial = chosen.epochs, chosen.config.recipe.epochs, chosen.trial
-    if (best, own) == (epochs, epochs):
+    if epochs is None or best == own == epochs:
         return chosen
     how = "its whole schedule" if own == epochs else "with its schedule scaled to match"
     told = (

@@ -7,12 +7,13 @@ The normalisation is part of the graph; the class names are in its metadata.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import io
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,12 +54,16 @@ def require_onnx() -> None:
         )
 
 
-def cannot_write(folder: Path, error: OSError) -> BundleError:
-    """The error to raise if a finished network's file cannot be written there."""
-    return BundleError(
-        f"cannot write {folder} ({error.strerror}); free some space or fix its permissions, then "
-        "run the same command again: nothing is evaluated twice"
-    )
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Raises BundleError if the block cannot write a finished network's file there."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(
+            f"cannot write {folder} ({error.strerror}); free some space or fix its permissions, "
+            "then run the same command again: nothing is evaluated twice"
+        ) from error
 
 
 class _Deployed(nn.Module):
@@ -106,10 +111,8 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
             f"the ONNX model differs from torch by {difference:.2g} in a logit (at most "
             f"{TOLERANCE:g} is rounding) and was not written; try other versions of onnxscript"
         )
-    try:
+    with writing_into(folder):
         write_atomically(folder / ONNX, payload)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     return Exported(difference, len(images_NCHW))
 
 
@@ -120,8 +123,7 @@ def _converted(model: _Deployed, bundle: Bundle, images_NCHW: torch.Tensor) -> b
     # The exporter chatters on standard output and warns about its own internals.
     for name in ("onnxscript", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             model,
             (images_NCHW,),

@@ -34,7 +34,7 @@ from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import default_storage, folders
-from search.store.data import check_data, find_place, hold_out, keep_data, keep_weights
+from search.store.data import find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
 from search.store.opening import open_database
 from search.store.records import complete_result, require_recordable
@@ -115,7 +115,7 @@ def finalise(
         progress: report each epoch, and earlier test evaluations, on standard error.
 
     Raises:
-        SpecError, DeviceError: an argument is invalid.
+        SpecError: an argument is invalid, or there is no such device.
         StorageError: no such database, study, trial or arm; it is not finished, or not writable.
         StudyGoneError: the study or its folder was deleted meanwhile; nothing was recorded.
         DataError: images are not available; they or the initial weights are not the study's own.
@@ -152,10 +152,8 @@ def finalise(
     with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
         found = require_study(db, study)
         view = view_study(found)
-        chosen = choose_trial(view, trial, arm)
+        chosen = stretched(choose_trial(view, trial, arm), epochs)
         several = [] if candidates is None else choose_candidates(view, candidates, epochs)
-        if epochs is not None:
-            chosen = stretched(chosen, epochs)
         if not now:
             require_all_trials(view)
         source = find_place(found, dataset, images)
@@ -205,10 +203,7 @@ def finalise(
                 f"{view.name}, each trained again on the study's own split with "
                 f"{counted(candidate_seeds, 'fresh seed')}, to choose between them"
             )
-            held_out = rivals[0].load(on)
-            check_data(found, held_out)
-            chosen, decided = decide(view, several, train(rivals, held_out))
-            del held_out
+            chosen, decided = decide(view, several, train(rivals, rivals[0].load(on)))
         if chosen.why:
             say(f"Note: {printable(chosen.why)}")
         say(

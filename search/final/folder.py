@@ -22,7 +22,7 @@ from data.reading import write_atomically
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.files import write_pictures
 from search.figures.final import final_pictures
-from search.final.export import Exported, cannot_write, export_onnx
+from search.final.export import Exported, export_onnx, writing_into
 from search.pages.final_page import final_page, final_text
 from search.store.folders import FINAL
 from search.terminal.progress import to_html
@@ -51,12 +51,10 @@ class Final:
 
 def check_writable(folder: Path) -> None:
     """Create `folder`. Raises BundleError if files cannot be written into it."""
-    try:
+    with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"room")
-    except OSError as error:
-        raise cannot_write(folder, error) from error
 
 
 def write_all(
@@ -69,7 +67,7 @@ def write_all(
     """
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
     text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
-    try:
+    with writing_into(target):
         write_bundle(bundle, target)
         write_pictures(final_pictures(result), target)
         write_atomically(target / "report.html", final_page(result).encode())
@@ -77,8 +75,6 @@ def write_all(
         lead_to_first(folder)
         if onnx_NCHW is not None:
             exported = export_onnx(bundle, target, onnx_NCHW)
-    except OSError as error:
-        raise cannot_write(target, error) from error
     return Final(
         folder=target,
         metrics=json.loads(text),  # lists, as in the file

@@ -81,6 +81,7 @@ def as_text(table: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(in_columns(lines))
 
 
+@kept_threads()
 def predict(
     paths: str | Path | Sequence[str | Path],
     *,
@@ -124,9 +125,8 @@ def predict(
     else:
         network = read_bundle(bundle_folder(bundle, study, runs_dir))
     given = [paths] if isinstance(paths, str | Path) else paths
-    with kept_threads():
-        prepare_process()
-        found = _classify(network, [Path(path) for path in given])
+    prepare_process()
+    found = _classify(network, [Path(path) for path in given])
     if sheet is not None:
         try:
             write_atomically(Path(sheet), contact_sheet(network, found.pictures))

@@ -18,34 +18,28 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from data.errors import DataError
 from data.reading import write_atomically
-from models import ArchitectureError
 from models.checks import first_line
 from search.analysis.wording import duration
 from search.running.pool import WATCH_SECONDS, ChildProcess, default_workers, stop_all
 from search.running.trial import is_out_of_memory
 from search.running.worker import TRIALS_PER_GPU
-from search.spec.domains import SpecError
 from search.spec.extensions import contents, handed_over, register_families, require
 from search.terminal.commands import BAD_INPUT, console, log
 from search.terminal.progress import can_be_live
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process, return_memory
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.files import CheckpointUnwritableError
 from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
 THREADS = 1  # of a training on a CPU
-FAULTS = (RepeatError, DataError, SpecError, ArchitectureError, CheckpointUnwritableError)
 MAX_DEATHS = 5  # of the Ray tasks of one job
 OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and each finished epoch
 
@@ -132,7 +126,7 @@ def train_apart(
 ) -> None:
     """Train each in a process of its own on CPUs, `processes` at a time; if one dies, the others
     are terminated. Raises what `train_all` raises."""
-    reports = queue.SimpleQueue[tuple[int, bytes]]()
+    reports = queue.SimpleQueue[bytes]()
     waiting, running = deque(enumerate(jobs)), dict[int, ChildProcess]()
     try:
         while waiting or running:
@@ -140,14 +134,13 @@ def train_apart(
                 raise StoppedError
             while waiting and len(running) < processes:
                 index, job = waiting.popleft()
-                keep = partial(lambda index, line: reports.put((index, line)), index)
-                running[index] = ChildProcess(f"{__name__}:train_one", keep)
-                running[index].call(job)
+                running[index] = ChildProcess(f"{__name__}:train_one", reports.put)
+                running[index].call(job, index)
             stop.wait(WATCH_SECONDS)
             ended = [index for index, child in running.items() if child.poll() is not None]
             while not reports.empty():
-                index, line = reports.get()
-                on_epoch(index, Epoch(**json.loads(line)))
+                index, epoch = json.loads(reports.get())
+                on_epoch(index, Epoch(**epoch))
             for index in ended:
                 seed, child = jobs[index].seed, running.pop(index)
                 if child.process.returncode == BAD_INPUT:
@@ -164,22 +157,19 @@ def train_apart(
         stop_all(running.values())
 
 
-def train_one(job: Job) -> int:
+def train_one(job: Job, index: int) -> int:
     """What a process runs: one training, with a line on standard output for each epoch."""
     reports = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing else may write between the reports
     prepare_process(THREADS)
 
     def tell(_: int, epoch: Epoch) -> None:
-        print(json.dumps(dataclasses.asdict(epoch)), file=reports)
+        print(json.dumps([index, dataclasses.asdict(epoch)]), file=reports)
 
     with StopOnSignal() as stopping, suppress(StoppedError):
-        try:
-            require(job.spec.extensions, job.spec.families, job.spec.dataset)
-            task = job.load(torch.device("cpu"))
-            train_in_turn([job], task, stop=stopping, on_epoch=tell)
-        except FAULTS as error:
-            raise RepeatError(f"seed {job.seed}: {error}") from error
+        require(job.spec.extensions, job.spec.families, job.spec.dataset)
+        task = job.load(torch.device("cpu"))
+        train_in_turn([job], task, stop=stopping, on_epoch=tell)
     return stopping.exit_code
 
 

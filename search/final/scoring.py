@@ -19,7 +19,7 @@ from search.store.studies import StudyHandle
 from search.store.views import TrialView
 from search.training.bundle import Bundle
 from search.training.epoch import Score
-from search.training.metrics import CALIBRATION_BINS, calibration, reliability
+from search.training.metrics import CALIBRATION_BINS, calibration_error, loss_at, reliability
 from search.training.repeat import Job, TrainedRun
 from search.training.task import Task, confusion, logits, score
 
@@ -82,11 +82,17 @@ def test(
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
         counts_KK += confusion(logits_NK, examples.labels_N).cpu().numpy()
         all_logits.append(logits_NK)
-        for bins_B3, divisor in zip(bins_2B3, (1, bundle.temperature), strict=True):
-            shares_NK = (logits_NK / divisor).softmax(1)
-            bins_B3 += reliability(shares_NK, examples.labels_N).cpu().numpy()
+        before_B3, after_B3 = (
+            reliability((logits_NK / divisor).softmax(1), examples.labels_N).cpu()
+            for divisor in (1, bundle.temperature)
+        )
+        bins_2B3 += np.stack((before_B3, after_B3))
         tested = score(logits_NK, examples.labels_N)
-        calibrated = calibration(logits_NK, examples.labels_N, bundle.temperature)
+        calibrated = {  # in nats; in [0, 1] without the temperature and with it
+            "loss": float(loss_at(logits_NK, examples.labels_N, bundle.temperature)),
+            "error_before": calibration_error(before_B3),
+            "error_after": calibration_error(after_B3),
+        }
         if recorded is not None:
             stored = recorded["per_seed"][len(scored)]
             tested = Score(loss=stored["loss"], error=stored["error"])

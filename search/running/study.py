@@ -110,9 +110,10 @@ def run_study(
         The study as it is then; see `load_study`, `to_pandas` and `study_figures`.
 
     Raises:
-        SpecError, StudyFileError: the study is invalid, or differs from the one of that name.
+        SpecError, StudyFileError: the study or the device is invalid, or the study differs from the
+            one of that name.
         DataError: its images are unavailable.
-        DeviceError, StorageError: the device or the database cannot be used.
+        StorageError: the database cannot be used.
         StudyBrokenError: trial after trial fails.
         CheckpointUnwritableError: a finished epoch could not be saved.
 

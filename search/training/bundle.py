@@ -23,15 +23,7 @@ from torch import nn
 from data.folders.composition import Composition
 from data.folders.preparation import FIRST, Preparation
 from data.reading import parse_json, read_regular, write_atomically
-from models import (
-    Architecture,
-    ArchitectureError,
-    build,
-    family_name,
-    family_of,
-    from_dict,
-    to_dict,
-)
+from models import Architecture, build, family_name, family_of, from_dict, to_dict
 from models.checks import first_line
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
@@ -99,7 +91,7 @@ class Bundle:
             self.restore_family()
             model = build(self.architecture, self.image_shape, len(self.class_names))
             model.load_state_dict(dict(self.weights))
-        except (ArchitectureError, RuntimeError, TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the weights of study {self.study!r} do not fit its network "
                 f"({first_line(error)}); {REMEDY}"
@@ -186,8 +178,6 @@ def read_bundle(folder: Path) -> Bundle:
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
             raise ValueError(f"does not match the SHA-256 in {CONFIG}")
         weights = load_tensors(payload, safetensors=True)
-        if not all(is_plain(it, may_be_infinite=True) for it in weights.values()):
-            raise ValueError("a weight is not a number")
         path = folder / CONFIG
         bundle = _restored(stored, weights)
     except OSError as error:
@@ -197,9 +187,10 @@ def read_bundle(folder: Path) -> Bundle:
     except Exception as error:  # a file from others can make the reading code raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
-    # Raises here, before pictures are read at its size.
-    for name, weight in bundle.network().named_parameters():
-        if not is_plain(weight):
+    network = bundle.network()  # raises here, before pictures are read at its size
+    learned = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    for name, weight in weights.items():
+        if not is_plain(weight, may_be_infinite=name not in learned):
             raise BundleError(f"{folder / WEIGHTS} cannot be used ({name} is not finite); {REMEDY}")
     return bundle
 

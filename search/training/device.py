@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import torch
 
-from search.training.epoch import DeviceError
+from search.spec.domains import SpecError
 
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
@@ -30,7 +30,7 @@ def available_cores() -> int:
 def choose_device(name: str) -> torch.device:
     """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:1`.
 
-    Raises DeviceError: unknown name, or no such GPU.
+    Raises SpecError: unknown name, or no such GPU.
     """
     # The driver counts GPUs that this build of torch may not be able to use.
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -39,9 +39,10 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
+        raise SpecError("device", f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise DeviceError(f"no GPU {name!r}: {gpus} found, from cuda:0 up; give auto or cpu")
+        found = f"{gpus} found, from cuda:0 up"
+        raise SpecError("device", f"no GPU {name!r}: {found}; give auto or cpu")
     return device
 
 

@@ -56,10 +56,6 @@ class BundleError(ValueError):
     """A folder without a usable network; names the file and the remedy."""
 
 
-class DeviceError(ValueError):
-    """A device that does not exist; names it and those that do."""
-
-
 class RepeatError(ValueError):
     """A final training that cannot be completed; says why and what to do."""
 

@@ -9,7 +9,6 @@ are the training's own first steps, so nothing has to be undone.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import logging
@@ -18,7 +17,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -224,7 +223,7 @@ def record(
 ) -> torch.cuda.CUDAGraph:
     """A graph of `calls` calls, none of which runs now; RuntimeError if recording fails."""
     graph = None
-    with contextlib.suppress(torch.OutOfMemoryError):
+    with suppress(torch.OutOfMemoryError):
         graph = _record(function, calls, randomness, pool.handle())
     if graph is None:
         # The graph needs its own memory, besides what the warm-up calls left unused.
@@ -254,7 +253,7 @@ def _record(
                 for _ in range(calls):
                     function()
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # why recording failed matters more
+            with suppress(RuntimeError):  # why recording failed matters more
                 graph.capture_end()  # so that the stream is usable again
             raise
         graph.capture_end()
@@ -264,7 +263,7 @@ def _record(
     return graph
 
 
-@contextlib.contextmanager
+@contextmanager
 def _no_draws_on_the_cpu() -> Iterator[None]:
     """Restores the CPU's random states; RuntimeError if they moved: replays would repeat them."""
     torchs, pythons, numpys = torch.get_rng_state(), random.getstate(), np.random.get_state()

@@ -79,16 +79,9 @@ def loss_at(
     return F.cross_entropy(logits_NK.double() / temperature, labels_N)
 
 
-def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-    """The expected calibration error, with CALIBRATION_BINS bins of equal width (Guo et al. 2017):
-    the mean difference between confidence and accuracy, in [0, 1]."""
-    _, confidences_B, right_B = reliability(probabilities_NK, labels_N).T
-    return float((right_B - confidences_B).abs().sum() / len(labels_N))
-
-
 def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """For each bin of confidence: number of examples, sum of their confidences, number correct,
-    float64 (CALIBRATION_BINS, 3)."""
+    """For each bin of confidence, of equal width: number of examples, sum of their confidences,
+    number correct, float64 (CALIBRATION_BINS, 3)."""
     import torch
 
     confidences_N, predicted_N = probabilities_NK.double().max(1)
@@ -98,19 +91,11 @@ def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch
     return found_N3.new_zeros(CALIBRATION_BINS, 3).index_add_(0, bins_N, found_N3)
 
 
-def calibration(
-    logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float
-) -> dict[str, float]:
-    """How well confidence fits accuracy, before and after dividing logits by the temperature.
-
-    `loss`: mean cross entropy at the temperature, in nats. `error_before`, `error_after`:
-    `calibration_error` without it and with it, in [0, 1].
-    """
-    return {
-        "loss": float(loss_at(logits_NK, labels_N, temperature)),
-        "error_before": calibration_error(logits_NK.softmax(1), labels_N),
-        "error_after": calibration_error((logits_NK / temperature).softmax(1), labels_N),
-    }
+def calibration_error(bins_B3: torch.Tensor) -> float:
+    """The expected calibration error, from the bins of `reliability` (Guo et al. 2017): the mean
+    difference between confidence and accuracy, in [0, 1]."""
+    counts_B, confidences_B, right_B = bins_B3.T
+    return float((right_B - confidences_B).abs().sum() / counts_B.sum())
 
 
 def _error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:

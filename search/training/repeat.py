@@ -58,11 +58,6 @@ class Job:
     weights: Mapping[str, str] = field(default_factory=dict)
     candidate: int | None = None
 
-    @property
-    def kind(self) -> str:
-        """Separates its randomness from that of the other kind; candidates of one seed share it."""
-        return "final" if self.candidate is None else "candidate"
-
     def load(self, device: torch.device) -> Task:
         """The images to train on. Raises DataError."""
         return load_study_task(
@@ -72,10 +67,10 @@ class Job:
     @property
     def checkpoint(self) -> Path:
         """A separate file for each trial and number of epochs, in whatever order they train."""
-        of = "" if self.candidate is None else f"-{self.candidate}"
+        kind = "final" if self.candidate is None else f"candidate-{self.candidate}"
         made_for = [self.architecture, self.recipe.to_dict(), self.epochs]
         digest = hashlib.sha256(json.dumps(made_for, sort_keys=True).encode()).hexdigest()[:8]
-        return self.checkpoints / f"{self.kind}{of}-{digest}-{self.seed}.pt"
+        return self.checkpoints / f"{kind}-{digest}-{self.seed}.pt"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -145,11 +140,12 @@ def train_slices(
     saved = job.saved()
     names = {"number": "epoch"}  # as earlier versions called it
     curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]
+    kind = "final" if job.candidate is None else "candidate"  # candidates share their seeds
     training = train(
         architecture,
         dataclasses.replace(job.recipe, patience=None),
         task,
-        seed=derived_seed(job.spec.seed, job.kind, job.seed),
+        seed=derived_seed(job.spec.seed, kind, job.seed),
         state=saved["training"],
         stop=stop,
     )
@@ -181,10 +177,9 @@ def train_slices(
             f"seed {job.seed} diverged on the full training set: its loss is {score.loss}; choose "
             "another trial with --trial N"
         )
-    state = training.model.state_dict()
     # Copies, because a module under two names shares its tensors, which safetensors refuses.
     weights = {
         name: tensor.cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in state.items()
+        for name, tensor in training.model.state_dict().items()
     }
     return TrainedRun(seed=job.seed, curve=tuple(curve), training=score, weights=weights)

@@ -80,13 +80,9 @@ class Training(Iterator[Epoch]):
         self._on_stream = own_stream(self, task.device)
         with self._on_stream, self._randomness:
             network = build(architecture, task.image_shape, task.classes)
-            if recipe.initial_weights is not None:
-                initial = fitting_weights(
-                    network,
-                    architecture,
-                    recipe.initial_weights,
-                    frozen=recipe.frozen_epochs > 0,
-                )
+            if (source := recipe.initial_weights) is not None:
+                frozen = recipe.frozen_epochs > 0
+                initial = fitting_weights(network, architecture, source, frozen=frozen)
                 network.load_state_dict(initial, strict=False)
             self.learning = network.to(task.device).to(memory_format=torch.channels_last)
             pool = Pool()

@@ -20,7 +20,7 @@ from search.store.opening import open_database
 from search.store.studies import require_study, set_total
 from search.store.views import view_study
 from search.training.bundle import read_bundle
-from search.training.metrics import calibration_error
+from search.training.metrics import calibration_error, reliability
 from tests.search.conftest import copy_untested
 
 
@@ -93,7 +93,7 @@ def test_the_bundle_alone_gives_the_first_seeds_accuracy(metrics: dict[str, Any]
     assert metrics["test"]["calibration"]["temperature"] == metrics["temperature"]
     loss = torch.nn.functional.nll_loss(shares_NK.double().log(), examples.labels_N)
     assert float(loss) == pytest.approx(first["calibration"]["loss"], rel=1e-4)
-    error = calibration_error(shares_NK, examples.labels_N)
+    error = calibration_error(reliability(shares_NK, examples.labels_N))
     assert error == pytest.approx(first["calibration"]["error_after"], abs=1e-4)
     predicted = shares_NK.argmax(1)
     accuracy = (predicted == examples.labels_N).double().mean().item()

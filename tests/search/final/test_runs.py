@@ -95,11 +95,11 @@ def test_alone_or_together_the_bits_are_the_same(
     (tmp_path / "file").write_text("")
     no_folder = make_job(tmp_path / "file" / "below", spec)
     for job, said in (
-        (together[2], "seed 2: the study needs own.py"),
-        (no_folder, "seed 0: "),
+        (together[2], "error: the study needs own.py"),
+        (no_folder, "error: cannot write "),
     ):
         capfd.readouterr()
-        with pytest.raises(RepeatError, match="error above"):
+        with pytest.raises(RepeatError, match=f"seed {job.seed} ended with the error above"):
             apart([job])
         [line] = capfd.readouterr().err.splitlines()
         assert said in line

@@ -58,7 +58,7 @@ def test_only_a_buffer_may_hold_infinity_and_nothing_nan(
     assert torch.equal(read_bundle(tmp_path).probabilities(images), own.probabilities(images))
     assert fitting_weights(own.network(), network, str(tmp_path)).keys() == weights.keys()
     for name, value, said in (
-        ("mask", math.nan, "a weight is not a number"),
+        ("mask", math.nan, "mask is not finite"),
         ("1.weight", math.inf, r"1\.weight is not finite"),
     ):
         found = weights[name].clone()

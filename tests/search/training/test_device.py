@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
+from search.spec.domains import SpecError
 from search.training.device import choose_device
-from search.training.epoch import DeviceError
 
 
 def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +16,7 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="no GPU 'cuda': 0 found"):
+    with pytest.raises(SpecError, match="no GPU 'cuda': 0 found"):
         choose_device("cuda")
 
 

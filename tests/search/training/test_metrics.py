@@ -20,8 +20,10 @@ from search.training.metrics import (
     HIGHEST_TEMPERATURE,
     METRICS,
     Metric,
-    calibration,
+    calibration_error,
     fit_temperature,
+    loss_at,
+    reliability,
 )
 from search.training.task import Task, logits
 from search.training.train import train
@@ -71,12 +73,15 @@ def test_calibration_error_equals_a_plain_loop() -> None:
     labels_N = torch.multinomial(true_NK.softmax(1), 1, generator=generator)[:, 0]
     logits_NK = 3 * true_NK
     assert float(fit_temperature(logits_NK, labels_N)) == pytest.approx(3, rel=0.03)
-    found = calibration(logits_NK, labels_N, 3.0)
-    assert found["error_before"] > 0.1 > 0.015 > found["error_after"]
-    assert found["loss"] == pytest.approx(float(F.cross_entropy(logits_NK.double() / 3, labels_N)))
+    before, after = (
+        calibration_error(reliability(it.softmax(1), labels_N)) for it in (logits_NK, logits_NK / 3)
+    )
+    assert before > 0.1 > 0.015 > after
+    loss = F.cross_entropy(logits_NK.double() / 3, labels_N)
+    assert float(loss_at(logits_NK, labels_N, 3.0)) == pytest.approx(float(loss))
     for error, scaled_NK in (
-        (found["error_before"], logits_NK),
-        (found["error_after"], logits_NK / 3),
+        (before, logits_NK),
+        (after, logits_NK / 3),
     ):
         confidences_N, predicted_N = scaled_NK.softmax(1).double().max(1)
         right_N, total = predicted_N == labels_N, 0.0
