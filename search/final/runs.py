@@ -141,8 +141,7 @@ def train_apart(
             while waiting and len(running) < processes:
                 index, job = waiting.popleft()
                 keep = partial(lambda index, line: reports.put((index, line)), index)
-                running[index] = ChildProcess(f"{__name__}:train_one", keep)
-                running[index].call(job)
+                running[index] = ChildProcess(f"{__name__}:train_one", job, on_line=keep)
             stop.wait(WATCH_SECONDS)
             ended = [index for index, child in running.items() if child.poll() is not None]
             while not reports.empty():

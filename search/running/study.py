@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,8 +188,8 @@ def search_study(
         ValueError: see `make_plan` and `train_trials`.
     """
     prepare_process()
-    pool, device = _make_pool(request)
-    with pool:
+    making, device = _make_pool(request)
+    with making as pool:
         plan = make_plan(request, device)
         if plan.substitute is not None:
             on_substitute(plan.substitute)
@@ -207,15 +207,15 @@ def search_study(
             return view_study(run.study)
 
 
-def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
+def _make_pool(request: Request) -> tuple[AbstractContextManager[WorkerPool], torch.device]:
     """The workers, and where images are checked; without workers, this process trains."""
     same = ("storage", "data_dir", "runs_dir", "checkpoints", "trials_per_device")
     arguments = {name: getattr(request, name) for name in same}
     if request.ray is not None:
-        from search.running.on_ray import RayPool  # otherwise Ray need not be installed
+        from search.running.on_ray import ray_pool  # otherwise Ray need not be installed
 
-        return RayPool(request, arguments), torch.device("cpu")
+        return ray_pool(request, arguments), torch.device("cpu")
     devices = choose_devices(request)
     threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
     names = [str(device) for device in devices] if len(devices) > 1 else []
-    return WorkerPool(names, {**arguments, "threads": threads}), devices[0]
+    return nullcontext(WorkerPool(names, {**arguments, "threads": threads})), devices[0]

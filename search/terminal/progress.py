@@ -53,8 +53,8 @@ def show_progress(
     """Show the study for as long as a `with` block runs.
 
     A separate thread polls the study. A failed read (a locked database) is at most a line in the
-    view, a failure to show it (a closed terminal) nothing; both are retried at the next poll. What other code prints meanwhile to
-    `sys.stderr` appears above the live view.
+    view, a failure to show it (a closed terminal) not even that; the next poll tries again. What
+    other code prints meanwhile to `sys.stderr` appears above the live view.
 
     Args:
         read: returns the study's current state; called from the thread.
