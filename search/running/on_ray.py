@@ -181,7 +181,6 @@ class RayPool(WorkerPool):
                 ray.cancel(ref, force=False)
             for ref in ray.wait(refs, num_returns=len(refs), timeout=LEAVE_SECONDS)[1]:
                 ray.cancel(ref, force=True)
-        self._running.clear()
 
 
 @contextmanager

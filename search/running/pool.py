@@ -101,8 +101,7 @@ class ChildProcess:
 
     def _pass_on(self, line: bytes) -> None:
         text = line.decode(errors="replace")
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        print(text, end="", file=sys.stderr, flush=True)
         self._last_line = text.strip()[:MOST_QUOTED] or self._last_line
 
     def poll(self) -> int | None:
@@ -223,4 +222,3 @@ class WorkerPool:
     def stop(self) -> None:
         """Ask every worker to release its trials; kill those that do not stop in time."""
         stop_all(child for _, child in self._running)
-        self._running.clear()

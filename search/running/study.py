@@ -23,8 +23,10 @@ from search.spec.extensions import load_extension
 from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, view_study
 from search.terminal.commands import LONGEST, log
+from search.terminal.forecast import forecast
+from search.terminal.status import stopped_in_words
 from search.terminal.stopping import interrupts_set, stop_after
-from search.terminal.summary import fallback_words
+from search.terminal.summary import fallback_notice, fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
 if TYPE_CHECKING:
@@ -205,6 +207,19 @@ def search_study(
                 train = pool.train if pool.devices else train_trials
                 train_shown(run, train, progress=progress)
             return view_study(run.study)
+
+
+def rehearse(request: Request) -> str:
+    """What would be trained, and how long that may take; no study is created or changed."""
+    devices = choose_devices(request)
+    prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
+    plan = make_plan(request, devices[0])
+    spec, begun, stopped = by_hand.foreseen(plan.existing, plan.spec, request, plan.queue)
+    text = forecast(plan.name, spec, plan.task, begun, len(devices))
+    notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
+    notes = "".join(f"{printable(it)}\n" for it in (*plan.notes, *stopped_in_words(stopped)))
+    end = "No study was created" if plan.existing is None else "The study was not changed"
+    return f"{notice}{text}\n\n{notes}{end}. Leave out --dry-run to begin."
 
 
 def _make_pool(request: Request) -> tuple[AbstractContextManager[WorkerPool], torch.device]:

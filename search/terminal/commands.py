@@ -276,6 +276,6 @@ class Parser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         says_it = action.help is None or "default" in action.help
-        if says_it or action.default in (None, False, [], argparse.SUPPRESS):
+        if says_it or action.default in (None, False, argparse.SUPPRESS):
             return action.help
         return f"{action.help} (default: %(default)s)"
