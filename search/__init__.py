@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,19 +53,15 @@ def _load(name: str) -> None:
 
     `python -m` searches the current folder first, which may have a `data` of its own.
     """
-    file = Path(__file__).parents[1] / name / "__init__.py"
-    if (loaded := sys.modules.get(name)) is not None:
-        found = Path(loaded.__file__ or name)
-        if found != file and not (found.exists() and found.samefile(file)):
-            raise ImportError(
-                f"{found} shadows cnn-search's package {name}: import search before it"
-            )
-        return
-    spec = spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    root = Path(__file__).parents[1]
+    sys.path.insert(0, str(root))
+    try:
+        found = Path(import_module(name).__file__ or name)
+    finally:
+        sys.path.remove(str(root))
+    file = root / name / "__init__.py"
+    if found != file and not (found.exists() and found.samefile(file)):
+        raise ImportError(f"{found} shadows cnn-search's package {name}: import search before it")
 
 
 for _name in ("data", "models"):

@@ -12,9 +12,9 @@ from typing import Any
 from data.augmentations import AUGMENTATIONS
 from data.datasets import DATASETS, FORMS, canonical_name
 from models import FAMILIES
-from search.analysis.wording import in_columns, printable, size_in_words
+from search.analysis.wording import in_columns, size_in_words
 from search.figures import FIGURES
-from search.running.request import Request, read_request
+from search.running.request import read_request
 from search.sampling.registry import PRUNERS, SAMPLERS
 from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
@@ -110,7 +110,6 @@ def parser() -> Parser:
         action="extend",
         nargs="+",
         type=trial_number,
-        default=[],
         metavar="N",
         help="first train these paused or pruned trials to their ends, under their numbers; then "
         "the study continues to its total. Each resumes from its checkpoint, or starts over if "
@@ -119,7 +118,6 @@ def parser() -> Parser:
     own.add_argument(
         "--enqueue",
         action="append",
-        default=[],
         metavar="PARAMETERS|FILE",
         help="train a configuration of your own before the sampler's: 'learning_rate=3e-3, "
         "depth=4', or a .toml file of [[trial]] tables; may be repeated. Missing parameters are "
@@ -143,7 +141,6 @@ def parser() -> Parser:
     own.add_argument(
         "--warm-start",
         action="append",
-        default=[],
         metavar="STUDY",
         help="begin with the best configurations of an earlier study, even with other images or "
         "another space. A name, or URL#NAME for another database; may be repeated",
@@ -161,7 +158,6 @@ def parser() -> Parser:
     own.add_argument(
         "--extension",
         action="append",
-        default=[],
         metavar="FILE.py",
         help="your own data sets, networks, augmentations and more: a Python file that adds to the "
         "lists below; may be repeated, and is kept with the study",
@@ -212,11 +208,12 @@ def main(argv: list[str] | None = None) -> int:
     log(LOADING)
     given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
     request = read_request(args.config, given, extensions=extensions)
+    from search.running.study import rehearse, search_study
+    from search.terminal.summary import fallback_notice, status_text
+
     if args.dry_run:
         print(rehearse(request))
         return 0
-    from search.running.study import search_study
-    from search.terminal.summary import fallback_notice, status_text
 
     notices = []
 
@@ -271,28 +268,6 @@ def how_it_stands(storage: str, name: str | None) -> str:
     from search.terminal.summary import status_text  # tests of arms take a while to load
 
     return status_text(view)
-
-
-def rehearse(request: Request) -> str:
-    """What would be trained, and how long that may take."""
-    from search.running.by_hand import foreseen
-    from search.running.pool import threads_for
-    from search.running.run import make_plan
-    from search.running.study import choose_devices
-    from search.terminal.forecast import forecast
-    from search.terminal.status import stopped_in_words
-    from search.terminal.summary import fallback_notice
-    from search.training.device import prepare_process
-
-    devices = choose_devices(request)
-    prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
-    plan = make_plan(request, devices[0])
-    spec, begun, stopped = foreseen(plan.existing, plan.spec, request, plan.queue)
-    text = forecast(plan.name, spec, plan.task, begun, len(devices))
-    notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
-    notes = "".join(f"{printable(it)}\n" for it in (*plan.notes, *stopped_in_words(stopped)))
-    end = "No study was created" if plan.existing is None else "The study was not changed"
-    return f"{notice}{text}\n\n{notes}{end}. Leave out --dry-run to begin."
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.terminal.commands import LOADING, Parser, log, positive_int, run, seconds
+from search.terminal.commands import LOADING, Parser, duration, log, positive_int, run
 
 EXAMPLES = """
 python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
@@ -24,7 +24,7 @@ def parser() -> Parser:
     own.add("trials-per-device", "data-dir", "runs-dir", "checkpoints")
     own.add_argument(
         "--max-seconds",
-        type=seconds,
+        type=duration,
         metavar="S",
         help="stop after S seconds, and release the trials; for batch systems, see "
         "docs/clusters.md. Exit code: 0 if the study is finished, 75 if this worker should be "

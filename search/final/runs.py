@@ -134,8 +134,9 @@ def train_apart(
                 raise StoppedError
             while waiting and len(running) < processes:
                 index, job = waiting.popleft()
-                running[index] = ChildProcess(f"{__name__}:train_one", reports.put)
-                running[index].call(job, index)
+                running[index] = ChildProcess(
+                    f"{__name__}:train_one", job, index, on_line=reports.put
+                )
             stop.wait(WATCH_SECONDS)
             ended = [index for index, child in running.items() if child.poll() is not None]
             while not reports.empty():

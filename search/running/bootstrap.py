@@ -1,13 +1,12 @@
 """Calls a function of this package, from the same copy of the code as the calling process.
 
-`python -P bootstrap.py MODULE:FUNCTION '[path, command]'` reads a pickle of the function's
-arguments from standard input; the function's return value is the exit code. Our package is always
-the one beside this file, whatever else has its name: import none of it before the path is set. See
-`search.running.pool.ChildProcess`.
+`python -P bootstrap.py MODULE:FUNCTION` reads two pickles from standard input: `sys.path` and the
+command's name, then the function's arguments. The function's return value is the exit code. Our
+package is always the one beside this file, whatever else has its name: import none of it before the
+path is set. See `search.running.pool.ChildProcess`.
 """
 
 import gc
-import json
 import os
 import pickle
 import signal
@@ -33,7 +32,7 @@ def stop_with_parent() -> None:
 
 def main() -> None:
     gc.set_threshold(50_000)  # see `search.terminal.commands.run`
-    path, command = json.loads(sys.argv[2])
+    path, command = pickle.load(sys.stdin.buffer)  # from the process that started this one
     sys.path[:] = [str(Path(__file__).parents[2]), *path]
     import_module("search")
     sys.path[:] = path
@@ -41,12 +40,9 @@ def main() -> None:
     sys.argv[:] = [command]  # messages name our commands as it does
     from search.terminal.commands import run
 
-    called = getattr(import_module(module), function)  # loads its libraries before it is needed
-    try:
-        arguments = pickle.load(sys.stdin.buffer)  # from the process that started this one
-    except EOFError:
-        return  # there is nothing to do after all
+    arguments = pickle.load(sys.stdin.buffer)
     threading.Thread(target=stop_with_parent, daemon=True).start()
+    called = getattr(import_module(module), function)
     run(lambda _: called(*arguments))
 
 

@@ -68,15 +68,14 @@ def check_requests(
     Args:
         first: number of trials that a new study (`study` is None) begins with.
     """
-    there = [space.queued_trial(spec, {}, {})] * first
-    if study is None and numbers:
-        why = "there is no such study yet; name one with --study and --storage"
-        raise SpecError("continue", f"trial {shown(numbers[0])} cannot be continued: {why}")
-    if study is not None and numbers:
+    if study is None:
+        if numbers:
+            why = "there is no such study yet; name one with --study and --storage"
+            raise SpecError("continue", f"trial {shown(numbers[0])} cannot be continued: {why}")
+        return _missing([space.queued_trial(spec, {}, {})] * first, spec, queue)
+    if numbers:
         read(study.db, lambda connection: _find(connection, study, spec, numbers))
-    if study is not None and queue:
-        there = read(study.db, lambda _: _trials_of(study))
-    return _missing(there, spec, queue)
+    return _missing(read(study.db, lambda _: _trials_of(study)), spec, queue) if queue else {}
 
 
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:

@@ -11,10 +11,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from models.checks import first_line
 from search.running.pool import LEAVE_SECONDS, MAX_DEFAULT_WORKERS, WorkerPool
@@ -106,16 +107,13 @@ class RayTask:
 
     ref: Any = None  # of its result, once it is submitted
 
-    def __init__(self, remote: Any, delay: float) -> None:
-        self._remote, self._due = remote, time.monotonic() + delay
-
-    def call(self, arguments: Mapping[str, Any]) -> None:
-        self._arguments = arguments
+    def __init__(self, submit: Callable[[], Any], delay: float) -> None:
+        self._submit, self._due = submit, time.monotonic() + delay
 
     def poll(self) -> int | None:
         if self.ref is None:
             if time.monotonic() >= self._due:
-                self.ref = self._remote.remote(**self._arguments)
+                self.ref = self._submit()
             return None
         if not ray.wait([self.ref], timeout=0)[0]:
             return None
@@ -136,28 +134,16 @@ class RayTask:
 
 
 class RayPool(WorkerPool):
-    """The workers of a study on Ray; a context manager that joins and leaves the cluster."""
+    """The workers of a study on the cluster that this process has joined."""
 
     def __init__(self, request: Request, arguments: Mapping[str, Any]) -> None:
-        if request.device != "auto":
-            raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
-        threads = max(1, int(request.cpus_per_worker))
-        super().__init__([], {**arguments, "threads": threads})
-        self._request = request
-
-    def __enter__(self) -> Self:
-        request = self._request
-        address = request.ray or "local"
-        with ExitStack() as leaving:
-            leaving.enter_context(joined(address))
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            url, several = read_url(request.storage), len(nodes) > 1 or "://" in address
-            if url is not None and is_sqlite(url) and several:
-                raise StorageError(
-                    f"{request.storage} serves one machine, but Ray at {address} has {len(nodes)} "
-                    "nodes; give --storage postgresql://USER@HOST/NAME"
-                )
-            self._leaving = leaving.pop_all()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        url, address = read_url(request.storage), request.ray or "local"
+        if url is not None and is_sqlite(url) and (len(nodes) > 1 or "://" in address):
+            raise StorageError(
+                f"{request.storage} serves one machine, but Ray at {address} has {len(nodes)} "
+                "nodes; give --storage postgresql://USER@HOST/NAME"
+            )
         share = {"CPU": request.cpus_per_worker, "GPU": request.gpus_per_worker}
         places = sum(
             int(min(node.get(kind, 0.0) / each for kind, each in share.items() if each))
@@ -165,7 +151,9 @@ class RayPool(WorkerPool):
         )
         default = 1 if "seed" in request.options else min(places, MAX_DEFAULT_WORKERS)
         count = request.workers or max(1, default)
-        self.devices = ["cuda" if request.gpus_per_worker else "cpu"] * count
+        threads = max(1, int(request.cpus_per_worker))
+        devices = ["cuda" if request.gpus_per_worker else "cpu"] * count
+        super().__init__(devices, {**arguments, "threads": threads})
         self.words = [f"workers on Ray: {count}, on nodes: {len(nodes)}"]
         if places < count:
             self.words.append(f"{count - places} of them wait until there is room")
@@ -175,20 +163,16 @@ class RayPool(WorkerPool):
             max_retries=0,  # the pool starts it again
             max_calls=1,  # a process each, like a local worker
         )(work)
-        return super().__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._leaving.close()
 
     def train(self, run: Run) -> None:
-        self._arguments = {"handed": ray.put(hand(run, self._arguments))}
+        self._handed = ray.put(hand(run, self._arguments))
         ended = run.study.study.get_trials(deepcopy=False, states=COUNTED)
-        del self._running[max(1, run.spec.trials - len(ended)) :]  # not submitted yet
+        del self.devices[max(1, run.spec.trials - len(ended)) :]
         super().train(run)
 
-    def _child(self) -> RayTask:
-        return RayTask(self._task, min(LONGEST_BACKOFF, 2.0**self._deaths - 1))
+    def _start(self, device: str, study: str) -> RayTask:
+        submit = partial(self._task.remote, handed=self._handed, study=study, device=device)
+        return RayTask(submit, min(LONGEST_BACKOFF, 2.0**self._deaths - 1))
 
     def stop(self) -> None:
         """Cancelling interrupts a task as Ctrl-C does, so that it releases its trials."""
@@ -197,4 +181,12 @@ class RayPool(WorkerPool):
                 ray.cancel(ref, force=False)
             for ref in ray.wait(refs, num_returns=len(refs), timeout=LEAVE_SECONDS)[1]:
                 ray.cancel(ref, force=True)
-        self._running.clear()
+
+
+@contextmanager
+def ray_pool(request: Request, arguments: Mapping[str, Any]) -> Iterator[RayPool]:
+    """A pool on the request's cluster, which this process joins for the block."""
+    if request.device != "auto":
+        raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
+    with joined(request.ray or "local"):
+        yield RayPool(request, arguments)

@@ -7,7 +7,6 @@ again in each child, and `forkserver` looks for our packages in the current fold
 
 from __future__ import annotations
 
-import json
 import pickle
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -57,21 +56,24 @@ def threads_for(workers: int) -> int:
 class ChildProcess:
     """A Python process that calls a function, with this process's `sys.path` and packages.
 
-    It imports the function's module at once, and calls the function when it gets the arguments.
     Ctrl-C does not reach it; it is terminated when this process ends, for whatever reason. Its
     standard error is copied to ours.
 
     Args:
         function: `package.module:name`; its return value is the exit code.
+        arguments: the function's.
         on_line: called, in a thread, with each line of its standard output.
     """
 
-    def __init__(self, function: str, on_line: Callable[[bytes], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        function: str,
+        *arguments: object,
+        on_line: Callable[[bytes], object] = lambda _: None,
+    ) -> None:
         self._last_line = "it said nothing"  # of standard error
-        self._is_called = False
-        given = json.dumps([list(map(str, sys.path)), sys.argv[0]])
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), function, given],
+            [sys.executable, "-P", str(SCRIPT), function],
             # Ctrl-C must not reach it; Windows only knows the second of these.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -85,30 +87,21 @@ class ChildProcess:
         ]
         for thread in self._threads:
             thread.start()
-
-    def call(self, *arguments: object) -> None:
-        """Send the function its arguments."""
         assert self.process.stdin is not None
-        self._is_called = True
+        self._input = self.process.stdin
         with suppress(BrokenPipeError):  # it has died, which `poll` reports
-            self.process.stdin.write(pickle.dumps(arguments))
-            self.process.stdin.flush()
+            for content in ((list(map(str, sys.path)), sys.argv[0]), arguments):
+                pickle.dump(content, self._input)
+            self._input.flush()
 
     def ask_to_stop(self) -> None:
-        """Send its function a SIGTERM; kill the process at once if that was not called yet."""
-        self._close_input()
-        if not self._is_called:
-            self.process.kill()
-
-    def _close_input(self) -> None:
-        assert self.process.stdin is not None
+        """Send its function a SIGTERM, by closing its standard input."""
         with suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._input.close()
 
     def _pass_on(self, line: bytes) -> None:
         text = line.decode(errors="replace")
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        print(text, end="", file=sys.stderr, flush=True)
         self._last_line = text.strip()[:MOST_QUOTED] or self._last_line
 
     def poll(self) -> int | None:
@@ -117,7 +110,7 @@ class ChildProcess:
         if code is not None:
             for thread in self._threads:
                 thread.join(1.0)
-            self._close_input()
+            self.ask_to_stop()
         return code
 
     def cause_of_death(self) -> str:
@@ -151,9 +144,7 @@ def stop_all(children: Iterable[ChildProcess]) -> None:
 
 
 class WorkerPool:
-    """The workers of a study on this machine; a context manager that stops them at its end.
-
-    They are started before the study is planned, because both take time.
+    """The workers of a study on this machine.
 
     Args:
         devices: one for each worker.
@@ -164,20 +155,14 @@ class WorkerPool:
         self.devices = devices
         threads = arguments.get("threads", 1)
         self.words = [f"workers: {len(devices)}, threads each: {threads}"] if devices else []
-        self._arguments = dict(arguments)
+        self._arguments = arguments
         self._running: list[tuple[str, Any]] = []
         self._reports = self._deaths = 0  # deaths since an epoch was last reported
 
-    def __enter__(self) -> Self:
-        for device in self.devices:
-            self._running.append((device, self._child()))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _child(self) -> Any:
-        return ChildProcess("search.running.worker:work_for_study")
+    def _start(self, device: str, study: str) -> Any:
+        """Start a worker and return it."""
+        given = {**self._arguments, "device": device, "study": study}
+        return ChildProcess("search.running.worker:work_for_study", given)
 
     def train(self, run: Run) -> None:
         """Let them train the study's trials until it has its total, or `stop` is set; then stop.
@@ -187,10 +172,9 @@ class WorkerPool:
                 the user must fix (it has said so on standard error).
             StudyGoneError: the study was deleted, or its database or folder removed.
         """
-        self._arguments["study"] = run.study.name
-        for worker in self._running:
-            self._call(*worker)
         try:
+            for device in self.devices:
+                self._running.append((device, self._start(device, run.study.name)))
             while not run.stop.is_set() and self._watch(run):
                 run.stop.wait(WATCH_SECONDS)
                 run.on_change()
@@ -202,9 +186,6 @@ class WorkerPool:
             raise
         finally:
             self.stop()
-
-    def _call(self, device: str, child: Any) -> None:
-        child.call({**self._arguments, "device": device})
 
     def _watch(self, run: Run) -> bool:
         """Replace workers that died; returns whether there is still work to do."""
@@ -225,8 +206,7 @@ class WorkerPool:
             if code != START_AGAIN:  # an outage ends all workers, and has cost each of them time
                 self._count_death(reports, child)
             self._running.remove((device, child))
-            self._running.append((device, self._child()))
-            self._call(*self._running[-1])
+            self._running.append((device, self._start(device, run.study.name)))
         return True
 
     def _count_death(self, reports: int, child: Any) -> None:
@@ -242,4 +222,3 @@ class WorkerPool:
     def stop(self) -> None:
         """Ask every worker to release its trials; kill those that do not stop in time."""
         stop_all(child for _, child in self._running)
-        self._running.clear()

@@ -173,10 +173,6 @@ class Request:
         return StudyFileError(f"{self.file}: {error}") if is_of_file else error
 
 
-# Attributes of a Request that callers give by name.
-WHERE = {field.name for field in dataclasses.fields(Request)} - {"fields", "options", "file"}
-
-
 def read_request(
     config: str | None,
     given: Mapping[str, Any],
@@ -188,7 +184,8 @@ def read_request(
 
     Args:
         config: name or path of a study file; None for the default one.
-        given: values of OPTIONS and of WHERE by name, None: not given; others are ignored.
+        given: values of OPTIONS and of a Request's other attributes by name, None: not given;
+            others are ignored.
         space: replaces the file's, in the form of its [space]; there is no baseline then.
         extensions: files that the study needs, in addition to those that its file names.
 
@@ -200,7 +197,7 @@ def read_request(
     """
     given = {name: it for name, it in given.items() if it is not None}
     options = {name: given[name] for name in OPTIONS if name in given}
-    where = {name: given[name] for name in WHERE if name in given}
+    where = {it.name: given[it.name] for it in dataclasses.fields(Request) if it.name in given}
     for name in ("continue_trials", "enqueue", "warm_start"):  # one or several
         named = where.get(name, ())
         where[name] = [named] if isinstance(named, int | str | Mapping) else list(named)

@@ -251,8 +251,7 @@ def _arms(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _whose(trial: TrialView) -> dict[str, Any]:
-    names = ("state", "arm", "repeat")
-    return {"trial": trial.number, **{name: getattr(trial, name) for name in names}}
+    return {"trial": trial.number, **{name: getattr(trial, name) for name in WHOSE[1:]}}
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:

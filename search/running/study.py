@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,10 @@ from search.spec.extensions import load_extension
 from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, view_study
 from search.terminal.commands import LONGEST, log
+from search.terminal.forecast import forecast
+from search.terminal.status import stopped_in_words
 from search.terminal.stopping import interrupts_set, stop_after
-from search.terminal.summary import fallback_words
+from search.terminal.summary import fallback_notice, fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
 if TYPE_CHECKING:
@@ -191,8 +193,8 @@ def search_study(
         ValueError: see `make_plan` and `train_trials`.
     """
     prepare_process()
-    pool, device = _make_pool(request)
-    with pool:
+    making, device = _make_pool(request)
+    with making as pool:
         plan = make_plan(request, device)
         if plan.substitute is not None:
             on_substitute(plan.substitute)
@@ -210,15 +212,28 @@ def search_study(
             return view_study(run.study)
 
 
-def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
+def rehearse(request: Request) -> str:
+    """What would be trained, and how long that may take; no study is created or changed."""
+    devices = choose_devices(request)
+    prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
+    plan = make_plan(request, devices[0])
+    spec, begun, stopped = by_hand.foreseen(plan.existing, plan.spec, request, plan.queue)
+    text = forecast(plan.name, spec, plan.task, begun, len(devices))
+    notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
+    notes = "".join(f"{printable(it)}\n" for it in (*plan.notes, *stopped_in_words(stopped)))
+    end = "No study was created" if plan.existing is None else "The study was not changed"
+    return f"{notice}{text}\n\n{notes}{end}. Leave out --dry-run to begin."
+
+
+def _make_pool(request: Request) -> tuple[AbstractContextManager[WorkerPool], torch.device]:
     """The workers, and where images are checked; without workers, this process trains."""
     same = ("storage", "data_dir", "runs_dir", "checkpoints", "trials_per_device")
     arguments = {name: getattr(request, name) for name in same}
     if request.ray is not None:
-        from search.running.on_ray import RayPool  # otherwise Ray need not be installed
+        from search.running.on_ray import ray_pool  # otherwise Ray need not be installed
 
-        return RayPool(request, arguments), torch.device("cpu")
+        return ray_pool(request, arguments), torch.device("cpu")
     devices = choose_devices(request)
     threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
     names = [str(device) for device in devices] if len(devices) > 1 else []
-    return WorkerPool(names, {**arguments, "threads": threads}), devices[0]
+    return nullcontext(WorkerPool(names, {**arguments, "threads": threads})), devices[0]

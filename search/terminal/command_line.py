@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from search.store import (
     DEFAULT_STORAGE,
@@ -19,20 +18,6 @@ from search.store import (
     without_password,
 )
 
-if TYPE_CHECKING:
-    from search.store.views import StudyView
-
-AGAIN = "python -m search.study --config again.toml --study again --workers 1"
-REPEATABLE = (
-    "The values are bit-identical if this study began with its present total and budget, without "
-    "--warm-start, --enqueue, --continue or --stop-when-flat, and both runs have one worker that "
-    "trains one trial at a time, on a CPU with as many threads and the same versions; several "
-    "workers race for the proposals."
-)
-OTHER_TRIALS = (
-    "A study from this file has the same settings but other trials: the file does not hold this "
-    "one's --warm-start, --continue or --stop-when-flat."
-)
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
 CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins if this script runs, see search.cli
 _MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
@@ -79,15 +64,6 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
     words += _given("--data-dir") if module in ("study", "finalize") else []
     words += _given("--checkpoints") if module == "study" else []
     return f"{as_called(f'python -m search.{module}')} {shlex.join(words)}".rstrip()
-
-
-def repeat_in_words(view: StudyView) -> str:
-    """Where to save this study's file if it names others, and what a study made from it has in
-    common with this one."""
-    differs = view.stopped or view.earlier or any(trial.continued for trial in view.trials)
-    told, names = OTHER_TRIALS if differs else REPEATABLE, [it.name for it in view.spec.extensions]
-    where = f"Save it where these paths lead to the files: {', '.join(names)}. " if names else ""
-    return where + told
 
 
 def _given(name: str) -> list[str]:

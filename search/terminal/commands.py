@@ -140,22 +140,16 @@ def positive_number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"must be a number above 0, but got {text!r}")
 
 
-def seconds(text: str) -> float:
-    if (number := positive_number(text)) > LONGEST:
-        raise argparse.ArgumentTypeError(f"must be at most {LONGEST} (a year), but got {text!r}")
-    return number
-
-
 def trials_per_device(text: str) -> int | None:
     """An argument that counts trials; None for `auto`."""
     return None if text == "auto" else _some_trials(text)
 
 
 def duration(text: str) -> float:
-    """An argument in seconds: `45`, `90s`, `30m`, `1h30m`."""
+    """An argument in seconds: `45`, `7.5`, `90s`, `30m`, `1h30m`."""
     number = r"(\d{1,9}(?:\.\d{1,9})?)"
     pattern = f"(?:{number}h)?(?:{number}m)?(?:{number}s)?"
-    found = re.fullmatch(pattern, f"{text}s" if text.isdigit() else text, re.ASCII)
+    found = re.fullmatch(pattern, text if re.search("[hms]", text) else f"{text}s", re.ASCII)
     hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
     total = hours * 3600 + minutes * 60 + seconds
     if not 0 < total <= LONGEST:
@@ -282,6 +276,6 @@ class Parser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         says_it = action.help is None or "default" in action.help
-        if says_it or action.default in (None, False, [], argparse.SUPPRESS):
+        if says_it or action.default in (None, False, argparse.SUPPRESS):
             return action.help
         return f"{action.help} (default: %(default)s)"

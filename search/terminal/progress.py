@@ -52,9 +52,9 @@ def show_progress(
 ) -> Iterator[None]:
     """Show the study for as long as a `with` block runs.
 
-    A separate thread polls the study. Any failure there (a locked database, a closed terminal) is
-    at most a line in the view, and is retried at the next poll. What other code prints meanwhile to
-    `sys.stderr` appears above the live view.
+    A separate thread polls the study. A failed read (a locked database) is at most a line in the
+    view, a failure to show it (a closed terminal) not even that; the next poll tries again. What
+    other code prints meanwhile to `sys.stderr` appears above the live view.
 
     Args:
         read: returns the study's current state; called from the thread.
@@ -69,19 +69,17 @@ def show_progress(
         is_last = False
         while not closed.is_set():
             began = time.monotonic()
+            told: StudyView | str
             try:
-                try:
-                    view = read()
-                finally:
-                    pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
-                if not closed.is_set():
-                    show(view)
+                told = read()
             except StudyGoneError:
                 return  # the command ends with this error, and reports it
             except Exception as error:  # of any kind: the study must run on without its view
-                with suppress(Exception):
-                    if not closed.is_set():
-                        show(one_line(str(error)) or type(error).__name__)
+                told = one_line(str(error)) or type(error).__name__
+            pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
+            with suppress(Exception):  # the terminal may be closed
+                if not closed.is_set():
+                    show(told)
             if is_last:
                 return
             is_last = over.wait(max(interval, pause))  # then once more, for the end

@@ -153,8 +153,8 @@ def test_other_commands_refuse_without_a_study(
 
 
 def test_a_worker_that_would_run_for_longer_than_a_timer_can(refused: Refused) -> None:
-    said = refused(worker.main, ["--max-seconds", "1e10"])
-    assert "must be at most 31622400 (a year), but got '1e10'" in said
+    said = refused(worker.main, ["--max-seconds", "99999999"])
+    assert "at most a year, but got '99999999'" in said
 
 
 def test_an_unknown_study_and_a_folder_without_write_permission(

@@ -198,8 +198,8 @@ def processes_in(folder: Path) -> set[int]:
 
 
 def test_no_worker_is_left_behind(site: Any, call: Call) -> None:
-    """Neither by a mistake, because they start before the study is planned, nor by a sudden death
-    while one trains and another loads its libraries. The study can be resumed."""
+    """Neither by a mistake, nor by a sudden death while one trains and another loads its libraries.
+    The study can be resumed."""
     mistake = ("--study", "t", "--dataset", "npz:none.npz", "--workers", "2")
     assert "none.npz" in call(site, study.main, *mistake, code=2)[1]
     assert processes_in(site.folder) == set()

@@ -191,7 +191,7 @@ def test_impossible_requests_are_refused(cluster: Any, tmp_path: Path) -> None:
         (replace(request, ray="nonsense"), SpecError, "cannot join Ray at"),
         (replace(request, device="cuda:1"), SpecError, "--gpus-per-worker"),
     ):
-        with pytest.raises(kind, match=said), on_ray.RayPool(wrong, {}):
+        with pytest.raises(kind, match=said), on_ray.ray_pool(wrong, {}):
             pass
         assert not ray.is_initialized()
 
@@ -250,6 +250,6 @@ def test_tasks_that_keep_dying_end_the_study_with_their_reason(
     run: Any = SimpleNamespace(db=None, stop=threading.Event(), **one_trial, **done)
     request = request_for(cluster, storage="postgresql://h/x", workers=3)
     died = r"2 workers died in a row .* WorkerCrashedError"
-    with on_ray.RayPool(request, {}) as pool, pytest.raises(StudyBrokenError, match=died):
+    with on_ray.ray_pool(request, {}) as pool, pytest.raises(StudyBrokenError, match=died):
         pool.train(run)
     assert set(tasks) == {1}  # no more than trials are left

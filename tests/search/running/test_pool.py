@@ -57,8 +57,8 @@ import search
 import data.errors, models
 sys.path.insert(0, {project!r})  # what is loaded already stays what it is
 from search.running.pool import ChildProcess, stop_all
-child = ChildProcess("search.probe:report", lambda line: sys.stdout.buffer.write(line))
-child.call("a b", 7)
+show = lambda line: sys.stdout.buffer.write(line)
+child = ChildProcess("search.probe:report", "a b", 7, on_line=show)
 child.process.wait()
 child.poll()
 print(__import__("json").dumps(sys.path))
@@ -119,8 +119,6 @@ def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("probed")
 def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     children = [ChildProcess(f"probe:{name}") for name in ("report", "fail", "die", "nothing")]
-    for child in children:
-        child.call()
     assert [ended(child) for child in children] == [7, 1, -signal.SIGKILL, 1]
     quoted = ("ValueError: " + "no such thing" * 50)[:MOST_QUOTED]
     assert children[1].cause_of_death() == f"exit code 1: {quoted}"
@@ -135,17 +133,16 @@ def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
 def test_all_are_stopped_even_those_that_ignore_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.running.pool.LEAVE_SECONDS", 0.5)
     said: list[bytes] = []
-    children = [ChildProcess(f"probe:{name}", said.append) for name in ("sleep", "ignore")]
-    waiting = ChildProcess("probe:sleep")  # never gets its arguments
-    for child in children:
-        child.call()
+    names = ("sleep", "ignore")
+    children = [ChildProcess(f"probe:{name}", on_line=said.append) for name in names]
     deadline = time.monotonic() + SECONDS
     while len(said) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    stop_all([*children, waiting])
+    loading = ChildProcess("torch:save")
+    stop_all([*children, loading])
     assert [child.poll() for child in children] == [128 + signal.SIGTERM, -signal.SIGKILL]
-    assert waiting.poll() in (0, -signal.SIGKILL)
+    assert loading.poll() in (128 + signal.SIGTERM, -signal.SIGKILL)
 
 
 def fake_run(monkeypatch: pytest.MonkeyPatch, count: Callable[[], int]) -> Any:
@@ -173,8 +170,8 @@ def test_a_pool_says_why_its_workers_die(
     reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
     run = fake_run(monkeypatch, lambda: next(reports))
-    with WorkerPool(["cpu"], {}) as pool, pytest.raises(StudyBrokenError) as caught:
-        pool.train(run)
+    with pytest.raises(StudyBrokenError) as caught:
+        WorkerPool(["cpu"], {}).train(run)
     assert "3 workers died in a row without finishing an epoch" in str(caught.value)
     assert says in str(caught.value)
     assert list(reports) == []
@@ -200,7 +197,6 @@ def test_a_pool_survives_an_outage_that_ends_all_its_workers(
             answers.touch()
         return 7
 
-    with WorkerPool(["cpu"] * 3, {}) as pool:
-        pool.train(fake_run(monkeypatch, count))
+    WorkerPool(["cpu"] * 3, {}).train(fake_run(monkeypatch, count))
     assert away == []
     assert len(asked) < 80  # not in a tight loop, however slowly the workers start

@@ -93,7 +93,7 @@ def test_impossible_trials_fail_and_the_study_continues(db: Database) -> None:
 
 def test_its_exit_code_says_whether_to_start_a_worker_again(db: Database) -> None:
     db.close()
-    assert worker.main([*WORK, "--max-seconds", "1e-3"]) == 75
+    assert worker.main([*WORK, "--max-seconds", "0.001"]) == 75
     assert worker.main(WORK) == 0
     assert worker.main([*WORK, "--max-seconds", "60"]) == 0
 

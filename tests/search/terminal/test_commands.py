@@ -138,7 +138,7 @@ def test_counts_seeds_and_durations() -> None:
     assert [positive_int(text) for text in ("1", "50", "007", "9" * 18)] == [1, 50, 7, 10**18 - 1]
     assert [seed("0"), seed(str(2**32 - 1))] == [0, 2**32 - 1]
     assert [trials_per_device("auto"), trials_per_device("4")] == [None, 4]
-    assert list(map(duration, ("45", "90s", "1h30m5s", "1.5h"))) == [45, 90, 5405, 5400]
+    assert list(map(duration, ("45", "7.5", "90s", "1h30m5s", "1.5h"))) == [45, 7.5, 90, 5405, 5400]
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "1e3", "1_0", " 5", "", "x", "٣", "9" * 5000])
