@@ -160,7 +160,6 @@ class WorkerPool:
         self._reports = self._deaths = 0  # deaths since an epoch was last reported
 
     def _start(self, device: str, study: str) -> Any:
-        """Start a worker and return it."""
         given = {**self._arguments, "device": device, "study": study}
         return ChildProcess("search.running.worker:work_for_study", given)
 

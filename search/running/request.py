@@ -29,7 +29,6 @@ from search.store import default_checkpoints, default_storage
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
 
-DEFAULT_FILE = "default"
 OPTIONS = (  # fields of StudySpec that have an option of their own
     *("dataset", "trials", "repeats", "epochs", "limit", "seed"),
     *("image_size", "mirror_changes_class"),
@@ -206,7 +205,7 @@ def read_request(
         check_study_name(where["study"])
     if "seed" in options:
         where.setdefault("trials_per_device", 1)
-    file = find_study_file(config or DEFAULT_FILE)
+    file = find_study_file(config or "default")
     fields = read_study_file(file)
     if extensions:
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
