@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError, is_text, listed, reason, shown
 from data.examples import DatasetInfo, Examples, share
-from data.extensions import call_own, file_of, load_function
+from data.extensions import call_own, file_of
 from data.folders.preparation import Preparation, Range, Reading, common_range, extent, scale, words
 from data.reading import open_regular
 
@@ -120,12 +120,6 @@ def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> boo
     if version == 1:
         return all(len(name) == 1 and name.isalnum() for name in names)
     return all(map(_SIGN.fullmatch, names)) or any(map(_SIDE.search, names))
-
-
-def call(reference: str, train: bool, _data_dir: Path) -> Any:
-    """What the function named "FILE.py:FUNCTION" returns."""
-    _, function = load_function(reference)
-    return function(train)
 
 
 def load(path: Path, train: bool, _data_dir: Path) -> Part:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_data_path
 
 from data.errors import DataError, did_you_mean, refuse_names
-from data.extensions import is_reference
+from data.extensions import is_reference, load_function
 from data.folders.preparation import Reading
 
 if TYPE_CHECKING:
@@ -95,21 +95,18 @@ DATASETS: dict[str, Dataset] = {
         title="CIFAR-10",
         description="60 000 colour images of 32x32, 10 kinds of animals and vehicles",
         licence=_CIFAR,
-        validation_count=10_000,
     ),
     "cifar100": _published(
         _lazily("data.published:load_cifar", "CIFAR100", "fine_"),
         title="CIFAR-100",
         description="60 000 colour images of 32x32, 100 kinds of things",
         licence=_CIFAR,
-        validation_count=10_000,
     ),
     "cifar100_coarse": _published(
         _lazily("data.published:load_cifar", "CIFAR100", "coarse_"),
         title="CIFAR-100 (20 super-classes)",
         description="CIFAR-100 by its 20 super-classes",
         licence=_CIFAR,
-        validation_count=10_000,
     ),
     "digits": _published(
         _lazily("data.published:load_digits"),
@@ -145,7 +142,9 @@ def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
         file, _, function = name.rpartition(":")
         path = _absolute(name, file)
         name = f"{path}:{function}"
-        return Dataset(_lazily("data.arrays:call", name), title=path.stem, path=path, name=name)
+        return Dataset(
+            lambda train, _: load_function(name)(train), title=path.stem, path=path, name=name
+        )
     hint = did_you_mean(name, (*DATASETS, *FORMS))
     raise DataError(f"unknown data set {name!r}{hint} (choose {dataset_choices()})")
 

@@ -80,16 +80,14 @@ def is_reference(name: str) -> bool:
     return bool(colon) and file.endswith(".py") and function.isidentifier()
 
 
-def load_function(reference: str) -> tuple[LoadedFile, Callable[..., Any]]:
-    """The function that "FILE.py:FUNCTION" names, and its file. Raises DataError."""
-    if not is_reference(reference):
-        raise DataError(f"{reference!r} does not name a function; give FILE.py:FUNCTION")
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function that "FILE.py:FUNCTION" names. Raises DataError."""
     file, _, name = reference.rpartition(":")
     loaded = load_file(file)
     function = getattr(loaded.module, name, None)
     if not callable(function):
         raise DataError(f"{loaded.path} has no function {name!r}; define it, or name another")
-    return loaded, function
+    return function
 
 
 def run_source(path: Path, source: str, name: str) -> ModuleType:
@@ -113,17 +111,15 @@ def not_installed(file: LoadedFile) -> list[Path]:
     nodes = [*ast.walk(ast.parse(file.source))]
     imported = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
     imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    places = dict[str, Path]()
+    standard, places = Path(sysconfig.get_path("stdlib")).resolve(), dict[str, Path]()
     for name in {it.partition(".")[0] for it in imported} - {"", "__main__", *_PACKAGES}:
         with suppress(ValueError):  # made without a spec
             spec = importlib.util.find_spec(name)
             if spec and (spec.submodule_search_locations or spec.has_location):
                 location = next(iter(spec.submodule_search_locations or [spec.origin or ""]))
-                places[name] = Path(location).resolve()
-    standard = Path(sysconfig.get_path("stdlib")).resolve()
-    for name, place in [*places.items()]:
-        if place.is_relative_to(standard) or place.parent.name in _INSTALLED:
-            del places[name]
+                place = Path(location).resolve()
+                if not place.is_relative_to(standard) and place.parent.name not in _INSTALLED:
+                    places[name] = place
     if not places:
         return []
     # Without what this process, its folder and its environment add to the path.

@@ -29,8 +29,6 @@ def open_regular(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
         facts = path.stat()  # before opening, which can start a device
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
-    if stat.S_ISDIR(facts.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
     if facts.st_size > most_bytes:

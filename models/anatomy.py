@@ -1,8 +1,4 @@
-"""A command that prints a network layer by layer:
-
-python -m models.anatomy --family cnn --channels 32 64 --kernel-sizes 3 3 --padding 0 \
-    --hidden 120 84 --image 1x28x28 --classes 10
-"""
+"""Prints a network layer by layer: python -m models.anatomy --channels 32 64 --hidden 120."""
 
 import argparse
 import contextlib

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from models.checks import MOST_LAYERS, ArchitectureError, by, shown
@@ -92,7 +92,7 @@ class ConvNetConfig(Architecture):
     dropout_linear: float = 0.0  # before every linear layer but the first, and before the output
 
     def __post_init__(self) -> None:
-        values = self.values()
+        values = asdict(self)
         check_fields(values, {**PARAMETERS, "dropout_linear": PARAMETERS["dropout"]})
         depth = len(self.channels)
         if depth == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from models.checks import MOST_COUNT, MOST_LAYERS, ArchitectureError, shown
@@ -27,10 +27,6 @@ KIND_WORDS: Mapping[type, str] = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
     """A network's configuration: its family's frozen dataclass of plain values, hashable."""
-
-    def values(self) -> dict[str, Value]:
-        """Each field with its value."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ class MLPConfig(Architecture):
 
     def __post_init__(self) -> None:
         all_or_none = Parameter(kinds=(bool,), default=False, description="in all layers")
-        check_fields(self.values(), {**PARAMETERS, "batch_norm": all_or_none})
+        check_fields(asdict(self), {**PARAMETERS, "batch_norm": all_or_none})
 
 
 def _build(config: MLPConfig, image_shape: ImageShape, classes: int) -> nn.Module:

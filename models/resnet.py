@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from models.checks import ArchitectureError
@@ -29,7 +29,7 @@ class ResNetConfig(Architecture):
     dropout: float = 0.0  # rate before the output
 
     def __post_init__(self) -> None:
-        values = self.values()
+        values = asdict(self)
         if self.side is None:
             del values["side"]
         side = count(LEAST_SIDE, "side", least=LEAST_SIDE)

@@ -261,7 +261,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], li
     monkeypatch.chdir(tmp_path)
 
     def names(function: str) -> list[str]:
-        _, load = load_function(f"mine.py:{function}")
+        load = load_function(f"mine.py:{function}")
         monkeypatch.setitem(DATASETS, "mine", from_arrays(load, title="Mine"))
         return [f"mine.py:{function}", "mine"]
 

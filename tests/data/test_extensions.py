@@ -12,15 +12,15 @@ from data.extensions import load_file, load_function, not_installed
 def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("calls = []\n\ndef load():\n    calls.append(1)\n    return calls\n")
-    loaded, load = load_function(f"{path}:load")
-    assert load() == [1]
+    loaded = load_file(path)
+    assert load_function(f"{path}:load")() == [1]
+    assert load_function(f"{path}:load") is loaded.module.load
     assert load_file(path) is loaded
     assert loaded.source == path.read_text()
     assert list(tmp_path.iterdir()) == [path]  # no __pycache__
     path.write_text("def load():\n    return 'new'\n")
-    changed, load = load_function(f"{path}:load")
-    assert changed.sha256 != loaded.sha256
-    assert load() == "new"
+    assert load_function(f"{path}:load")() == "new"
+    assert load_file(path).sha256 != loaded.sha256
 
 
 def test_imports_are_found_unless_installed(

@@ -16,7 +16,7 @@ from data.reading import parse_json, read_regular
         (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (lambda path: path.symlink_to(path.name), "symbolic links"),
         (os.mkfifo, "not a regular file"),
-        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.mkdir(), "not a regular file"),
         (lambda path: (path.touch(), os.truncate(path, 2**40)), "1099511627776 bytes, more than"),
         (lambda path: path.symlink_to("none"), "No such file"),
     ],

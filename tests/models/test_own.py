@@ -55,7 +55,7 @@ def test_keyword_arguments_are_parameters(register: Any) -> None:
     with pytest.raises(ArchitectureError, match="key 'rate' is missing for family 'mynet"):
         from_dict({"family": "mynet.py:build", "width": 8})
     assert pickle.loads(pickle.dumps(config)) == config
-    assert config.values() == {"width": 8, "widths": (), "rate": 0.25}
+    assert asdict(config) == {"width": 8, "widths": (), "rate": 0.25}
 
 
 def test_a_configuration_keeps_its_family_when_that_is_registered_again(register: Any) -> None:

@@ -217,7 +217,7 @@ def test_failures_in_the_users_code_name_the_line_and_another_study(
     """The study does not accept the corrected file."""
     path = tmp_path / "mine.py"
     path.write_text("def train(*_, **__):\n    raise ValueError('no')\n")
-    mine, train = load_extension("mine.py", path), load_function(f"{path}:train")[1]
+    mine, train = load_extension("mine.py", path), load_function(f"{path}:train")
     said = "trial 4: mine.py, line 2: ValueError: no; fix .* if you change mine.py, give another --"
     with pytest.raises(StudyBrokenError, match=said):
         train_trials(make_run(trials=5, train=train, extensions=(mine,)))
