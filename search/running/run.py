@@ -55,7 +55,8 @@ class Run:
         checkpoints: the folder of its trials' checkpoints.
         stop: set it to stop at the next training step; the running trials are released.
         check: raises FolderGoneError if the folder was removed; called before each checkpoint.
-        on_change: called after each report, and when a trial may have ended; it must be cheap.
+        on_report, on_change: called after each report and whenever a trial may have ended, so they
+            must be cheap.
         trials_at_a_time: trained in turn; None: `search.running.worker.Slots` decides.
         train: trains one configuration; tests put made-up curves in its place.
     """
@@ -67,6 +68,7 @@ class Run:
     checkpoints: Path | Remote
     stop: threading.Event
     check: Callable[[], None] = lambda: None
+    on_report: Callable[[], None] = lambda: None
     on_change: Callable[[], None] = lambda: None
     trials_at_a_time: int | None = None
     train: Callable[..., Any] = train

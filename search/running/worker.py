@@ -141,7 +141,7 @@ def train_shown(run: Run, train: Callable[[Run], None], *, progress: bool = True
     content = ContentWriter(run.study)
     try:
         with _shown(run) if progress else nullcontext():
-            train(replace(run, on_change=content.write_if_due))
+            train(replace(run, on_report=content.write_if_due, on_change=content.write_if_due))
         sweep(run.study, run.folder)
     except BaseException:
         run.stop.set()  # so that nothing waits any longer
@@ -266,7 +266,7 @@ class Slots:
 
     def _reported(self, number: int, epoch: int) -> None:
         self._failures.reported(number, epoch)
-        self._run.on_change()
+        self._run.on_report()
 
     def advance(self) -> None:
         """Train one trial for a slice; free its place and clear up if that was its last one."""

@@ -48,7 +48,7 @@ def test_values_states_and_attributes(make_run: Make) -> None:
     curves = [[0.1, 1.0, 0.5, 0.6], [2.0, 1.0, 0.4, 0.3], [2.0, 1.5, 0.0, 0.0], [3.0, 0.0, 0.0]]
     told: list[int] = []  # how many epochs had been reported
     run = make_run(train=fed(*curves))
-    train_trials(replace(run, on_change=lambda: told.append(count_reports(run.db, 1))))
+    train_trials(replace(run, on_report=lambda: told.append(count_reports(run.db, 1))))
     view = view_study(run.study)
     assert set(told) == set(range(1, sum(len(trial.reports) for trial in view.trials) + 1))
     assert [trial.state for trial in view.trials] == ["complete", "complete", "pruned", "pruned"]
