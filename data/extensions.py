@@ -84,7 +84,7 @@ def load_function(reference: str) -> Callable[..., Any]:
     """The function that "FILE.py:FUNCTION" names. Raises DataError."""
     file, _, name = reference.rpartition(":")
     loaded = load_file(file)
-    function = getattr(loaded.module, name, None)
+    function: object = getattr(loaded.module, name, None)
     if not callable(function):
         raise DataError(f"{loaded.path} has no function {name!r}; define it, or name another")
     return function
