@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, field, fields, make_dataclass
+from dataclasses import MISSING, asdict, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
 from models import convnet, mlp, resnet
@@ -134,27 +134,18 @@ def family_from_function(
     # Fields without defaults: all arguments are part of its description in words.
     config = make_dataclass(
         name,
-        [(key, Any, field()) for key in parameters],
+        [(key, Any) for key in parameters],
         bases=(Architecture,),
         namespace={"__reduce__": lambda self: (from_dict, (to_dict(self),))},  # for pickle
         frozen=True,
         kw_only=True,
         slots=True,
     )
-
-    def configure(values: Mapping[str, Any]) -> Architecture:
-        missing = [key for key, one in parameters.items() if one.required and values[key] is None]
-        if missing:
-            raise ArchitectureError(f"{name} needs {', '.join(missing)}; give it in [space]")
-        made: Architecture = config(**{key: values[key] for key in parameters})
-        return made
-
     return Family(
         description=(inspect.getdoc(function) or f"network of {name}").splitlines()[0],
         config=config,
         build=lambda config, *images: function(*images, **asdict(config)),
         parameters=parameters,
-        configure=configure,
         source=source,
     )
 

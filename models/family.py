@@ -128,6 +128,9 @@ class Family:
     def configured(self, values: Mapping[str, Any]) -> Architecture:
         """Configuration from parameter values, others default. Raises ArchitectureError."""
         complete = {name: one.default for name, one in self.parameters.items()} | dict(values)
+        needed = [name for name, one in self.parameters.items() if one.required]
+        if missing := ", ".join(name for name in needed if complete[name] is None):
+            raise ArchitectureError(f"{self.config.__name__} needs {missing}; give it in [space]")
         if self.configure is not None:
             return self.configure(complete)
         names = [one.name for one in fields(self.config)]

@@ -18,6 +18,7 @@ import PIL
 from filelock import FileLock
 
 from data.arrays import Part
+from data.folders.held_out import RECORDS
 from data.folders.preparation import Preparation
 
 VERSION = 3  # raise it if pictures become other pixels, or the format of the cache changes
@@ -29,18 +30,17 @@ def cached(
     depends: Callable[[], Iterable[Path]],
     data_dir: Path,
     make: Callable[[], Part],
-    *,
-    records: Callable[[], Iterable[Path]] = tuple,
-    fits: Callable[[Part], bool] = lambda _: False,
+    fits: Callable[[Part], bool] = lambda _: True,
 ) -> Part:
     """What `make` returns, or returned when the files and folders of `depends()` were the same.
 
     `name` identifies this way of reading them; a changed result replaces the one before. `make`
-    also depends on the files `records()`, which it may write itself; if they have changed since,
-    `fits` says whether it would still return the same, judging by all but images and labels.
-    Nothing is cached without write permission or disk space, or if the others change meanwhile.
+    may also read and write records of what is held out; if any has changed since, `fits` says
+    whether it would still return the same, judging by all but images and labels. Nothing is
+    cached without write permission or disk space, or if the pictures change meanwhile.
     """
-    if _state(depends)[1] < WORTH:
+    before, size = _state(depends)
+    if size < WORTH:
         return make()
     path = data_dir / "pictures" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.npz"
     try:
@@ -48,13 +48,13 @@ def cached(
         lock = FileLock(path.with_suffix(".lock")).acquire()
     except OSError:
         return make()
+    records = data_dir / RECORDS
     with lock:
-        before = _state(depends)[0]
-        if (kept := _read(path, before, _state(records)[0], fits)) is not None:
+        if (kept := _read(path, before, _state(lambda: [records])[0], fits)) is not None:
             return kept
         part = make()
         if _state(depends)[0] == before:
-            _store(path, before + _state(records)[0], part)
+            _store(path, before + _state(lambda: [records])[0], part)
     return part
 
 

@@ -22,7 +22,6 @@ from data.folders.held_out import (
     count_copies,
     file_digest,
     held_out,
-    record_path,
     recorded_test,
 )
 from data.folders.looks import prepare
@@ -51,14 +50,12 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
         )
 
     name = f"{root} {train} {reading.image_size} {reading.version}"
-    record = record_path(root, data_dir)
     return cached(
         name,
         lambda: _folders(root),
         data_dir,
         make,
-        records=lambda: [record if record.exists() else record.parent],
-        fits=lambda it: not it.test_is_drawn or it.test_digests == recorded_test(root, data_dir),
+        lambda it: not it.test_is_drawn or it.test_digests == recorded_test(root, data_dir),
     )
 
 

@@ -19,6 +19,7 @@ from data.reading import parse_json, read_regular, write_atomically
 
 Record = Mapping[str, str | None]  # digest by file; None: from an earlier version
 MAX_BYTES = 2**28  # of a record: two million pictures
+RECORDS = "folders"  # below the data directory
 DIGEST_DIGITS = 32  # hexadecimal
 ENOUGH = 0.5  # share of a record's pictures that a folder must have to be the same one, moved
 
@@ -108,7 +109,7 @@ def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
 
 
 def record_path(root: Path, data_dir: Path) -> Path:
-    return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
+    return data_dir / RECORDS / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
 
 
 def _of_moved(digests: Mapping[str, str], folder: Path) -> Record | None:
