@@ -111,8 +111,8 @@ def test_a_study_that_nothing_trains(small_study: StudyView) -> None:
 def test_arms_with_long_names_are_told_apart() -> None:
     names = [f"32, 64, 64, kernels 5, {size}, 3" for size in (3, 5)]
     text = status_text(comparison_view({name: [0.5] for name in names}))
-    assert "\n32, 64, 64, …3, 3  " in text
-    assert "\n32, 64, 64, …5, 3  " in text
+    assert "\n32, 64, 64, …els 5, 3, 3  " in text
+    assert "\n32, 64, 64, …els 5, 5, 3  " in text
 
 
 def test_fallback_notice_is_a_box_around_the_reason() -> None:
