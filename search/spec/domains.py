@@ -238,5 +238,6 @@ def differing(old: Any, new: Any) -> tuple[Any, Any]:
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         old, new = ({name: it[name] for name in names if name in it} for it in (old, new))
     elif isinstance(old, list) and isinstance(new, list):
-        return next(pair for pair in zip_longest(old, new) if pair[0] != pair[1])
+        pairs = (pair for pair in zip_longest(old, new) if pair[0] != pair[1])
+        return next(pairs, (old, new))
     return old, new
