@@ -50,7 +50,8 @@ def _standing(view: StudyView) -> str:
     """`Done`, or `About 14 min left` as of the latest report, because the note may get old."""
     latest = max((t.reports[-1].reported_at for t in view.trials if t.reports), default=None)
     if latest is None:
-        return "No epoch finished yet" if view.in_state("failed", "running") else "Not started"
+        has_begun = any(trial.state != "waiting" for trial in view.trials)
+        return "No epoch finished yet" if has_begun else "Not started"
     if view.finished >= view.spec.trials:
         return "Done"
     when = in_utc(datetime.fromtimestamp(latest, UTC))

@@ -55,11 +55,11 @@ def test_page_and_text_give_the_same_numbers() -> None:
     assert "T-shirt/top 100 97.44 95.00 96.20" in page  # precision, recall, F1
 
 
-def test_it_says_what_always_naming_the_largest_class_would_reach() -> None:
-    told = "Always naming the largest class, T-shirt/top, would get 80.00 % right."
+def test_it_says_what_always_predicting_the_largest_class_would_reach() -> None:
+    told = "Always predicting the largest class, T-shirt/top, would be right for 80.00 %."
     lopsided = [[400, 0, 0, 0, 0], *([25, 0, 0, 0, 0] for _ in range(4))]
     assert told in both(final_result(accuracies=(0.8,), confusion=lopsided))[0]
-    assert "Always naming" not in both(final_result())[0]
+    assert "Always predicting" not in both(final_result())[0]
 
 
 def test_candidates_are_listed_winner_first_with_their_values_in_the_study() -> None:

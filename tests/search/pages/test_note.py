@@ -86,15 +86,16 @@ def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
     done = dataclasses.replace(small_study, spec=small_study.spec.with_total(6))
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
     assert "\nNot started: **0 of 50" in study_note(study_view())
-    failed = study_view([trial_view(0, [], state="failed", reason="out of memory")])
-    assert "\nNo epoch finished yet: **0 of 50" in study_note(failed)
+    for state in ("failed", "interrupted"):
+        begun = study_view([trial_view(0, [], state=state)])
+        assert "\nNo epoch finished yet: **0 of 50" in study_note(begun)
     left = standing_in_words(small_study)  # which has its own tests
     assert re.fullmatch("about .* left, give or take .* %", left)
     assert f"\nA{left[1:]} as of 2026-03-01 09:09 UTC: " in study_note(small_study)
     assert f"Time: {left}." in " ".join(status_text(small_study).split())
-    begun = [trial_view(number, [0.5], state="running") for number in (0, 1)]
-    assert "No estimate yet as of 2026-03-01" in study_note(study_view(begun[:1]))  # the baseline
-    assert " % as of 2026-03-01" in study_note(study_view(begun))
+    running = [trial_view(number, [0.5], state="running") for number in (0, 1)]
+    assert "No estimate yet as of 2026-03-01" in study_note(study_view(running[:1]))  # the baseline
+    assert " % as of 2026-03-01" in study_note(study_view(running))
 
 
 def test_paused_and_interrupted_trials_are_explained() -> None:
