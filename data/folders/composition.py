@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import center_of_mass
 from torch import Tensor
 
 from data.folders import pictures
@@ -95,13 +94,22 @@ def find_figure(image_HW: Grey) -> Foreground | None:
         level,
         ink_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
         box_off=_off_centre(middle, image_HW.shape),
-        mass_off=_off_centre(center_of_mass(np.abs(image_HW - ground)), image_HW.shape),
+        mass_off=_off_centre(_centre_of_mass(np.abs(image_HW - ground)), image_HW.shape),
     )
 
 
 def _off_centre(at: Iterable[float], shape: tuple[int, ...]) -> float:
     offsets = [abs(one + 0.5 - side / 2) for one, side in zip(at, shape, strict=True)]
     return max(offsets) / max(shape)
+
+
+def _centre_of_mass(ink_HW: Grey) -> tuple[float, ...]:
+    """(y, x) in pixels; there must be some ink."""
+    sides = enumerate(ink_HW.shape)
+    return tuple(
+        float(np.average(np.arange(side), weights=ink_HW.sum(1 - axis, dtype=float)))
+        for axis, side in sides
+    )
 
 
 def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
@@ -210,7 +218,7 @@ def _recompose(ink_HW: Grey, composition: Composition, size: tuple[int, int]) ->
     ink_HW = np.asarray(drawing.resize((width, height), Image.Resampling.BILINEAR))
     # Shrinking makes thin lines faint: they get the ink of the training images again.
     ink_HW = np.clip(ink_HW / max(float(np.percentile(ink_HW, 99)), 0.1), 0, 1)
-    y, x = center_of_mass(ink_HW)
+    y, x = _centre_of_mass(ink_HW)
     top = min(max(round(size[0] / 2 - y - 0.5), 0), size[0] - height)  # never beyond the edge
     left = min(max(round(size[1] / 2 - x - 0.5), 0), size[1] - width)
     image_HW = np.full(size, composition.ground, dtype=np.float32)

@@ -83,17 +83,30 @@ class _Deployed(nn.Module):
 def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Exported:
     """Write `model.onnx` into `folder`, after comparing it with torch on the given uint8 images.
 
-    Raises BundleError if packages are missing, the network cannot be converted, the two differ by
-    more than `TOLERANCE`, or the file cannot be written.
+    Raises BundleError as `as_onnx`, or if the file cannot be written.
+    """
+    payload, exported = as_onnx(bundle, images_NCHW)
+    with writing_into(folder):
+        write_atomically(folder / ONNX, payload)
+    return exported
+
+
+def as_onnx(bundle: Bundle, images_NCHW: torch.Tensor) -> tuple[bytes, Exported]:
+    """The content of `model.onnx`, compared with torch on the given uint8 images.
+
+    Raises BundleError if packages are missing, the network cannot be converted, or the two differ
+    by more than `TOLERANCE`.
     """
     require_onnx()
     images_NCHW = images_NCHW[:CHECKED].cpu()
     model = _Deployed(bundle).to(memory_format=torch.contiguous_format).eval()
+    remedy = "change the network"
     try:
         payload = _converted(model, bundle, images_NCHW[:2])
+        remedy = "let its forward take any number of images: x.shape[0], not len(x)"
         with torch.inference_mode():
             wanted_NK = model(images_NCHW)[0].numpy()
-        difference = max(  # any number of images at a time
+        difference = max(
             float(np.abs(_computed(payload, images_NCHW[:n].numpy()) - wanted_NK[:n]).max())
             for n in (1, CHECKED)
         )
@@ -104,16 +117,14 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
         raise BundleError(
             f"the network of study {bundle.study!r} cannot be converted to ONNX "
             f"({type(cause).__name__}: {first_line(cause)}); leave out --export of finalize, or "
-            "change the network"
+            f"{remedy}"
         ) from error
     if not difference <= TOLERANCE:
         raise BundleError(
             f"the ONNX model differs from torch by {difference:.2g} in a logit (at most "
             f"{TOLERANCE:g} is rounding) and was not written; try other versions of onnxscript"
         )
-    with writing_into(folder):
-        write_atomically(folder / ONNX, payload)
-    return Exported(difference, len(images_NCHW))
+    return payload, Exported(difference, len(images_NCHW))
 
 
 def _converted(model: _Deployed, bundle: Bundle, images_NCHW: torch.Tensor) -> bytes:

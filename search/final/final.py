@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets import count_test, default_data_dir
-from data.folders.composition import measure
-from models import to_dict
+from models import build, to_dict
 from models.summary import anatomy
 from search.analysis.candidates import Candidate
 from search.analysis.final_result import FeatureMaps, FinalResult, metrics
@@ -26,8 +25,8 @@ from search.final.choose import (
     require_all_trials,
     stretched,
 )
-from search.final.export import require_onnx
-from search.final.folder import Final, check_writable, write_all
+from search.final.export import as_onnx, require_onnx
+from search.final.folder import Final, check_writable, make_bundle, write_all
 from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
 from search.pages.render import evaluated_before, in_utc
@@ -39,7 +38,7 @@ from search.store.database import optuna_warnings_only
 from search.store.opening import open_database
 from search.store.records import complete_result, require_recordable
 from search.store.studies import require_study
-from search.store.views import StudyView, view_study
+from search.store.views import view_study
 from search.terminal.commands import log
 from search.terminal.stopping import interrupts_set
 from search.training.bundle import Bundle
@@ -51,7 +50,7 @@ from search.training.device import (
     versions,
 )
 from search.training.files import delete_checkpoint
-from search.training.repeat import Job, TrainedRun
+from search.training.repeat import Job
 from search.training.task import Task, load_study_task, stage_maps
 
 
@@ -167,6 +166,11 @@ def finalise(
         folder = folders.study_folder(found, folders.runs_folder(storage, runs_dir))
         check_writable(folder)
         require_recordable(found)
+        if export is not None:  # before anything is trained or tested
+            for one in several or [chosen]:
+                network = build(one.config.architecture, task.image_shape, task.classes)
+                untrained = make_bundle(view, one, task, 0, network.state_dict())
+                as_onnx(untrained, task.training.images_NCHW)
         say = log if progress else lambda _: None
         if (lacking := view.spec.trials - view.finished) > 0:
             say(f"Note: the study still lacks {lacking} of its trials.")
@@ -212,7 +216,7 @@ def finalise(
         )
         finals = jobs(chosen, seeds)
         runs = train(finals, task)
-        bundle = make_bundle(view, chosen, task, runs[0])
+        bundle = make_bundle(view, chosen, task, runs[0].seed, runs[0].weights)
         inside = look_inside(bundle, task)
 
         # Training may have taken hours: check again what could fail once the evaluation has begun.
@@ -254,28 +258,6 @@ def finalise(
         folders.sweep(found, folder)
         ContentWriter(found).write()
         return final
-
-
-def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
-    """The first seed's network with everything needed to use it without the data set."""
-    return Bundle(
-        study=view.name,
-        trial=chosen.trial.number,
-        seed=first.seed,
-        epochs=chosen.epochs,
-        dataset=view.dataset.name,
-        title=view.dataset.title,
-        class_names=task.info.class_names,
-        image_shape=task.image_shape,
-        mean_C=task.mean_C.cpu(),
-        std_C=task.std_C.cpu(),
-        temperature=chosen.temperature,
-        preparation=task.info.preparation,
-        composition=measure(task.training.images_NCHW.cpu().numpy()),
-        architecture=chosen.config.architecture,
-        recipe=chosen.config.recipe.to_dict(),
-        weights=first.weights,
-    )
 
 
 def look_inside(bundle: Bundle, task: Task) -> dict[str, Any]:

@@ -18,15 +18,19 @@ from typing import Any
 import torch
 from rich.text import Text
 
+from data.folders.composition import measure
 from data.reading import write_atomically
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.files import write_pictures
 from search.figures.final import final_pictures
+from search.final.choose import Chosen
 from search.final.export import Exported, export_onnx, writing_into
 from search.pages.final_page import final_page, final_text
 from search.store.folders import FINAL
+from search.store.views import StudyView
 from search.terminal.progress import to_html
 from search.training.bundle import Bundle, write_bundle
+from search.training.task import Task
 
 METRICS = "metrics.json"  # last but for the ONNX model: a folder that has it is complete
 
@@ -55,6 +59,30 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"room")
+
+
+def make_bundle(
+    view: StudyView, chosen: Chosen, task: Task, seed: int, weights: Mapping[str, torch.Tensor]
+) -> Bundle:
+    """A seed's network with everything needed to use it without the data set."""
+    return Bundle(
+        study=view.name,
+        trial=chosen.trial.number,
+        seed=seed,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        title=view.dataset.title,
+        class_names=task.info.class_names,
+        image_shape=task.image_shape,
+        mean_C=task.mean_C.cpu(),
+        std_C=task.std_C.cpu(),
+        temperature=chosen.temperature,
+        preparation=task.info.preparation,
+        composition=measure(task.training.images_NCHW.cpu().numpy()),
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe.to_dict(),
+        weights=weights,
+    )
 
 
 def write_all(

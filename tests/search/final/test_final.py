@@ -26,6 +26,7 @@ from search.final import final, folder, runs
 from search.final.final import finalise, look_inside
 from search.final.predict import predict
 from search.running.results import load_study
+from search.running.study import run_study
 from search.store import FolderGoneError, StorageError, StudyGoneError
 from search.store.database import Database
 from search.store.opening import forbid_writing, open_database
@@ -115,6 +116,32 @@ def test_bad_arguments_end_before_any_training(
         finalise(**{"study": "digits", **wrong})
     assert len(str(refused.value).splitlines()) == 1
     assert len(load_study("digits").results) == before
+
+
+OF_TWO = """
+import torch
+
+class OfTwo(torch.nn.Linear):
+    def forward(self, images):
+        return super().forward(images.reshape(len(images), -1))
+
+def build(image_shape, classes):
+    return OfTwo(image_shape[1] * image_shape[2], classes)
+"""
+
+
+def test_a_network_that_cannot_be_exported_is_noticed_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(OF_TWO)
+    space = {"family": "net.py:build", "augmentation": "none"}
+    tiny = {"dataset": "digits", "epochs": 1, "limit": 40, "trials": 1}
+    run_study(study="own", space=space, workers=1, progress=False, **tiny)
+    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(BundleError, match=r"cannot be converted .*: x\.shape\[0\], not len\(x\)$"):
+        finalise("own", export="onnx")
 
 
 @pytest.mark.usefixtures("place")
