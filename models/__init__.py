@@ -55,11 +55,11 @@ def family_of(architecture: Architecture) -> Family:
 def build(architecture: Architecture, image_shape: ImageShape, classes: int) -> nn.Module:
     """A fresh module from images (N, *image_shape) to logits (N, classes).
 
-    The whole architecture is checked before anything is allocated; ArchitectureError names the
-    layer and the size that do not fit. The weights are drawn from torch's global generator, which
-    the caller seeds. Modules are named as in `models.anatomy`: `conv1` is the first convolution.
-    If max pooling runs before the activation, the final feature map is the output of the
-    activation, not of the pooling.
+    The whole architecture is checked before anything is allocated, unless a user's code needs
+    values for that; ArchitectureError names the layer and the size that do not fit. The weights
+    are drawn from torch's global generator, which the caller seeds. Modules are named as in
+    `models.anatomy`: `conv1` is the first convolution. If max pooling runs before the activation,
+    the final feature map is the output of the activation, not of the pooling.
     """
     import torch
     from torch.nn.parameter import is_lazy

@@ -15,7 +15,7 @@ LONGEST_LINE = 300  # characters of a library's message
 
 def shown(value: object) -> str:
     """A value as the user wrote it, in TOML, JSON or on the command line, cut short."""
-    text = repr(_as_lists(value))
+    text = " ".join(repr(_as_lists(value)).splitlines())  # arrays have several
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 

@@ -1,11 +1,13 @@
 """A network layer by layer: sizes, parameters, multiply-adds, without allocating memory for them.
 
-The network runs on torch's `meta` device, which has shapes but no values.
+The network runs on torch's `meta` device, which has shapes but no values. A user's that cannot,
+because it needs values, runs on the CPU.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -49,30 +51,38 @@ def anatomy(
 
 @lru_cache(maxsize=4096)
 def _anatomy(
-    name: str, family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
+    name: str,
+    family: Family,
+    architecture: Architecture,
+    image_shape: ImageShape,
+    classes: int,
+    device: str = "meta",
 ) -> tuple[LayerRow, ...]:
     import torch
     from torch import nn
 
     running = ["building it"]  # the last entry is what runs now
     try:
-        with torch.device("meta"):
-            network = family.build(architecture, image_shape, classes)
-        if not isinstance(network, nn.Module):
-            got = f"returned {type(network).__name__}"
-            raise ArchitectureError(f"its function must return a torch.nn.Module, but {got}")
-        rows = _observe(network.eval(), image_shape, classes, running)
-        _check_size(rows)
+        with torch.random.fork_rng(devices=[], enabled=name not in BUILT_IN):
+            if device == "cpu":  # the same counts everywhere, whatever they depend on
+                torch.default_generator.manual_seed(0)
+            with torch.device(device):
+                network = family.build(architecture, image_shape, classes)
+            if not isinstance(network, nn.Module):
+                got = f"returned {type(network).__name__}"
+                raise ArchitectureError(f"its function must return a torch.nn.Module, but {got}")
+            return tuple(_observe(network.eval(), image_shape, classes, running, device))
     except Exception as error:  # of any kind: the code may be the user's own
         reason = str(error)
         if not isinstance(error, ArchitectureError):
             told = first_line(error)
             reason = f"{running[-1]} raised {type(error).__name__}: {told}"
-            if "overflow" in told.lower():
+            if "overflow" in told.lower() or "can't allocate memory" in told:
                 reason = "the network does not fit in memory; use smaller images or fewer units"
+            elif device == "meta" and name not in BUILT_IN:  # with `.item()`, NumPy, masks
+                return _anatomy(name, family, architecture, image_shape, classes, "cpu")
         origin = "" if name in BUILT_IN else f"{name}: "
         raise ArchitectureError(origin + reason) from error
-    return tuple(rows)
 
 
 @lru_cache(maxsize=4096)
@@ -98,7 +108,7 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
             raise ArchitectureError("it must give one tensor of logits (N, classes)")
         return output
 
-    doing = "in training mode"
+    doing = "in training mode, "
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(1)
         images = as_in_training(torch.rand(BATCH, *image_shape))
@@ -111,7 +121,9 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
                 if now.get(buffer) != place:
                     told = f"a step replaces buffer {buffer!r}; write into it instead"
                     raise ArchitectureError(f"{told}: self.{buffer.rpartition('.')[2]}.copy_(...)")
-            doing = "restored from its saved weights"
+            doing = ""
+            _check_saved(trained)
+            doing = "restored from its saved weights, "
             torch.default_generator.manual_seed(2)
             restored = build(architecture, image_shape, classes)
             restored.load_state_dict(trained.state_dict())
@@ -126,7 +138,20 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
             told = str(error)
             if not isinstance(error, ArchitectureError):
                 told = f"it raised {type(error).__name__}: {first_line(error)}"
-            raise ArchitectureError(f"{name}: {doing}, {told}") from error
+            raise ArchitectureError(f"{name}: {doing}{told}") from error
+
+
+def _check_saved(network: nn.Module) -> None:
+    """Of what it saves, refuse what cannot be averaged, trained by fused optimisers or stored."""
+    from torch import Tensor
+
+    for key, saved in network.state_dict().items():
+        if not isinstance(saved, Tensor) or key.rpartition(".")[2] == "_extra_state":
+            told = "is no parameter or buffer; keep it with self.register_buffer(name, tensor)"
+            raise ArchitectureError(f"it saves {key!r}, which {told}, not with get_extra_state")
+        if saved.is_complex():
+            told = "keep torch.view_as_real of it, and use torch.view_as_complex in forward"
+            raise ArchitectureError(f"{key!r} is complex; {told}")
 
 
 def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
@@ -144,11 +169,12 @@ def count_parameters(architecture: Architecture, image_shape: ImageShape, classe
 
 
 def _observe(
-    network: nn.Module, image_shape: ImageShape, classes: int, running: list[str]
+    network: nn.Module, image_shape: ImageShape, classes: int, running: list[str], device: str
 ) -> list[LayerRow]:
     """The rows. A module with parameters that never runs has one without output."""
     import torch
     from torch import Tensor, nn
+    from torch.nn.parameter import is_lazy
     from torch.utils.flop_counter import FlopCounterMode
 
     names = _names(network)
@@ -156,10 +182,11 @@ def _observe(
     for path, _ in network.named_parameters():
         owner, _, name = path.rpartition(".")
         parameters[network.get_submodule(owner)].append(name)
-    network.to("meta")  # may separate what is shared
-    outputs = dict[nn.Module, object]()  # of the first run of each
+    network.to(device)  # may separate what is shared
+    outputs = dict[nn.Module, tuple[int, ...]]()  # of the first run of each
     flops = Counter[nn.Module]()
-    counter, counted = FlopCounterMode(display=False), 0
+    formulas = {torch.ops.aten.mkldnn_rnn_layer: _lstm_layer}
+    counter, counted = FlopCounterMode(display=False, custom_mapping=formulas), 0
     inside = list[nn.Module]()  # the modules that run now, innermost last
 
     def credit() -> None:
@@ -177,7 +204,7 @@ def _observe(
         credit()
         inside.pop()
         running.pop()
-        outputs.setdefault(module, output)
+        outputs.setdefault(module, tuple(output.shape[1:]) if isinstance(output, Tensor) else ())
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and isinstance(output, Tensor):
             return as_in_training(output)  # on `meta` convolutions lose the layout
         return None
@@ -185,16 +212,20 @@ def _observe(
     for module in names:
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
-    with torch.no_grad(), counter:
-        output = network(as_in_training(torch.empty(BATCH, *image_shape, device="meta")))
-    if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
-        raise ArchitectureError("the network must give one tensor of logits (N, classes)")
-    if output.shape[1:] != (classes,):
-        gave = f"(N, {classes}), but gave {by(output.shape[1:])}"
-        raise ArchitectureError(f"the network must give logits of shape {gave}")
+    output = failure = None
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its operations are not counted
+    try:
+        with torch.no_grad(), counter:
+            output = network(as_in_training(torch.zeros(BATCH, *image_shape, device=device)))
+    except Exception as error:  # after the check of what is known of its size
+        failure = error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     rows = []
     for module in [*outputs, *(module for module in names if module not in outputs)]:
-        own, given = [getattr(module, it) for it in parameters[module]], outputs.get(module)
+        own = [getattr(module, it) for it in parameters[module]]
+        own = [it for it in own if failure is None or not is_lazy(it)]
         is_frame = isinstance(module, nn.Sequential) or module is network or module not in outputs
         if is_frame and not own and not flops[module]:
             continue
@@ -203,15 +234,30 @@ def _observe(
             LayerRow(
                 name=names[module],
                 kind=type(module).__name__,
-                output=tuple(given.shape[1:]) if isinstance(given, Tensor) else (),
+                output=outputs.get(module, ()),
                 parameters=sum(tensor.numel() for tensor in own),
                 computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
                 multiply_adds=flops[module] // 2 // BATCH,
             )
         )
+    _check_size(rows)
+    if failure is not None:
+        raise failure
+    if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
+        raise ArchitectureError("the network must give one tensor of logits (N, classes)")
+    if output.shape[1:] != (classes,):
+        gave = f"(N, {classes}), but gave {by(output.shape[1:])}"
+        raise ArchitectureError(f"the network must give logits of shape {gave}")
     if not any(row.parameters for row in rows):
         raise ArchitectureError("the network has no parameters to train; give it a layer")
     return rows
+
+
+def _lstm_layer(
+    inputs: Sequence[int], first: Sequence[int], second: Sequence[int], *_: object, **__: object
+) -> int:
+    """Operations of the CPU's own layer, which FlopCounterMode leaves out, from the shapes."""
+    return 2 * prod(inputs[:2]) * (prod(first) + prod(second))
 
 
 def as_in_training(images_NCHW: Tensor) -> Tensor:

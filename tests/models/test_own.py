@@ -166,14 +166,72 @@ class Viewed(nn.Module):
         return logits
 
 
+class NeedsValues(nn.Module):
+    """Layers with kernels of their own on a CPU, and something that `meta` cannot do."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+        self.attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.output = nn.Linear(8, 10)
+        if what == "item in build":
+            self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]
+        if what == "numpy":
+            self.register_buffer("q", torch.from_numpy(np.linalg.qr(torch.randn(9, 4).numpy())[0]))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self.attention(self.lstm(images[:, 0])[0]).mean(1)
+        if self.what == "item":
+            rows = rows / (1 + rows.abs().max().item())
+        if self.what == "mask":
+            rows[rows[:, 0] > 0] *= 2
+        logits: torch.Tensor = self.output(rows)
+        return logits
+
+
+@pytest.mark.parametrize("what", ["item in build", "numpy", "item", "mask"])
+def test_a_network_that_needs_values_is_counted_on_the_cpu_once(register: Any, what: str) -> None:
+    built = list[str]()
+
+    def make(image_shape: Any, classes: int, *, what: str) -> nn.Module:
+        built.append(what)
+        return NeedsValues(what)
+
+    register(make)
+    family, before = FAMILIES["mynet.py:build"], torch.get_rng_state()
+    rows = anatomy(family.configured({"what": what}), GREY, 10)
+    assert rows == anatomy(family.configured({"what": "nothing"}), GREY, 10)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert built == [what, what, "nothing"]
+    assert anatomy(family.configured({"what": what}), GREY, 10) is rows
+    check_network(family.configured({"what": what}), GREY, 10)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Rescaled(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images / images.max().item()
+
+
 def raising() -> nn.Module:
     raise RuntimeError("no\nway")
+
+
+def raising_late() -> nn.Module:
+    torch.ones(()).item()
+    raise ValueError("later")
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (raising, "building it raised RuntimeError: no"),
+        (raising_late, "building it raised ValueError: later"),
+        (  # too large for a second try on the CPU
+            lambda: nn.Sequential(nn.Flatten(), Rescaled(), nn.Linear(64, 10**9)),
+            "more than 1000000000 parameters, from 2 on",
+        ),
         (lambda: 3, "must return a torch.nn.Module, but returned int"),
         (nn.Flatten, r"logits of shape \(N, 10\), but gave 64"),
         (lambda: nn.LSTM(8, 10), "one tensor of logits|LSTM|layer"),
@@ -202,6 +260,8 @@ class Keeping(nn.Module):
             self.features = torch.randn(64, 5)
         else:
             self.register_buffer("features", torch.randn(64, 5))
+        if kept == "complex":
+            self.waves = nn.Parameter(torch.ones(2, dtype=torch.cfloat))
 
     def forward(self, images: torch.Tensor) -> Any:
         self.cache = torch.ones(()) if self.cache is None else self.cache
@@ -211,9 +271,19 @@ class Keeping(nn.Module):
         return (logits, logits) if self.training and self.kept == "two" else logits
 
 
+class Stating(Keeping):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 0}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        pass
+
+
 @pytest.mark.parametrize(
     ("kept", "says"),
     [
+        ("state", r"it saves '_extra_state', which is no .* keep it with self.register_buffer"),
+        ("complex", "'waves' is complex; keep torch.view_as_real of it"),
         ("attribute", r"it is another network, .* keep each tensor with self.register_buffer"),
         ("replaced", r"a step replaces buffer 'count'; write into it instead: self.count.copy_"),
         ("two", r"in training mode, it must give one tensor of logits \(N, classes\)"),
@@ -222,7 +292,7 @@ class Keeping(nn.Module):
 def test_a_network_that_its_saved_weights_would_not_give_back_is_refused(
     register: Any, kept: str, says: str
 ) -> None:
-    register(lambda image_shape, classes, kept: Keeping(kept))
+    register(lambda image_shape, classes, kept: (Stating if kept == "state" else Keeping)(kept))
     family, before = FAMILIES["mynet.py:build"], torch.get_rng_state()
     check_network(family.configured({"kept": "buffer"}), GREY, 10)
     with pytest.raises(ArchitectureError, match=f"^mynet.py:build: .*{says}"):
