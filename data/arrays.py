@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from data.errors import DataError, is_text, listed, reason, shown
 from data.examples import DatasetInfo, Examples, share
 from data.extensions import call_own, file_of
-from data.folders.preparation import Preparation, Range, Reading, common_range, extent, scale, words
+from data.folders.preparation import (
+    Preparation,
+    Range,
+    Reading,
+    levels_of_arrays,
+    scale,
+    unit_fault,
+    words,
+)
 from data.reading import open_regular
 
 if TYPE_CHECKING:
@@ -66,13 +74,17 @@ def load_training(
 ) -> tuple[DatasetInfo, Examples]:
     """See `data.datasets.load_training`."""
     part = _loaded(dataset, True, data_dir)
-    levels, notes, preparation = _levels(part.images), list(part.notes), part.preparation
+    learned = len(part.labels) - part.validation
+    parts = part.images[:learned], part.images[learned:]
+    if not dataset.is_ours and (fault := unit_fault(*parts, "validation")):
+        raise DataError(f"{dataset.name}: {fault}")
+    levels, notes, preparation = levels_of_arrays(part.images), list(part.notes), part.preparation
     examples = _examples(part, levels)
     if levels is not None:
         notes.append(f"{words(levels)}, as found in the training images")
         preparation = Preparation(levels=levels)
     classes = tuple(part.class_names)
-    trained = {*part.labels[: len(part.labels) - part.validation].tolist()}
+    trained = {*part.labels[:learned].tolist()}
     if absent := [repr(name) for label, name in enumerate(classes) if label not in trained]:
         notes.append(f"warning: no training images of class {listed(absent)}")
     guess = mirror_changes_class(classes, version=reading.version)
@@ -80,7 +92,7 @@ def load_training(
     mirrors = next(it for it in said if it is not None)
     if mirrors or dataset.path is not None:
         notes.append(_MIRRORING[mirrors])
-    usual = dataset.validation_count or share(len(examples) - part.validation, len(classes))
+    usual = dataset.validation_count or share(learned, len(classes))
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
         name=dataset.name,
@@ -109,7 +121,7 @@ def load_test(dataset: Dataset, data_dir: Path) -> Examples:
         learned = _loaded(dataset, True, data_dir)
         if fault := _disagreement(learned, part):
             raise DataError(f"{dataset.name}: {fault}")
-    levels = _levels(learned.images)
+    levels = levels_of_arrays(learned.images)
     return _examples(part, (0, 255) if levels is None and part.images.dtype != np.uint8 else levels)
 
 
@@ -127,12 +139,14 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
     with _opened(path) as archive:
         keys = _keys(path, archive)
         _check_memory(path, archive, [*keys[:2], *keys[4:]] if train else keys[1:4])
-        count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
+        labels = archive[keys[1]]
+        codes = labels if labels.dtype.kind in "ui" else np.arange(max(len(np.unique(labels)), 2))
+        count = min(int(codes.max(initial=0)) + 1, MAX_CLASSES)
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
         if not train:
             return Part(archive[keys[2]], archive[keys[3]], names)
         digests = _test_digests(path, archive)
-        part = Part(archive[keys[0]], archive[keys[1]], names, test_digests=digests)
+        part = Part(archive[keys[0]], labels, names, test_digests=digests)
         if not {*keys[4:]} <= {*archive.files}:
             return part
         more, own = archive[keys[4]], archive[keys[5]]
@@ -272,22 +286,11 @@ def _disagreement(training: Part, test: Part) -> str:
         )
     if np.array_equal(training.images, test.images):
         return "the test images are the training images; give others for the test"
-    return ""
-
-
-def _levels(images: NDArray[Any]) -> Range | None:
-    """The levels that become black and white; None for uint8, which stays unchanged."""
-    if images.dtype == np.uint8:
-        return None
-    return common_range([extent(images)], integers=images.dtype.kind != "f")
+    return unit_fault(training.images, test.images, "test")
 
 
 def _examples(part: Part, levels: Range | None) -> Examples:
-    images = part.images
-    if levels is not None:
-        images = np.empty(images.shape, dtype=np.uint8)
-        for index, image in enumerate(part.images):  # one by one: a float copy of all is large
-            images[index] = scale(image, levels)
+    images = part.images if levels is None else scale(part.images, levels)
     return Examples(
         images_NCHW=torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")),
         labels_N=torch.from_numpy(part.labels.astype(np.int64)),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Fit = Literal["pad", "stretch"]
 Range = tuple[float, float]  # levels shown as black and white
+_OTHER_UNIT = 50  # times as bright: levels up to 255 are so beside 0 to 1 and standardised ones
 _AT_A_TIME = 2**20  # levels in double precision: for a whole picture they may take gigabytes
 
 
@@ -102,6 +103,41 @@ def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
     if low >= 0 and high - low > top / 2 > 0:
         return 0.0, top
     return (low, high) if low < high else (low, max(low + 1, math.nextafter(low, math.inf)))
+
+
+def levels_of_arrays(images: NDArray[Any]) -> Range | None:
+    """The levels that become black and white; None for uint8, which stays unchanged."""
+    if images.dtype == "uint8":
+        return None
+    return common_range([extent(images)], integers=images.dtype.kind != "f")
+
+
+def unit_fault(training: NDArray[Any], others: NDArray[Any], what: str) -> str:
+    """How the units of the images (N, ...) differ, and the remedy; empty if they do not.
+
+    They do if most pictures of one part are _OTHER_UNIT times as bright as the brightest of the
+    other, and too many to be so by chance. Pictures of zeros look the same in every unit.
+    """
+    import numpy as np
+
+    peaks = []
+    for images in (training, others):
+        pixels = tuple(range(1, images.ndim))
+        high, low = (it(images, axis=pixels).astype(np.float64) for it in (np.max, np.min))
+        peaks.append(np.maximum(high, -low)[(high > 0) | (low < 0)])
+    if not all(map(len, peaks)):
+        return ""
+    dim, bright = sorted(peaks, key=np.max)
+    above = np.arange(np.count_nonzero(bright > _OTHER_UNIT * dim.max()))
+    # The probability that the brightest of all these pictures, so many, are all in one part.
+    chance = np.prod((len(bright) - above) / (len(bright) + len(dim) - above))
+    if 2 * len(above) <= len(bright) or chance > 0.001:
+        return ""
+    one, other = ("{:.6g} to {:.6g}".format(*extent(it)) for it in (training, others))
+    return (
+        f"training images have levels from {one} but {what} images from {other}, as if only one of "
+        "them had been scaled; scale both alike, and give both as the same type"
+    )
 
 
 def scale(values: NDArray[Any], levels: Range) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
@@ -27,7 +28,7 @@ from models import Architecture, build, family_name, family_of, from_dict, to_di
 from models.checks import first_line
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
-from search.training.files import MOST_BYTES, WEIGHTS, is_plain, load_tensors
+from search.training.files import MOST_BYTES, WEIGHTS, is_plain
 from search.training.task import logits
 
 FORMAT = 2
@@ -177,7 +178,7 @@ def read_bundle(folder: Path) -> Bundle:
         payload = read_regular(path, MOST_BYTES)
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
             raise ValueError(f"does not match the SHA-256 in {CONFIG}")
-        weights = load_tensors(payload, safetensors=True)
+        weights = from_safetensors(payload)
         path = folder / CONFIG
         bundle = _restored(stored, weights)
     except OSError as error:

@@ -168,8 +168,8 @@ def is_plain(tensor: Tensor, *, may_be_infinite: bool = False) -> bool:
     return not tensor.isnan().any() if may_be_infinite else bool(tensor.isfinite().all())
 
 
-def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
-    """What torch.save (or safetensors) wrote, in main memory; no code in it is executed.
+def load_tensors(content: bytes) -> Any:
+    """What torch.save or safetensors wrote, in main memory; no code in it is executed.
 
     Raises ValueError, in one line, if it is no such file or holds more than data.
     """
@@ -177,7 +177,7 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
     from safetensors.torch import load
 
     try:
-        if safetensors:
+        if content[8:9] == b"{":  # a safetensors header, after its length
             return load(content)
         if content.startswith(b"PK"):  # as torch tells its formats apart
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -186,4 +186,7 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
         with warnings.catch_warnings(action="ignore"):  # about deprecated formats
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the libraries' own, pickle's or zipfile's, whatever it holds
-        raise ValueError(first_line(error) or type(error).__name__) from error
+        reason = first_line(error) or type(error).__name__
+        if "weights_only" in str(error):  # torch's advice is to allow code
+            reason = "it holds more than tensors, or none; use torch.save(model.state_dict(), FILE)"
+        raise ValueError(reason) from error

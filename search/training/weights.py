@@ -7,6 +7,7 @@ wrote, or a file of weights. The output layer always starts from scratch: its cl
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from data.errors import listed
 from data.reading import read_regular
 from models import Architecture, ArchitectureError, build, family_of
 from models.checks import by, shown
@@ -30,6 +32,7 @@ IMAGENET = "imagenet"
 TIMEOUT_SECONDS = 20.0
 PARAMETER, FROZEN = "initial_weights", "frozen_epochs"
 NEW_LAYER = "output."
+_WRAPPERS = r"^((module|_orig_mod)\.)+"  # DataParallel's and torch.compile's prefixes of names
 
 
 def fitting_weights(
@@ -51,7 +54,9 @@ def fitting_weights(
         raise WeightsError(
             "a network with only an output layer uses no initial weights; leave initial_weights out"
         )
-    found = _read(source)
+    held = found = _read(source)
+    if not own.keys() <= found.keys():
+        found = {re.sub(_WRAPPERS, "", str(name)): tensor for name, tensor in held.items()}
     theirs = family_of(architecture).imagenet_names
     if theirs is not None and not own.keys() <= found.keys():
         pairs = zip(network.state_dict(), theirs(), strict=True)
@@ -59,7 +64,8 @@ def fitting_weights(
     another = f"weights of {source!r} belong to another network"
     for name, tensor in own.items():
         if name not in found:
-            raise WeightsError(f"{another}: no {name!r} there")
+            names = listed([str(it)[:80] for it in held], 3)
+            raise WeightsError(f"{another}: no {name!r} there, but {names}")
         if found[name].shape != tensor.shape:
             there, here = (by(it.shape) or "a number" for it in (found[name], tensor))
             shapes = f"{there} there and {here} here"
@@ -73,14 +79,21 @@ def _read(source: str) -> Mapping[str, Tensor]:
     if source == IMAGENET:
         return _imagenet()
     with _told_if_unreadable(source):
-        file = file_of(source)
-        content = read_regular(file, MOST_BYTES)
-        weights = load_tensors(content, safetensors=file.suffix == ".safetensors")
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(value, Tensor) for value in weights.values()
-    ):
-        raise WeightsError(f"{source!r} holds no table of named weights; give a state_dict")
-    return weights
+        content = read_regular(file_of(source), MOST_BYTES)
+        stored = load_tensors(content)
+    # Training scripts often save {"state_dict": ..., "epoch": ...}.
+    within = stored.values() if isinstance(stored, Mapping) else ()
+    tables: list[Mapping[str, Tensor]] = [
+        it
+        for it in (stored, *within)
+        if isinstance(it, Mapping) and it and all(isinstance(one, Tensor) for one in it.values())
+    ]
+    if len(tables) != 1:
+        raise WeightsError(
+            f"{source!r} holds {'several tables' if tables else 'no table'} of named weights; "
+            "save one, with torch.save(model.state_dict(), FILE)"
+        )
+    return tables[0]
 
 
 def file_of(source: str) -> Path:

@@ -140,6 +140,71 @@ def test_other_number_types_are_scaled_alike_in_training_and_test(
         assert np.array_equal(loaded.images_NCHW[:, 0], expected)
 
 
+RAMP = (np.arange(900) % 256).astype("uint8").reshape(30, 6, 5)  # each a part of the levels
+FEW, MASKS = RAMP[:9], RAMP % 2 == 1
+
+
+@pytest.mark.parametrize(
+    ("train", "others", "ranges"),
+    [
+        (RAMP / 255, FEW / 1, "0 to 1 but {} images from 0 to 255"),
+        (RAMP / 1, FEW / 255, "0 to 255 but {} images from 0 to 1"),
+        (RAMP, FEW.astype("uint16") * 257, "0 to 255 but {} images from 0 to 65535"),
+        (MASKS, MASKS[:9].astype("uint8"), "0 to 255 but {} images from 0 to 1"),
+        (RAMP / 127.5 - 1, FEW / 1, "-1 to 1 but {} images from 0 to 255"),
+    ],
+)
+def test_images_in_another_unit_than_training_s_are_refused(
+    path: Path,
+    train: np.ndarray,
+    others: np.ndarray,
+    ranges: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(is_train: bool, _: Path) -> Any:
+        return train if is_train else others, labels(30 if is_train else len(others)), "abc"
+
+    monkeypatch.setitem(DATASETS, "mine", from_arrays(load, title="Mine"))
+    with pytest.raises(DataError, match=f"{ranges.format('test')}.*; scale both alike"):
+        load_test("mine", path.parent)
+    np.savez(path, **plain(x_train=train, x_test=others, y_test=labels(len(others))))
+    with pytest.raises(DataError, match=f"mine.npz: .*{ranges.format('test')}"):
+        load_test(f"npz:{path}", path.parent)
+    if train.dtype != bool:  # NumPy joins them to numbers from 0 to 1, as the others are
+        own = {"x_val": others, "y_val": labels(len(others))}
+        np.savez(path, **plain(x_train=train, **own))
+        with pytest.raises(DataError, match=f"mine.npz: .*{ranges.format('validation')}"):
+            load_training(f"npz:{path}", path.parent)
+
+
+BRIGHT = images(30)
+STARS = np.zeros((30, 6, 5), "uint16")
+STARS[:, 2, 2] = np.geomspace(3, 65535, 30)
+
+
+@pytest.mark.parametrize(
+    ("train", "others"),
+    [
+        (BRIGHT, images(9, high=128)),
+        (images(30, high=128) / 255, images(9) / 255),
+        (BRIGHT / 255, images(9) / 250),  # above white
+        (BRIGHT, np.zeros((9, 6, 5), "uint8")),
+        (BRIGHT, images(2, high=3)),
+        (STARS, STARS[:2]),  # the dimmest alone
+        (STARS[:20], STARS[20:]),  # and the brightest
+        (np.where(np.arange(30)[:, None, None] < 3, 65535, images(30)), images(9)),  # hot pixels
+        (BRIGHT / 1, np.where(np.arange(9)[:, None, None] < 2, 1e6, images(9))),
+    ],
+)
+def test_darker_brighter_and_sparse_images_are_in_the_same_unit(
+    path: Path, train: np.ndarray, others: np.ndarray
+) -> None:
+    own = {"x_val": others, **dict.fromkeys(("y_val", "y_test"), labels(len(others)))}
+    np.savez(path, **plain(x_train=train, y_train=labels(len(train)), x_test=others, **own))
+    assert len(load_training(f"npz:{path}", path.parent)[1]) == len(train) + len(others)
+    assert len(load_test(f"npz:{path}", path.parent)) == len(others)
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
@@ -151,6 +216,8 @@ def test_other_number_types_are_scaled_alike_in_training_and_test(
         (plain(x_train=np.full((30, 6, 5), np.nan)), "the images .* are not finite"),
         (plain(y_train=labels(29)), r"labels have shape \(29,\), .* give 30 integers from 0 to 2"),
         (plain(y_train=labels(30) / 1), "labels have .* type float64"),
+        (plain(y_train=np.array(["a", "b", "c"])[labels(30)]), "type <U1 .* a, b, c; give 30 int"),
+        (plain(y_train=labels(30) / 1 + np.nan), "type float64 and values nan; give 30"),
         (plain(y_train=labels(30) - 1), "values -1, 0, 1; give 30 integers from 0 to 1"),
         (plain(class_names=np.array(["a", "b", "a"])), "class names a, b, a cannot be used"),
         (plain(y_train=labels(30) * 0), "class names 0 cannot be used; give at least two"),

@@ -3,6 +3,7 @@
 import copy
 import io
 import os
+import re
 from collections import OrderedDict
 from contextlib import nullcontext
 from pathlib import Path
@@ -60,6 +61,22 @@ def test_all_weights_but_the_outputs_are_loaded(source: Path) -> None:
     torch.testing.assert_close(network.state_dict()["output.weight"], output, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    "form", ["state_dict", "module.", "_orig_mod.", "st.pth", "ST.SAFETENSORS"]
+)
+def test_weights_as_training_scripts_save_them(tmp_path: Path, form: str) -> None:
+    weights, file = build(NET, SHAPE, 3).state_dict(), tmp_path / form.removesuffix(".")
+    if form == "state_dict":
+        torch.save({form: weights, "epoch": 3, "optimizer": {"state": {}}}, file)
+    elif form.lower().startswith("st"):
+        save_file(weights, file)
+    else:
+        torch.save({f"{form}{name}": tensor for name, tensor in weights.items()}, file)
+    found = fitting_weights(build(NET, SHAPE, 3), NET, str(file))
+    assert found.keys() == {name for name in weights if not name.startswith("output")}
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
+
+
 def test_torchvisions_resnet(tmp_path: Path) -> None:
     """The file is read again after it was rewritten, as may happen in a notebook."""
     config, file = ResNetConfig(side=32), tmp_path / "resnet18.pth"
@@ -107,6 +124,15 @@ def test_layers_are_frozen_first_then_all_learn_even_if_interrupted(
         (lambda file: file.write_bytes(b""), "no weights can be read from"),
         (os.mkfifo, "it is not a regular file"),
         (lambda file: torch.save({"a": 1}, file), "no table of named weights"),
+        (
+            lambda file: torch.save(nn.Linear(2, 2), file),
+            r"tensors, .* use torch\.save\(.*state_dict",
+        ),
+        (
+            lambda file: torch.save({key: {"c": torch.ones(1)} for key in "ab"}, file),
+            "several tables",
+        ),
+        (lambda file: torch.save({"a": torch.ones(1)}, file), "no 'conv1.weight' there, but a$"),
         (lambda file: torch.save({"a": torch.ones(1)}, file), "another network: no 'conv1.weight'"),
         (
             lambda file: torch.save(
@@ -121,7 +147,7 @@ def test_unusable_weights(tmp_path: Path, make: Any, message: str) -> None:
     make(file)
     with pytest.raises(WeightsError, match=message) as raised:
         fitting_weights(build(NET, SHAPE, 10), NET, str(file))
-    assert "\n" not in str(raised.value)
+    assert not re.search("\n|\x1b|weights_only", str(raised.value))
 
 
 def test_nothing_to_load() -> None:
