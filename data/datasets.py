@@ -125,6 +125,9 @@ def dataset_choices() -> str:
 
 def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
     """The data set, registered or in one of the FORMS; reads none of its data. Raises DataError."""
+    if not isinstance(name, str):
+        got = " ".join(repr(name).split())[:80]
+        raise DataError(f"dataset must be text ({dataset_choices()}), but got {got}")
     if name in DATASETS:
         return replace(DATASETS[name], name=name)
     for prefix, module, first in ((FOLDER, "folders.folder", [reading]), (NPZ, "arrays", [])):

@@ -9,26 +9,28 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --time=01:00:00
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --open-mode=append
 # For a GPU: #SBATCH --gpus-per-task=1, and --device cuda below.
 
 # The database's URL, its password too, comes from a file that only you can read: chmod 600.
-SEARCH_STORAGE=$(cat "${SEARCH_STORAGE_FILE:-$HOME/.cnn-search-storage}")
+SEARCH_STORAGE=$(cat "${SEARCH_STORAGE_FILE:-$HOME/.cnn-search-storage}") || exit 2
 export SEARCH_STORAGE
 export SEARCH_RUNS_DIR=${SEARCH_RUNS_DIR:-$PWD/runs} # on a file system that all nodes share
+study=${1:?the study is missing: sbatch examples/slurm.sh STUDY}
 
-python -m search.worker --study "$1" --threads "${SLURM_CPUS_PER_TASK:-1}" --max-seconds 3300 &
+python -m search.worker --study "$study" --threads "${SLURM_CPUS_PER_TASK:-1}" --max-seconds 3300 &
 worker=$!
-trap 'kill -TERM $worker' TERM # Slurm tells only this shell
-wait $worker
-code=$?
-if [ $code -gt 128 ]; then # the wait was interrupted, or the worker was
+late=
+trap 'told=1; late=143; kill -TERM $worker' USR1 # the time is nearly over
+trap 'told=1; late=; kill -TERM $worker' TERM    # scancel
+told=1
+while [ "$told" ]; do # a signal interrupts the wait
+    told=
     wait $worker
     code=$?
-fi
+done
 case $code in
-0) ;;                                                               # the study is finished
-75 | 143) scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;; # go on later
-*) exit $code ;;                                                    # it has said why
+75 | 137 | "$late") scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;; # go on later
+*) exit $code ;; # the study is finished, somebody ended it, or it has said what is wrong
 esac

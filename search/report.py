@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     from search.pages.report import make_report, write_index, write_report
     from search.store import StorageError
     from search.store.database import is_transient
+    from search.store.extensions import read_spec
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
     from search.store.studies import require_study
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         found = []
         for name in all_study_names(db) if args.all else [args.study]:
             try:
-                study = require_study(db, name)
+                study = require_study(db, name, read_spec)
                 found.append((study, view_study(study)))
             except StorageError as error:
                 if not args.all or is_transient(error.__cause__):

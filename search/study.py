@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from search.figures import FIGURES
 from search.running.request import read_request
 from search.sampling.registry import PRUNERS, SAMPLERS
 from search.spec.config import StudySpec, check_study_name
-from search.spec.extensions import Extension, load_extension
+from search.spec.extensions import Extension, load_extension, needed
 from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
 from search.spec.study_file import describe_keys, find_study_file, read_study_file, ready_made
@@ -188,12 +188,21 @@ def parser() -> Parser:
 
 
 def load_extensions(argv: list[str] | None) -> tuple[Extension, ...]:
-    """Load the files of --extension, so that the parser knows what they add to registries."""
+    """Load the files of --extension, so that the parser knows what they add to registries.
+
+    For --help also those that the study file names.
+    """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     # Without a value it is None here; the real parser reports that.
     early.add_argument("--extension", action="append", nargs="?", default=[])
-    names = early.parse_known_args(argv)[0].extension
-    return tuple(load_extension(name, Path(name)) for name in names if name is not None)
+    early.add_argument("--config", nargs="?")
+    early.add_argument("-h", "--help", action="store_true")
+    given = early.parse_known_args(argv)[0]
+    if given.help and given.config is not None:
+        with suppress(ValueError):  # of a file that cannot be used, --help shows nothing
+            fields = read_study_file(find_study_file(given.config))
+            needed((), (), fields.get("dataset", ""))
+    return tuple(load_extension(name, Path(name)) for name in given.extension if name is not None)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -259,12 +268,13 @@ def how_it_stands(storage: str, name: str | None) -> str:
 
     if (text := quick_status(storage, name)) is not None:
         return text
+    from search.store.extensions import read_spec
     from search.store.opening import open_database
     from search.store.studies import require_study
     from search.store.views import view_study
 
     with closing(open_database(storage, must_exist=True)) as db:
-        view = view_study(require_study(db, name))
+        view = view_study(require_study(db, name, read_spec))
     from search.terminal.summary import status_text  # tests of arms take a while to load
 
     return status_text(view)

@@ -2,9 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,38 +82,66 @@ def test_the_readmes_study_files_can_be_used(mynet: Path) -> None:
         check_space(read(mynet.with_name("mine.toml"), text), (1, 28, 28), 10)
 
 
-@pytest.mark.parametrize(("code", "again"), [("0", False), ("75", True), ("TERM", True)])
-def test_slurm_requeues_a_worker_until_the_study_is_finished(
-    tmp_path: Path, code: str, again: bool
+@pytest.fixture
+def sbatch(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the script with stubs for Slurm and for the worker, which runs the given lines."""
+
+    def start(worker: str, *words: str) -> subprocess.Popen[str]:
+        for name, does in {"python": worker, "scontrol": 'echo "scontrol $*"\n'}.items():
+            (tmp_path / name).write_text(f"#!/bin/bash\n{does}")
+            (tmp_path / name).chmod(0o755)
+        own = {"SEARCH_STORAGE_FILE": "url", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+        return subprocess.Popen(
+            ["/bin/bash", str(EXAMPLES / "slurm.sh"), *words],
+            cwd=tmp_path,
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **own},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "again", "code"),
+    [
+        ("exit 0", False, 0),
+        ("exit 2", False, 2),
+        ("exit 75", True, 0),
+        ("kill -KILL $$", True, 0),
+        (signal.SIGUSR1, True, 0),
+        (signal.SIGTERM, False, 143),
+    ],
+)
+def test_slurm_requeues_a_worker_until_the_study_is_finished_or_it_is_cancelled(
+    sbatch: Any, tmp_path: Path, ends_with: str | signal.Signals, again: bool, code: int
 ) -> None:
-    """With stubs for the worker and for Slurm."""
-    stub = "trap 'exit 143' TERM\ntouch begun\nfor _ in $(seq 600); do sleep 0.05; done\n"
-    for name, does in {
-        "python": stub if code == "TERM" else f'echo "$SEARCH_STORAGE $*"\nexit {code}\n',
-        "scontrol": 'echo "scontrol $*"\n',
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{does}")
-        (tmp_path / name).chmod(0o755)
     (tmp_path / "url").write_text("postgresql://me@h/x\n")
-    own = {"SEARCH_STORAGE_FILE": "url", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
-    process = subprocess.Popen(
-        ["/bin/bash", str(EXAMPLES / "slurm.sh"), "s"],
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **own},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if code == "TERM":
+    is_told = isinstance(ends_with, signal.Signals)
+    stub = "trap 'exit 143' TERM\ntouch begun\nfor _ in $(seq 600); do sleep 0.05; done\n"
+    process = sbatch(stub if is_told else f'echo "$SEARCH_STORAGE $*"\n{ends_with}\n', "s")
+    if is_told:
         deadline = time.monotonic() + 30
         while not (tmp_path / "begun").exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.terminate()
+        process.send_signal(ends_with)
     said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert ("scontrol requeue 7_3" in said) == again
-    if code != "TERM":
+    assert process.returncode == code
+    assert said.count("scontrol requeue 7_3") == again
+    if not is_told:
         assert "postgresql://me@h/x -m search.worker --study s --threads 1 --max-sec" in said
+
+
+@pytest.mark.parametrize(("words", "has_url"), [(("s",), False), ((), True), (("",), True)])
+def test_slurm_starts_no_worker_without_a_study_or_its_database(
+    sbatch: Any, tmp_path: Path, words: tuple[str, ...], has_url: bool
+) -> None:
+    if has_url:
+        (tmp_path / "url").write_text("postgresql://me@h/x\n")
+    process = sbatch("echo started\n", *words)
+    assert process.communicate(timeout=30) == ("", None)
+    assert process.returncode not in (0, 75)
 
 
 def test_kubernetes_starts_a_worker_with_options_that_exist() -> None:

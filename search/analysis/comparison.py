@@ -25,6 +25,7 @@ import numpy as np
 
 from search.analysis.measures import measure_of, measured
 from search.spec.arms import Arm, Expectation, JournalEntry
+from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05
@@ -81,6 +82,13 @@ def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
         )
         for arm in view.spec.arms
     }
+
+
+def arm_of(view: StudyView, result: ResultRow) -> str | None:
+    """The arm of a test evaluation; None in a search, and for an earlier study's trial."""
+    if not view.spec.is_comparison or not result.is_ours:
+        return None
+    return view.spec.place_of(result.trial_number)[0].name
 
 
 def ranked_arms(view: StudyView) -> list[ArmRuns]:

@@ -8,6 +8,7 @@ from search.analysis.comparison import (
     Difference,
     Evaluation,
     against_base,
+    arm_of,
     ranked_arms,
     runs_by_arm,
 )
@@ -186,10 +187,9 @@ def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
         values = arm.values(name)
         count = "" if name == "parameters" else f" ({counted(len(values), 'seed')})"
         return mean_in_words(arm, name, unit=True) + count if values else trained_in_words(arm)
-    measure, numbers = measure_of(name), {trial.number for trial in arm.complete}
+    measure = measure_of(name)
     for evaluation in view.results:
-        of_arm = evaluation.is_ours and evaluation.trial_number in numbers
-        if of_arm and evaluation.figures is not None:
+        if arm_of(view, evaluation) == arm.arm.name and evaluation.figures is not None:
             around = evaluation.figures.get("loss_std" if name == "test_loss" else "std")
             value = measure.shown(evaluation.figures[name.removeprefix("test_")])
             return value + (measure.of_seeds(around, len(evaluation.seeds)) or " (1 seed)")

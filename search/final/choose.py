@@ -9,6 +9,7 @@ from itertools import islice
 from statistics import geometric_mean
 
 from search.analysis.candidates import Candidate, decision_in_words, ranked, recorded_candidates
+from search.analysis.comparison import has_diverged
 from search.analysis.final_result import STUDYS_BEST
 from search.analysis.findings import USUAL_STRENGTH, needs_stronger_augmentation
 from search.analysis.measures import objective_in_words
@@ -68,8 +69,7 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
             raise StorageError(f"{of} has no arm {arm!r}; its arms are {there}")
         of, trials = f"arm {arm!r} of {of}", [trial for trial in trials if trial.arm == arm]
     if not trials:
-        study = command("study", view.name, view.storage)
-        raise StorageError(f"no complete trials in {of}; train some first with {study}")
+        raise StorageError(f"no complete trials in {of}{_none_complete(view, arm)}")
     trial = trials[0]
     if trial.best is None or trial.config is None:
         raise StorageError(
@@ -78,6 +78,19 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
     why = "" if number is None and arm is None else _why(view, trial, arm)
     best = trial.best
     return Chosen(trial=trial, epochs=best.epoch, temperature=temperature_of(best), why=why)
+
+
+def _none_complete(view: StudyView, arm: str | None) -> str:
+    """The reason, if it is known, and the remedy."""
+    planned = view.spec.trials if arm is None else view.spec.repeats
+    failed = [one for one in view.in_state("failed") if arm in (None, one.arm)]
+    if not view.spec.is_comparison or len(failed) < planned:
+        return f"; train some first with {command('study', view.name, view.storage)}"
+    again = [str(one.number) for one in failed if not has_diverged(one.reason)]
+    if not again:
+        return f", because all diverged; name another {'study' if arm is None else 'arm'}"
+    train = command("study", view.name, view.storage, "--continue", *again)
+    return f", because all failed; train them again with {train}"
 
 
 def require_all_trials(view: StudyView) -> None:

@@ -31,10 +31,11 @@ from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
 from search.pages.render import evaluated_before, in_utc
 from search.spec.config import check_study_name
-from search.spec.domains import SpecError, check_count
+from search.spec.domains import SpecError, check_count, plain
 from search.store import default_storage, folders
 from search.store.data import find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
+from search.store.extensions import files_check
 from search.store.opening import open_database
 from search.store.records import complete_result, require_recordable
 from search.store.studies import require_study
@@ -124,6 +125,9 @@ def finalise(
     """
     if study is not None:
         check_study_name(study)
+    seeds, epochs, candidates, candidate_seeds = map(
+        plain, (seeds, epochs, candidates, candidate_seeds)
+    )
     check_count("seeds", seeds)
     check_count("epochs", epochs)
     check_count("candidates", candidates)
@@ -149,7 +153,7 @@ def finalise(
     images = default_data_dir() if data_dir is None else Path(data_dir)
     stop = stop or threading.Event()
     with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
-        found = require_study(db, study)
+        found = require_study(db, study, files_check(storage, runs_dir))
         view = view_study(found)
         chosen = stretched(choose_trial(view, trial, arm), epochs)
         several = [] if candidates is None else choose_candidates(view, candidates, epochs)
@@ -175,7 +179,7 @@ def finalise(
         if (lacking := view.spec.trials - view.finished) > 0:
             say(f"Note: the study still lacks {lacking} of its trials.")
         if view.results:
-            say(f"Note: {evaluated_before(view)}")
+            say(f"Note: {printable(evaluated_before(view, chosen.trial))}")
         check = folders.presence_check(found, folder)
         train = partial(
             train_all, stop=stop, check=check, progress=progress, ray=ray, gpus=gpus_per_worker

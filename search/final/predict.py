@@ -14,10 +14,11 @@ from data.errors import DataError, shown
 from data.folders.composition import read_alike
 from data.folders.pictures import FORMATS, pictures_below
 from data.reading import write_atomically
+from models.checks import shown as value_shown
 from search.analysis.wording import counted, in_columns, percent, printable
 from search.figures.images import contact_sheet
 from search.spec.config import check_study_name
-from search.spec.domains import SpecError, check_count
+from search.spec.domains import SpecError, check_count, plain
 from search.store import default_storage
 from search.store.folders import FINAL, folders_named, from_here, runs_folder
 from search.terminal.progress import to_html
@@ -43,6 +44,7 @@ class Predictions:
         `top` likeliest classes, each with label and probability; `prepared`: how the picture was
         preprocessed, in words. Raises SpecError if `top` is not a whole number from 1 up.
         """
+        top = plain(top)
         check_count("top", top)
         names = self.bundle.class_names
         return [
@@ -124,7 +126,12 @@ def predict(
         network = bundle
     else:
         network = read_bundle(bundle_folder(bundle, study, runs_dir))
-    given = [paths] if isinstance(paths, str | Path) else paths
+    given = [paths] if isinstance(paths, str) or not isinstance(paths, Iterable) else list(paths)
+    for one in given:
+        if not isinstance(one, str | Path):
+            raise DataError(
+                f"pictures are files and folders, but got {value_shown(one)}; save it first"
+            )
     prepare_process()
     found = _classify(network, [Path(path) for path in given])
     if sheet is not None:
@@ -150,6 +157,9 @@ def bundle_folder(
     network, or several studies of that name have one.
     """
     if bundle is not None:
+        if not isinstance(bundle, str | Path):
+            got = value_shown(bundle)
+            raise BundleError(f"bundle must be a folder or a network, final.bundle, but got {got}")
         return Path(bundle)
     storage = storage or default_storage()
     runs = runs_folder(storage, runs_dir)

@@ -169,10 +169,12 @@ def in_utc(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def evaluation_in_words(result: ResultRow) -> str:
-    """One test evaluation: when, which trial, and the result with seeds and spread."""
+def evaluation_in_words(view: StudyView, result: ResultRow) -> str:
+    """One test evaluation: when, which trial and arm, and the result with seeds and spread."""
     seeds = ", ".join(map(str, result.seeds))
-    of = "" if result.is_ours else " of an earlier study of this name"
+    arm = comparison.arm_of(view, result)
+    of = "" if arm is None else f", arm {arm}"
+    of = of if result.is_ours else " of an earlier study of this name"
     found = result.figures
     epochs = (found or {}).get("requested_epochs")
     length = "" if epochs is None else f", {counted(epochs, 'epoch')}"
@@ -185,13 +187,19 @@ def evaluation_in_words(result: ResultRow) -> str:
     return f"{head}: accuracy {accuracy}, loss {loss}, on {images} images"
 
 
-def evaluated_before(view: StudyView) -> str:
-    """A warning if a test evaluation is not the first."""
-    count = len(view.results)
-    times = "once" if count == 1 else f"{count} times"
+def evaluated_before(view: StudyView, trial: TrialView) -> str:
+    """A warning if a test evaluation is not the first; each arm of a comparison has its own."""
+    own = [it for it in view.results if comparison.arm_of(view, it) == trial.arm]
+    if not own:
+        return (
+            f"The test set had been evaluated before, but not for arm {trial.arm}. Choosing "
+            "between arms by their test values biases the result upward, too."
+        )
+    times = "once" if len(own) == 1 else f"{len(own)} times"
+    arm = "" if trial.arm is None else f" for arm {trial.arm}"
     return (
-        f"The test set had been evaluated {times} before, first on "
-        f"{in_utc(view.results[0].opened_at)}. Choosing among test evaluations biases the result "
+        f"The test set had been evaluated {times} before{arm}, first on "
+        f"{in_utc(own[0].opened_at)}. Choosing among test evaluations biases the result "
         "upward: trust the first."
     )
 

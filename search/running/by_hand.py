@@ -40,8 +40,9 @@ def read_queue(
 ) -> list[dict[str, ParameterValue]]:
     """Configurations that the user asks for; raises SpecError for wrong names and types."""
     if written and spec.is_comparison:
-        arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
-        raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
+        arms = f"this study compares {len(spec.arms)} arms, which are fixed once it has begun"
+        remedy = "add an [[arm]] to its file and give another --study NAME"
+        raise SpecError("enqueue", f"enqueue is for a search, but {arms}; {remedy}")
     found = []
     for place, table in enumerate(written, start=1):
         try:

@@ -27,6 +27,7 @@ from search.spec.study_file import (
 from search.store import default_checkpoints, default_storage
 
 if TYPE_CHECKING:
+    from search.store.database import Database
     from search.store.studies import StudyHandle
 
 OPTIONS = (  # fields of StudySpec that have an option of their own
@@ -72,6 +73,9 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("workers", "trials_per_device"):
             check_count(name, getattr(self, name))
+        if not isinstance(self.ray, str | None):
+            problem = f"ray must be an address, such as auto or local, but got {shown(self.ray)}"
+            raise SpecError("ray", problem)
         for name in ("stop_when_flat", "cpus_per_worker"):
             value = getattr(self, name)
             is_above_0 = isinstance(value, int | float) and 0 < value < math.inf
@@ -100,6 +104,12 @@ class Request:
         if "limit" in self.options:
             name += f"-limit{self.options['limit']}"
         return check_study_name(name)
+
+    def find_study(self, db: Database, name: str) -> StudyHandle | None:
+        """The existing study of that name; raises StorageError if it cannot be trained here."""
+        from search.store import extensions, studies
+
+        return studies.find_study(db, name, extensions.files_check(self.storage, self.runs_dir))
 
     def spec(
         self, dataset: str, existing: StudyHandle | None = None, place: str | None = None
@@ -195,8 +205,9 @@ def read_request(
         StudyFileError: there is no such file, or it is not a study file.
     """
     given = {name: it for name, it in given.items() if it is not None}
-    options = {name: given[name] for name in OPTIONS if name in given}
-    where = {it.name: given[it.name] for it in dataclasses.fields(Request) if it.name in given}
+    options = {name: plain(given[name]) for name in OPTIONS if name in given}
+    names = [it.name for it in dataclasses.fields(Request) if it.name in given]
+    where = {name: plain(given[name]) for name in names}
     for name in ("continue_trials", "enqueue", "warm_start"):  # one or several
         named = where.get(name, ())
         where[name] = [named] if isinstance(named, int | str | Mapping) else list(named)
@@ -231,10 +242,9 @@ def _check_dataset(request: Request, name: str) -> None:
         canonical_name(name)
     except DataError:
         from search.store.opening import database_exists, open_database  # takes a while to load
-        from search.store.studies import find_study
 
         if not database_exists(request.storage):
             raise
         with closing(open_database(request.storage)) as db:
-            find_study(db, request.study_name(name))
+            request.find_study(db, request.study_name(name))
         canonical_name(name)

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from rich.table import Table
 from rich.text import Text
 
-from search.analysis.comparison import against_base, ranked_arms
+from models.checks import shown
+from search.analysis.comparison import against_base, arm_of, ranked_arms
 from search.analysis.comparison_words import SPREAD, verdict_in_words
 from search.analysis.findings import size_name
 from search.analysis.measures import MEASURES, busy_seconds, legend, measured, sampling_error
@@ -21,6 +22,7 @@ from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
 from search.store import default_storage
+from search.store.extensions import read_spec
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView, view_study
@@ -42,7 +44,7 @@ TRIALS = (*WHOSE, "baseline", *MEASURED, *OF_TRAINING, "reason")
 COLUMNS = {  # of a table without rows; parameters and metrics add theirs
     "trials": TRIALS,
     "epochs": (*WHOSE, "value", *EPOCH),
-    "results": ("trial", "opened_at", "seeds", *TESTED),
+    "results": ("trial", "arm", "opened_at", "seeds", *TESTED),
     "leaderboard": ("rank", *TRIALS, "configuration"),
 }
 
@@ -158,7 +160,7 @@ def load_study(study: str | None = None, *, storage: str | None = None) -> Study
     if study is not None:
         check_study_name(study)
     with closing(open_database(storage or default_storage(), must_exist=True)) as db:
-        return Study.of(view_study(require_study(db, study)))
+        return Study.of(view_study(require_study(db, study, read_spec)))
 
 
 def _trials_table(view: StudyView) -> list[dict[str, Any]]:
@@ -203,6 +205,7 @@ def _results_table(view: StudyView) -> list[dict[str, Any]]:
     return [
         {
             "trial": result.trial_number if result.is_ours else None,
+            "arm": arm_of(view, result),
             "opened_at": result.opened_at,
             "seeds": ", ".join(map(str, result.seeds)),
             **{name: (result.figures or {}).get(name) for name in TESTED},
@@ -268,6 +271,8 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         Plotly figures, which the caller may change: those of `search.figures.FIGURES` that apply to
         such a study. One that has nothing to show yet says so.
     """
+    if not isinstance(view, StudyView):
+        raise SpecError("view", f"give a study, as load_study returns it, but got {shown(view)}")
     return draw_all(FIGURES, view)
 
 

@@ -25,7 +25,7 @@ from search.spec.config import Earlier, StudySpec
 from search.spec.domains import ParameterValue, SpecError
 from search.spec.extensions import check_complete
 from search.spec.space import check_space, has_baseline
-from search.store import folders, studies, without_password
+from search.store import extensions, folders, studies, without_password
 from search.store.data import (
     check_data,
     check_weights,
@@ -97,10 +97,11 @@ def begin_run(
     keep_data(study, task)
     keep_weights(study, sources_of(spec))
     folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
-    folders.sweep(study, folder)
+    extensions.keep_copies(spec.extensions, folder)
     kept: Path | Remote = folder / folders.CHECKPOINTS
     if checkpoints is not None:
         kept = folders.find_checkpoints(checkpoints) / str(study.identity)
+    folders.sweep(study, folder, kept)
     return Run(
         study=study,
         spec=spec,
@@ -197,7 +198,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             undo.callback(db.close)
         dataset, substitute = _choose_dataset(request, db)
         name = request.study_name(dataset)
-        existing = None if db is None else studies.find_study(db, name)
+        existing = None if db is None else request.find_study(db, name)
         place = dataset
         try:
             if existing is not None:
@@ -218,9 +219,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             new = check_requests(existing, spec, request.continue_trials, queue, first=first)
             of_limits = () if limits is None else (limits.check(new),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
-            if spec.repeats > (asked := request.options.get("repeats", spec.repeats)):
-                begun = f"repeat {spec.repeats} has begun, so it is trained with every arm"
-                notes += (f"{begun}: {spec.repeats} repeats, not {asked}",)
+            notes += _kept_total(request, spec)
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -237,6 +236,19 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         return Plan(
             request, name, spec, task, place, substitute, notes, db, existing, queue, earlier
         )
+
+
+def _kept_total(request: Request, spec: StudySpec) -> tuple[str, ...]:
+    """A note if an existing study keeps a higher total than the option or the file asks for."""
+    name = "repeats" if spec.is_comparison else "trials"
+    total, of_file = getattr(spec, name), request.fields if request.names_file else {}
+    asked = {**of_file, **request.options}.get(name, total)
+    begun = f"repeat {total} has begun, so it is trained with every arm"
+    told = f"{begun}: {total} repeats, not {asked}"
+    if name not in request.options:
+        file = f"the {asked} of {request.file.name}"
+        told = f"the study keeps its {total} {name}, not {file}; --{name} {asked} lowers them"
+    return (told,) if asked < total else ()
 
 
 def _check_rules(request: Request, spec: StudySpec) -> None:
@@ -279,7 +291,7 @@ def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | N
     """(data set, why it is a substitute or None)."""
     dataset, reason = request.dataset, None
     if dataset is None and request.study is not None and db is not None:
-        found = studies.find_study(db, request.study)
+        found = request.find_study(db, request.study)
         dataset = None if found is None else studies.load_facts(found).name
     if dataset is None:
         dataset, reason = choose_dataset(request.data_dir)

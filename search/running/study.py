@@ -18,7 +18,7 @@ from search.running.pool import WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
 from search.running.run import make_plan
 from search.running.worker import TRIALS_PER_GPU, train_shown, train_trials
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, plain
 from search.spec.extensions import load_extension
 from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, view_study
@@ -128,6 +128,7 @@ def run_study(
         "checkpoints": checkpoints or None,
         "data_dir": Path(data_dir) if data_dir else None,
     }
+    timeout = plain(timeout)
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is not None and not (is_number and 0 < timeout <= LONGEST):
         limits = "seconds above 0, at most a year"

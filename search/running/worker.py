@@ -39,7 +39,8 @@ from search.spec.space import check_space
 from search.store import FolderGoneError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place, hold_out
-from search.store.database import optuna_warnings_only, outages_told, with_retry
+from search.store.database import optuna_warnings_only, outages_told
+from search.store.extensions import files_check
 from search.store.folders import ARTIFACTS, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
@@ -90,7 +91,8 @@ def join_study(
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping):
         # A Ray pool restarts lost tasks by itself, so they need not be patient.
         db = open_database(storage, must_exist=True, patient=task is None)
-        with outages_told(db), (found := require_study(db, study)).told_if_gone():
+        check = files_check(storage, runs_dir)
+        with outages_told(db), (found := require_study(db, study, check)).told_if_gone():
             spec = load_spec(found)
             is_sent = task is not None
             if task is None:
@@ -120,7 +122,7 @@ def join_study(
                     train_trials(run)
                 # Only now, because this process trains; and not after an error, such as an outage.
                 ContentWriter(found).write()
-                sweep(found, run.folder)
+                sweep(found, run.folder, run.checkpoints)
     again = stopping.is_set() and not stopping.signal
     return START_AGAIN if again else stopping.exit_code
 
@@ -142,7 +144,7 @@ def train_shown(run: Run, train: Callable[[Run], None], *, progress: bool = True
     try:
         with _shown(run) if progress else nullcontext():
             train(replace(run, on_report=content.write_if_due, on_change=content.write_if_due))
-        sweep(run.study, run.folder)
+        sweep(run.study, run.folder, run.checkpoints)
     except BaseException:
         run.stop.set()  # so that nothing waits any longer
         raise
@@ -230,7 +232,7 @@ class Slots:
                     next(work)  # it keeps the lease
                     running.append((lease, work))
                 case "changed":  # another start has changed the totals
-                    with_retry(run.db, self._follow)
+                    self._follow()
                 case "wait" if not running:
                     run.stop.wait(WAIT_SECONDS)
                 case "done" if not running:

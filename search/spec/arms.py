@@ -88,6 +88,10 @@ class Expectation:
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Expectation:
         check_keys(written, EXPECT, "key", " in expect")
+        for key, one in EXPECT.items():
+            if key not in written and key != "margin":
+                lacking = f"an entry of expect lacks {key!r}, which must be {one.fault(None)}"
+                raise SpecError(key, lacking)
         arm, than, metric, outcome, margin = map(written.get, EXPECT)
         return cls(arm=arm, than=than, metric=metric, outcome=outcome, margin=margin)  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ from search.spec.domains import (
     corners,
     plain,
 )
-from search.spec.extensions import Extension, needed, require
+from search.spec.extensions import CopyOf, Extension, needed, require
 from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, RAW_LOSS, SIZES, Objective
 from search.spec.parameters import (
     DEFAULT_FAMILY,
@@ -237,11 +237,11 @@ class StudySpec:
         return {"format": FORMAT, **plain(self)}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
+    def from_dict(cls, stored: Mapping[str, Any], copy_of: CopyOf | None = None) -> StudySpec:
         """Read what `to_dict` of this or an earlier version wrote; its extensions are loaded.
 
-        Raises SpecError if it is from another version of cnn-search or of an extension, or holds
-        what no study file can.
+        Raises SpecError if it is from another version of cnn-search or of an extension (but see
+        `require` for `copy_of`), or holds what no study file can.
         """
         older = {"reading_version": 1, "objective": RAW_LOSS, "budget": 1.0, "pruner": "halving"}
         values = {"extensions": (), **older, **stored}
@@ -251,7 +251,7 @@ class StudySpec:
         for key in sorted(values.keys() - {one.name for one in dataclasses.fields(cls)}):
             raise SpecError(key, f"unknown key {shown(key)}")
         values["extensions"] = tuple(Extension(**it) for it in values["extensions"])
-        require(values["extensions"], families_in(values), str(values["dataset"]))
+        require(values["extensions"], families_in(values), str(values["dataset"]), copy_of)
         return cls(**{**values, **read_tables(values)})
 
 
@@ -283,7 +283,7 @@ def check_study_name(name: str) -> str:
 
     Raises SpecError if it does not, or is the name of the folder beside the studies' own.
     """
-    fits = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) and len(name) <= MAX_NAME
+    fits = isinstance(name, str) and re.fullmatch(rf"\w[\w.-]{{0,{MAX_NAME - 1}}}", name, re.ASCII)
     if not fits or name.lower() == RESERVED_NAME:
         raise SpecError(
             "study",

@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from data.errors import DataError, did_you_mean
@@ -216,15 +215,17 @@ def _are_whole(written: Iterable[Any]) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """In the form for JSON and TOML: lists for tuples; what is `written`, or a table, for a
-    dataclass."""
+    """In the form for JSON and TOML: lists for tuples and ranges, Python's values for NumPy's; what
+    is `written`, or a table, for a dataclass."""
     if hasattr(value, "written"):
         return value.written
+    if hasattr(value, "tolist"):  # of NumPy, pandas and torch
+        return value.tolist()
     if is_dataclass(value):
         value = {one.name: getattr(value, one.name) for one in fields(value)}
     if isinstance(value, Mapping):
         return {name: plain(one) for name, one in value.items()}
-    return list(map(plain, value)) if isinstance(value, tuple | list) else value
+    return list(map(plain, value)) if isinstance(value, tuple | list | range) else value
 
 
 def check_count(name: str, value: int | None) -> None:
@@ -232,12 +233,27 @@ def check_count(name: str, value: int | None) -> None:
     check_fields({name: value}, {name: count(1, name, most=MOST_AT_ONCE)}, optional=[name])
 
 
-def differing(old: Any, new: Any) -> tuple[Any, Any]:
-    """Only what differs: a table's entries of the same name, a list's first ones that differ."""
+def differing(field: str, old: Any, new: Any) -> str:
+    """`with FIELD = 1, but got 2`, and the remedy.
+
+    Only what differs: a table's entries of the same name, a list's entry that is new or missing,
+    else its first ones that differ.
+    """
+    another = "give another --study NAME"
     if isinstance(old, dict) and isinstance(new, dict):
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         old, new = ({name: it[name] for name in names if name in it} for it in (old, new))
     elif isinstance(old, list) and isinstance(new, list):
-        pairs = (pair for pair in zip_longest(old, new) if pair[0] != pair[1])
-        return next(pairs, (old, new))
-    return old, new
+        added, lost = [it for it in new if it not in old], [it for it in old if it not in new]
+        if bool(added) != bool(lost):
+            one = (added or lost)[0]
+            name = one.get("name", one) if isinstance(one, dict) else one
+            what = f"the {field.removesuffix('s')} {shown(name)}"
+            anew = f"{another}, which trains everything anew, or"
+            if added:
+                return f"without {what}; {anew} leave it out to resume"
+            return f"with {what}, which is missing; {anew} put it back to resume"
+        pairs = (pair for pair in zip(old, new, strict=False) if pair[0] != pair[1])
+        old, new = next(pairs, (old, new))
+    how = f"with {field} = {shown(old)}, but got {shown(new)}"
+    return f"{how}; {another}, or leave it out to resume"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +29,7 @@ from models import FAMILIES, Family, family_from_function
 from search.spec.domains import SpecError, as_spec_error
 
 SHOWN = 12  # digits of a SHA-256 in messages
-
-
-class ExtensionError(SpecError):
-    """A stored study's file is missing, or is another version."""
+CopyOf = Callable[["Extension"], Path]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +39,18 @@ class Extension:
     name: str
     sha256: str
     path: str = field(compare=False)
+
+    def matches(self, content: bytes | None) -> bool:
+        """Whether that is the study's version of the file."""
+        return content is not None and _digest(content) == self.sha256
+
+
+class ExtensionError(SpecError):
+    """A stored study's file is missing, or is another version."""
+
+    def __init__(self, extension: Extension, message: str) -> None:
+        super().__init__("extensions", message)
+        self.extension = extension
 
 
 _loaded: dict[str, LoadedFile] = {}  # in this process, by the name that studies use
@@ -84,8 +93,8 @@ def register_families(references: Iterable[str], folder: Path | None = None) -> 
 def register_from_here(references: Iterable[str]) -> None:
     """The same, but a file in the current directory comes before one loaded from elsewhere."""
     for reference in references:
-        here = _digest(Path(file_of(reference)))
-        register_families([reference], Path() if here else None)
+        here = read_own(Path(file_of(reference)))
+        register_families([reference], None if here is None else Path())
 
 
 def _enter(reference: str, module: object, source: str) -> None:
@@ -114,7 +123,7 @@ def restore_family(name: str, source: str) -> None:
     if (name, source) in _families:
         FAMILIES[name] = _families[name, source]
         return
-    digest = hashlib.sha256(source.encode()).hexdigest()
+    digest = _digest(source.encode())
     with as_spec_error("family"), kept_registries():
         module = run_source(Path(name), source, f"cnn_search_bundle_{digest[:SHOWN]}")
         family = FAMILIES.get(name)
@@ -163,33 +172,50 @@ def check_complete(extensions: Iterable[Extension], families: Iterable[str], dat
             )
 
 
-def require(extensions: Iterable[Extension], families: Iterable[str], dataset: str) -> None:
+def require(
+    extensions: Iterable[Extension],
+    families: Iterable[str],
+    dataset: str,
+    copy_of: CopyOf | None = None,
+) -> None:
     """Load what a stored study needs, from where it was or from the current directory.
 
-    The data set's own file is not run, and need not be there before its images are. Raises
-    ExtensionError if a file is missing, or is another version.
+    The data set's own file is not run, and need not be there before its images are. Where a file is
+    missing or another version, `copy_of` names a copy to load. Raises ExtensionError if that is
+    None, or no copy of the study's version.
     """
     for one in extensions:
         of_data = is_reference(dataset) and file_of(dataset) == one.name
-        named = [Path(one.path), Path(Path(one.name).name)]
-        named += [_loaded[one.name].path] if one.name in _loaded else []
-        places = {place: _digest(place) for place in named}
-        fitting = [place for place, sha256 in places.items() if sha256 == one.sha256]
-        if others := [sha256 for sha256 in places.values() if sha256 and not fitting]:
+        there = versions_of(one)
+        place = next((it for it, content in there.items() if one.matches(content)), None)
+        if place is None and copy_of is not None and one.matches(read_own(copy_of(one))):
+            place = copy_of(one)
+        if there and place is None:
+            now, was = _digest(next(iter(there.values())))[:SHOWN], one.sha256[:SHOWN]
             raise ExtensionError(
-                "extensions",
-                f"{one.name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
-                f"was {one.sha256[:SHOWN]}); put that version back, or name another study",
+                one,
+                f"{one.name} has changed since the study was made (SHA-256 {now}, was {was}); put "
+                "that version back, or name another study",
             )
-        if not fitting and not of_data:
+        if of_data:
+            continue
+        if place is None:
             raise ExtensionError(
-                "extensions",
+                one,
                 f"the study needs {one.name}, which is not at {one.path}; put it there or into the "
                 "current directory",
             )
-        if not of_data:
-            load_extension(one.name, fitting[0])
+        load_extension(one.name, place)
     register_families(families)
+
+
+def versions_of(one: Extension) -> dict[Path, bytes]:
+    """What is where the file may be: its stored path, the current directory, where it was loaded
+    from."""
+    places = [Path(one.path), Path(Path(one.name).name)]
+    places += [_loaded[one.name].path] if one.name in _loaded else []
+    found = ((place, read_own(place)) for place in places)
+    return {place: content for place, content in found if content is not None}
 
 
 def contents(extensions: Iterable[Extension]) -> dict[str, bytes]:
@@ -210,8 +236,13 @@ def handed_over(files: Mapping[str, bytes]) -> Iterator[None]:
         yield
 
 
-def _digest(path: Path) -> str:
+def read_own(path: Path) -> bytes | None:
+    """The content of a user's file; None if it cannot be read."""
     try:
-        return hashlib.sha256(read_regular(path.expanduser(), MAX_BYTES)).hexdigest()
+        return read_regular(path.expanduser(), MAX_BYTES)
     except (OSError, RuntimeError, ValueError):  # RuntimeError: ~unknown_user
-        return ""
+        return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -38,7 +38,8 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
     names = [name for name in families if name in FAMILIES]
     if not any(map(is_reference, families)):
         names += [name for name in FAMILIES if not is_reference(name)]
-    known = {FAMILY: choice(FAMILIES, DEFAULT_FAMILY, "kind of network")}
+    about = "kind of network; FILE.py:FUNCTION for your own"
+    known = {FAMILY: choice(FAMILIES, DEFAULT_FAMILY, about)}
     for name in dict.fromkeys(names):
         own = FAMILIES[name].parameters
         if clash := own.keys() & {FAMILY, *RECIPE}:

@@ -82,7 +82,12 @@ def is_sqlite(parts: URL) -> bool:
 
 
 def mask_password(url: str) -> str:
-    """The URL with `***` for what may be a password; `NOT_SHOWN` if that cannot be determined."""
+    """The URL with `***` for what may be a password; `NOT_SHOWN` if that cannot be determined.
+
+    Raises StorageError if it is no text.
+    """
+    if not isinstance(url, str):
+        raise StorageError(f"storage must be a URL, as sqlite:///studies.db, but got {url!r:.80}")
     parts = read_url(url)
     if parts is None:
         return url if _PLAIN.fullmatch(url) else NOT_SHOWN

@@ -19,6 +19,7 @@ from data.errors import DataError
 from data.fingerprint import Fingerprint, differences
 from data.folders import held_out
 from search.spec.domains import SpecError
+from search.store.database import with_retry
 from search.store.schema import FINGERPRINT
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
 from search.training.task import Task
@@ -54,7 +55,7 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         )
     if not is_folder(place):
         return place
-    remembered = _remembered(study)
+    remembered = with_retry(study.db, partial(_remembered, study))
     if named is None:
         paths = ((it, find_dataset(it).path) for it in [*remembered.get(PLACES, ()), own])
         found = next((it for it, path in paths if path is not None and path.exists()), None)
@@ -144,7 +145,7 @@ def keep_weights(study: StudyHandle, sources: Iterable[str | None]) -> dict[str,
         new = {it: (digest, str(file_of(it).absolute())) for it, digest in found.items()}
         study.db.optuna.set_study_system_attr(study.study_id, WEIGHTS, {**new, **known})
 
-    if found and found.keys() - _compare(study, found).keys():
+    if found and found.keys() - with_retry(study.db, partial(_compare, study, found)).keys():
         study.write(store)
     return found
 

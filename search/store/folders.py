@@ -123,9 +123,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
     try:
         usable(runs).mkdir(parents=True, exist_ok=True)
         with FileLock(runs / ".lock"):  # two studies of one name, or two processes of one study
-            # Its own has its identity in it, whatever the folder is called by now.
-            claimed = (usual, *sorted(path.parent for path in runs.glob(f"*/{OWNER}")))
-            folder = next((it for it in claimed if owner_of(it) == study.identity), None)
+            folder = claimed_folder(study, runs)
             if folder is None:
                 folder = next(it for it in folders if _is_free(study, it))
                 owner = {"study": study.name, "identity": study.identity, "database": study.db.url}
@@ -139,6 +137,13 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
         raise StorageError(
             f"cannot use {error.filename or runs} ({error.strerror}); give another --runs-dir"
         ) from error
+
+
+def claimed_folder(study: StudyHandle, runs: Path) -> Path | None:
+    """The folder with the study's identity in it, whatever it is called by now."""
+    usual = runs / folder_name(study.name)
+    claimed = (usual, *sorted(path.parent for path in runs.glob(f"*/{OWNER}")))
+    return next((it for it in claimed if owner_of(it) == study.identity), None)
 
 
 def find_checkpoints(url: str) -> Path | Remote:
@@ -249,8 +254,9 @@ def _is_free(study: StudyHandle, folder: Path) -> bool:
     return any(trial.datetime_start is not None for trial in found)
 
 
-def sweep(study: StudyHandle, folder: Path) -> None:
-    """Delete what killed processes left in the study's folder; a failure is only logged.
+def sweep(study: StudyHandle, folder: Path, checkpoints: Path | Remote | None = None) -> None:
+    """Delete what killed processes left in the study's folder, and in its own one for checkpoints
+    elsewhere, unless that is in an object store; a failure is only logged.
 
     Everything that may still be needed stays: files of a living process, checkpoints of a trial
     that has not ended or may be resumed, and those of a final training less than a month older
@@ -261,12 +267,15 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     of_use = of_use.where(
         trials.c.study_id == study.study_id, or_(unended, leases.c.paused.is_not(None))
     )
+    places = {folder / CHECKPOINTS, *([checkpoints] if isinstance(checkpoints, Path) else [])}
     try:
-        delete_abandoned(folder)
+        for place in (folder, *places):
+            delete_abandoned(place)
         # Files first, then states: whatever wrote a file was in the database before it.
         written = [
             (path, it[1], int(it[2]), path.stat().st_mtime)
-            for path in (folder / CHECKPOINTS).glob("*.pt")
+            for place in places
+            for path in place.glob("*.pt")
             if (it := _CHECKPOINT.fullmatch(path.name))
         ]
         kept = set(read(study.db, lambda connection: connection.scalars(of_use).all()))

@@ -7,6 +7,7 @@ systems cannot be trusted. PostgreSQL serves any number.
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from search.store import (
     NOT_SHOWN,
+    OutageError,
     StorageError,
     StudyGoneError,
     is_sqlite,
@@ -57,7 +59,15 @@ _POSTGRESQL = {
     # know what an earlier one has prepared. Ours are as fast without prepared statements.
     "prepare_threshold": None,
 }
-_POOL = {"pool_pre_ping": True, "pool_size": 3}  # for each process
+# A process keeps one connection; those that its threads need beside it are closed after use.
+_POOL = {"pool_pre_ping": True, "pool_size": 1}
+# How a server, or the look-up of its name, refuses a URL for good: connecting gives no code, only
+# text. Whatever is not known here, such as a message in another language, may pass.
+_MISTAKE = re.compile(
+    "authentication failed|no password supplied|no pg_hba.conf entry|"
+    '(?:database|role) ".*" does not exist|Name or service not known|nodename nor servname|'
+    "getaddrinfo failed"
+)
 # A worker stopped in the middle of a transaction must not block all the others with its locks.
 _LOCK_LIMITS = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
 
@@ -74,9 +84,10 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
     Args:
         url: `sqlite:///FILE` or `postgresql://USER@HOST/NAME`; psycopg 3 is the driver.
         must_exist: refuse a database without studies, and create nothing.
-        patient: the URL is known to be right: wait for a server that cannot be reached.
+        patient: wait for a server that cannot be reached, unless the URL is certainly wrong.
 
-    Raises `StorageError` if it cannot be used, whatever the reason.
+    Raises `StorageError` if it cannot be used, whatever the reason; `OutageError` after waiting
+    patiently for what may still pass.
     """
     name = mask_password(url)
     address = _address(url, name)
@@ -97,11 +108,11 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
             # nobody but the user makes room on a full disk.
             passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
-            waits = patient or (is_sqlite(address) and not is_full(error))
-            passing |= waits and is_transient(error)
+            may_pass = is_transient(error) and not _MISTAKE.search(str(error))
+            passing |= may_pass and (patient or (is_sqlite(address) and not is_full(error)))
             problem, waited = f"cannot open {name}: {explain(error)}", time.monotonic() - started
             if not passing or waited > PATIENCE_SECONDS:
-                raise StorageError(problem) from error
+                raise (OutageError if patient and may_pass else StorageError)(problem) from error
             if waited > SILENT_SECONDS and not is_told:
                 _log.warning("%s; trying again for %.0f s", problem, PATIENCE_SECONDS)
                 is_told = True

@@ -21,7 +21,6 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, bindparam, exc, func, insert, select
 
 from data.errors import did_you_mean, reason
-from models.checks import shown
 from search.spec.config import WARM_START, Earlier, StudySpec
 from search.spec.domains import SpecError, differing
 from search.spec.extensions import ExtensionError
@@ -77,8 +76,8 @@ class StudyHandle:
     @property
     def attributes(self) -> dict[str, Any]:
         """The user attributes as they are now; raises `StudyGoneError` if the study was deleted."""
-        with self.told_if_gone(), transaction(self.db, read_only=True):
-            return self.study.user_attrs
+        with self.told_if_gone():
+            return read(self.db, lambda _: self.study.user_attrs)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -260,12 +259,8 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
     stored, given = load_spec(study), {name: getattr(wanted, name) for name in named}
     for name, new in given.items():
         if name not in MAY_CHANGE and getattr(stored, name) != new:
-            old, new = differing(stored.to_dict()[name], wanted.to_dict()[name])
-            raise SpecError(
-                name,
-                f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
-                "give another --study NAME, or leave it out to resume",
-            )
+            made = differing(name, stored.to_dict()[name], wanted.to_dict()[name])
+            raise SpecError(name, f"study {study.name!r} was made {made}")
     total = given.get("trials", stored.trials)
     changed = read(study.db, lambda connection: _with_total(connection, study, stored, total))
     return replace(changed, budget=given.get("budget", stored.budget))

@@ -18,7 +18,8 @@ from search.spec.config import WARM_START, Earlier, StudySpec, TrialConfig
 from search.spec.domains import SpecError, choice_label
 from search.spec.objectives import SIZES
 from search.store.claims import is_abandoned, is_paused, running_trials
-from search.store.database import Database, read
+from search.store.database import Database, read, transaction
+from search.store.extensions import read_spec
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, read_trials, results_of
 from search.store.schema import (
     HARDWARE,
@@ -33,7 +34,7 @@ from search.store.schema import (
     study_user_attributes,
     trials,
 )
-from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
+from search.store.studies import StudyHandle, damage_in_a_line, load_facts
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
@@ -173,8 +174,9 @@ def _value(trial: TrialView) -> float:
 
 def view_study(study: StudyHandle) -> StudyView:
     """Read the study as it is now. Trials that have ended are read only once per handle."""
-    attributes = study.attributes
-    spec, facts = load_spec(study, attributes), load_facts(study, attributes)
+    with study.told_if_gone(), transaction(study.db, read_only=True):
+        attributes = study.study.user_attrs  # no retry: a view says at once what is wrong
+    spec, facts = read_spec(study, attributes), load_facts(study, attributes)
     versions, flat = attributes.get(VERSIONS), stored_flat(attributes)
     stored = versions.items() if isinstance(versions, dict) else ()
     view = StudyView(

@@ -159,8 +159,19 @@ def duration(text: str) -> float:
     return total
 
 
+def study_name(text: str) -> str:
+    """An argument that names a study; an empty one, as from an unset variable, names none."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a study's name, but got ''")
+    return text
+
+
 SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults may be functions
-    "study": {"metavar": "NAME", "help": "the study (default: the one worked on last)"},
+    "study": {
+        "type": study_name,
+        "metavar": "NAME",
+        "help": "the study (default: the one worked on last)",
+    },
     "storage": {
         "default": default_storage,
         "metavar": "URL",
@@ -240,7 +251,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_network(self) -> None:
         which = self.add_mutually_exclusive_group()
-        which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
+        of_study: dict[str, Any] = {"type": study_name, "metavar": "NAME"}
+        which.add_argument("--study", **of_study, help="whose network (default: finished last)")
         which.add_argument(
             "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it is"
         )

@@ -92,7 +92,7 @@ def _line(*parts: tuple[str, str]) -> Text:
 def _bar(view: StudyView, elapsed: float) -> Table:
     done, total = view.finished, view.spec.trials
     share = done / total
-    if epoch_budget(view.spec) is not None:
+    if done < total and epoch_budget(view.spec) is not None:
         share = sum(map(epochs_trained, view.trials)) / (total * expected_epochs(view.spec))
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(ratio=1)

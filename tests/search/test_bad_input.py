@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search import finalize, study, worker
+from search import export, finalize, study, worker
 from tests.search.conftest import Main, Refused
 
 Prepare = Callable[[Path], None]
@@ -155,6 +155,11 @@ def test_other_commands_refuse_without_a_study(
 def test_a_worker_that_would_run_for_longer_than_a_timer_can(refused: Refused) -> None:
     said = refused(worker.main, ["--max-seconds", "99999999"])
     assert "at most a year, but got '99999999'" in said
+
+
+def test_an_empty_name_is_no_study(refused: Refused) -> None:
+    for main in (worker.main, finalize.main, export.main):  # as with an unset variable
+        assert "--study: must be a study's name, but got ''" in refused(main, ["--study", ""])
 
 
 def test_an_unknown_study_and_a_folder_without_write_permission(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import search
-from data.extensions import is_reference
+from data.extensions import is_reference, kept_registries
 from models import FAMILIES, family_from_function
 from search import cli
 from search.spec.recipe import RECIPE
@@ -175,6 +175,30 @@ def test_study_help_describes_every_key_of_a_study_file(monkeypatch: pytest.Monk
         "layers": "argument layers (default: 7)",
         "width": "argument width (required)",
     }
+
+
+def test_study_help_lists_what_a_study_file_brings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def help_with(file: str) -> str:
+        with pytest.raises(SystemExit, match="0"), kept_registries():
+            import_module("search.study").main(["--config", str(tmp_path / file), "--help"])
+        return capsys.readouterr().out
+
+    head = "from search.spec.schedules import SCHEDULES, Schedule\n"
+    entry = 'SCHEDULES["{}"] = Schedule(description="{}", factor=float)\n'
+    net = 'def build(image_shape, classes, *, blocks=7):\n    """Mine alone."""\n'
+    (tmp_path / "rise.py").write_text(head + entry.format("rise", "from 0 to the peak"))
+    (tmp_path / "mydata.py").write_text(head + entry.format("fall", "as a stone"))
+    (tmp_path / "mynet.py").write_text(net)
+    text = '[study]\nextensions = ["rise.py"]\ndataset = "mydata.py:load"\n'
+    (tmp_path / "mine.toml").write_text(f'{text}[space]\nfamily = "mynet.py:build"\n')
+    out = help_with("mine.toml")
+    for said in ("rise +from 0 to the peak", "fall +as a stone", "mynet.py:build +Mine alone"):
+        assert re.search(f"^  {said}", out, re.MULTILINE), said
+    assert "blocks  argument blocks (default: 7)" in out
+    for broken in ("nosuch.toml", "mynet.py"):
+        assert "Mine alone" not in help_with(broken)
 
 
 def test_export_help_names_the_extra_of_each_format() -> None:

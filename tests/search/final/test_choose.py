@@ -13,7 +13,7 @@ from search.store.views import State, TrialView
 from search.training.epoch import RepeatError, Score
 from search.training.metrics import HIGHEST_TEMPERATURE
 from search.training.repeat import TrainedRun
-from tests.search.made_up_views import PLAIN, study_view, trial_view
+from tests.search.made_up_views import PLAIN, comparison_view, study_view, trial_view
 
 
 def of_arm(arm: str, number: int, losses: list[float], state: State = "complete") -> TrialView:
@@ -82,6 +82,23 @@ def test_the_best_is_taken_and_another_is_compared_with_it(
 def test_what_cannot_be_chosen(trial: TrialView, wanted: dict[str, Any], said: str) -> None:
     with pytest.raises(StorageError, match=said):
         choose_trial(study_view([trial]), **wanted)
+
+
+@pytest.mark.parametrize(
+    ("arms", "arm", "reason", "said"),
+    [
+        ({"a": [0.1, 0.2], "b": [None, None]}, "b", "diverged: x", "diverged; name another arm"),
+        ({"a": [None], "b": [None]}, None, "diverged: x", "diverged; name another study"),
+        ({"a": [0.1, 0.2], "b": [None, None]}, "b", "no memory", "again with .* --continue 1 3$"),
+        ({"a": [0.1, 0.2], "b": [None]}, "b", "diverged: x", "train some first with"),
+    ],
+)
+def test_a_remedy_for_arms_that_failed(
+    arms: dict[str, list[float | None]], arm: str | None, reason: str, said: str
+) -> None:
+    view = comparison_view(arms, reason=reason)
+    with pytest.raises(StorageError, match=f"^no complete trials in .*{said}"):
+        choose_trial(view, arm=arm)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,10 @@ def test_bad_arguments() -> None:
         predict("drawn", study="../digits")
     with pytest.raises(SpecError, match="either a bundle or a study"):
         predict("drawn", bundle="runs/blobs/final", study="blobs")
+    with pytest.raises(DataError, match="pictures are files and folders, but got <PIL"):
+        predict(Image.new("L", (8, 8)))  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=r"bundle must be a folder .*, but got 3"):
+        predict("drawn", bundle=3)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="top must be a whole number"):
         predict("drawn").table(top=0)
     with pytest.raises(DataError, match="no picture to classify"):

@@ -9,7 +9,13 @@ from search.analysis.candidates import Candidate
 from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
-from tests.search.made_up_views import final_result, looked_into, study_view, trial_view
+from tests.search.made_up_views import (
+    comparison_view,
+    final_result,
+    looked_into,
+    study_view,
+    trial_view,
+)
 
 CONFUSION = [
     [190, 10, 0, 0, 0],
@@ -121,6 +127,19 @@ def test_an_earlier_evaluation_is_noted_and_one_run_has_no_spread(result_row: Re
         assert "no baseline to compare with" in told
     itself = study_view([trial_view(0, [0.4], is_baseline=True)])
     assert "the study's baseline itself" in final_text(final_result(view=itself))
+
+
+def test_an_arms_first_evaluation_is_its_own(result_row: ResultRow) -> None:
+    compared = comparison_view({"wide": [0.2, 0.3], "base": [0.4, 0.5]})
+    of_base = replace(result_row, trial_number=1)
+    for told in both(final_result(view=replace(compared, results=(of_base,)))):
+        assert "trust the first" not in told
+        assert "evaluated before, but not for arm wide. Choosing between arms by" in told
+        assert "trial 1, arm base, seeds" in told
+    again = replace(result_row, trial_number=2)  # arms take turns
+    for told in both(final_result(view=replace(compared, results=(of_base, again)))):
+        assert "had been evaluated once before for arm wide, first on 2026-03-02" in told
+        assert "trust the first" in told
 
 
 def test_a_trial_other_than_the_best_and_pictures_of_the_network() -> None:

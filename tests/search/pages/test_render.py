@@ -73,8 +73,10 @@ def test_evaluations_of_other_lengths_are_told_apart(
     small_study: StudyView, result_row: ResultRow
 ) -> None:
     longer = replace(result_row, figures={**(result_row.figures or {}), "requested_epochs": 6})
-    assert "trial 3, seeds 0, 1, 2: accuracy 93.12 %" in evaluation_in_words(result_row)
-    assert "trial 3, 6 epochs, seeds 0, 1, 2: accuracy 93.12 %" in evaluation_in_words(longer)
+    told = evaluation_in_words(small_study, result_row)
+    assert "trial 3, seeds 0, 1, 2: accuracy 93.12 %" in told
+    told = evaluation_in_words(small_study, longer)
+    assert "trial 3, 6 epochs, seeds 0, 1, 2: accuracy 93.12 %" in told
     table = Study.of(replace(small_study, results=(longer,))).to_pandas("results")
     assert list(table.requested_epochs) == [6]
 

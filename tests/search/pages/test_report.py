@@ -17,7 +17,8 @@ from search.figures import FIGURES, Figure, draw_all
 from search.pages import report
 from search.pages.note import study_note
 from search.pages.render import page
-from search.pages.report import make_report, write_report
+from search.pages.report import make_report, write_index, write_report
+from search.running.results import Study
 from search.spec.arms import Expectation, JournalEntry
 from search.spec.objectives import OBJECTIVES
 from search.store.records import ResultRow
@@ -103,6 +104,24 @@ def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow
     ((_, _, accuracy, loss, _),) = tables(opened, "reported (single run)")
     assert accuracy["ours"] == "93.12 % ± 0.12 (3 seeds)"
     assert loss["ours"] == "0.2101 ± 0.0030 (3 seeds)"
+
+
+def test_each_test_evaluation_names_its_arm(
+    compared: StudyView, result_row: ResultRow, tmp_path: Path
+) -> None:
+    base, second = compared.spec.arms[:2]
+    results = [dataclasses.replace(result_row, trial_number=number) for number in (0, 1)]
+    results.append(dataclasses.replace(result_row, is_ours=False))
+    opened = dataclasses.replace(compared, results=tuple(results))
+    text = text_of(opened)
+    assert f"UTC: trial 0, arm {base.name}, seeds 0, 1, 2: accuracy 93.12 %" in text
+    assert f"UTC: trial 1, arm {second.name}, seeds" in text
+    assert "UTC: trial 3 of an earlier study of this name, seeds" in text
+    arms = Study.of(opened).to_pandas("results").arm
+    assert list(arms[:2]) == [base.name, second.name]
+    assert arms.isna()[2]
+    index = write_index([(opened, tmp_path / "s")], NOW, tmp_path).read_text()
+    assert f"± 0.12 (3 seeds), arm {base.name}</td>" in index.replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.parametrize(

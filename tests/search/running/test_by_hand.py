@@ -223,6 +223,11 @@ def test_failures_in_the_users_code_name_the_line_and_another_study(
         train_trials(make_run(trials=5, train=train, extensions=(mine,)))
 
 
+def test_an_arm_cannot_be_enqueued(make_run: Make) -> None:
+    with pytest.raises(SpecError, match=r"add an \[\[arm\]\] to its file and give another --study"):
+        by_hand.read_queue([{"depth": 2}], compared(make_run, 2).spec)
+
+
 def test_a_repeat_that_has_begun_is_trained_with_every_arm(make_run: Make) -> None:
     train_trials(stopping_after(compared(make_run, 2, repeats=3), 10))  # in the third trial
     lowered = compared(make_run, 2, repeats=1)

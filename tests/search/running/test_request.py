@@ -127,9 +127,15 @@ def test_a_study_must_match_its_file(mine: str, make: Callable[[StudySpec], Stud
     for config, says in ((mine, changed), ("default", "was made with")):
         with pytest.raises(SpecError, match=says):
             read_request(config, {}).spec("mnist", study)
-    Path(mine).write_text(MINE + '[[arm]]\nname = "third"\n')
-    with pytest.raises(SpecError, match=r"made with arms = None, but got \{'name': 'third'"):
-        read_request(mine, {}).spec("mnist", study)
+    anew = "; give another --study NAME, which trains everything anew, or"
+    for text, says in (
+        (f'{MINE}[[arm]]\nname = "third"\n', f"without the arm 'third'{anew} leave it out to"),
+        (MINE.partition('[[arm]]\nname = "b"')[0], f"the arm 'b', which is missing{anew} put it"),
+        (f'{MINE}[[journal]]\nobjective = "o"\nhypothesis = "h"\n', "without the journal {'obj"),
+    ):
+        Path(mine).write_text(text)
+        with pytest.raises(SpecError, match=says):
+            read_request(mine, {}).spec("mnist", study)
 
 
 def test_a_study_made_with_halving_resumes_with_its_file(

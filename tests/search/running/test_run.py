@@ -88,6 +88,25 @@ def test_a_start_with_too_few_repeats_says_which_it_keeps(plan: Make, tmp_path: 
     assert plan(str(file), repeats=3, **options).notes == lowered.notes[:-1]
 
 
+def test_a_study_file_with_a_lower_total_says_that_it_is_not_followed(
+    plan: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    given: dict[str, Any] = {"space": None, "limit": None, "epochs": None}
+    arms = "[[arm]]\nname = 'a'\n\n[[arm]]\nname = 'b'\ndropout = 0.1\n"
+    for study, total, rest in (("s", "trials", ""), ("compared", "repeats", arms)):
+        file.write_text(f"[study]\n{total} = 4\n{rest}")
+        first = plan(str(file), study=study, **given)
+        first.begin(threading.Event())
+        file.write_text(f"[study]\n{total} = 2\n{rest}")
+        kept = plan(str(file), study=study, **given)
+        said = f"the study keeps its 4 {total}, not the 2 of mine.toml; --{total} 2 lowers them"
+        assert kept.notes == (*first.notes, said)
+        assert kept.spec == first.spec
+        assert plan(str(file), study=study, **given, **{total: 2}).notes == first.notes
+        assert plan(study=study, **given).notes == first.notes
+
+
 def raising(*_: object) -> Any:
     raise KeyError("make")
 

@@ -134,7 +134,7 @@ def test_an_outage_of_the_opened_database_asks_for_another_start(
     assert worker.main(WORK) == 0
 
 
-def test_a_server_that_never_answered_is_a_mistake_but_waited_for(
+def test_a_worker_waits_for_a_server_and_asks_for_another_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: Any
 ) -> None:
     monkeypatch.setattr("search.store.opening.PATIENCE_SECONDS", 0.5)
@@ -142,7 +142,7 @@ def test_a_server_that_never_answered_is_a_mistake_but_waited_for(
     url = "postgresql://me@127.0.0.1:1/studies"
     with pytest.raises(SystemExit) as ended:
         run(lambda _: worker.main(["--storage", url, "--device", "cpu"]))
-    assert ended.value.code == 2
+    assert ended.value.code == 75
     assert f"error: cannot open {url}: " in capsys.readouterr().err
     (waiting,) = caplog.messages
     assert waiting.startswith(f"cannot open {url}: ")

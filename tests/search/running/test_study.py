@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy
 import optuna
 import pandas
 import pytest
@@ -103,6 +104,26 @@ def test_a_space_equals_that_of_a_file(here: Path) -> None:
         run_study(space={**SPACE, "depth": 2}, **given)
 
 
+def test_numbers_may_be_numpys() -> None:
+    rate = {"low": 1e-3, "high": 1e-2, "log": True}
+    space: dict[str, Any] = {"depth": 2, "width": [8, 9, 10], "learning_rate": rate}
+    given: dict[str, Any] = {"dataset": "digits", "trials": 3, "seed": 1, "workers": 2}
+    given |= {"continue_trials": 1, "enqueue": {"depth": 2}}
+    wanted = read_request(None, given, space=space)
+    frame = pandas.DataFrame({"depth": [2], "trial": [1]})
+    rate = {**rate, "low": numpy.float64(1e-3)}
+    space = {"depth": frame.depth.iloc[0], "width": numpy.arange(8, 11), "learning_rate": rate}
+    given |= {name: numpy.int64(given[name]) for name in ("trials", "seed", "workers")}
+    given |= {"continue_trials": frame.trial.iloc[0], "enqueue": {"depth": frame.depth.iloc[0]}}
+    assert read_request(None, given, space=space) == wanted
+    assert read_request(None, given, space={**space, "width": range(8, 11)}) == wanted
+    for trials in (frame.trial, [frame.trial.iloc[0]]):
+        given["continue_trials"] = trials
+        assert read_request(None, given).continue_trials == [1]
+    with pytest.raises(SpecError, match="give a study, as load_study returns it, but got 'q'"):
+        study_figures("q")  # type: ignore[arg-type]
+
+
 def test_a_new_study_refuses_a_network_in_several_files(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +157,12 @@ def test_a_new_study_refuses_a_network_in_several_files(
         ({"timeout": True}, "timeout must be seconds above 0, at most a year, but got True"),
         ({"extensions": "mine.py"}, "mine.py"),
         ({"enqueue": 3}, "enqueue is not usable: 3; write"),
+        ({"study": 5}, "study name 5 is not usable"),
+        ({"storage": Path("studies.db")}, r"storage must be a URL, .*\(.studies\.db.\)"),
+        ({"dataset": Path("photos")}, r"dataset must be text \(.*folder:PATH.*\('photos'\)"),
+        ({"dataset": (numpy.eye(9), [1])}, "dataset must be text"),
+        ({"ray": True}, "ray must be an address, such as auto or local, but got True"),
+        ({"space": {"family": dict}}, r"kind of network; FILE\.py:FUNCTION for your own.* 'dict'"),
         ({"space": [1]}, r"space must be a table of parameters, but got \[1\]"),
         ({"study": "../x"}, "not usable"),
         ({"space": {"depht": 2}}, "unknown parameter 'depht'"),

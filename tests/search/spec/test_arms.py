@@ -110,6 +110,10 @@ EXPECT = f'{ENTRY}expect = [ {{ arm = "a", than = "b", metric = "parameters", '
         (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: hypothesis must be a line"),
         (f"{ENTRY}expect = 'better'\n", "a list of"),
         (f"{ENTRY}expect = [ {{ who = 'a' }} ]\n", "'who'"),
+        (
+            f"{ENTRY}expect = [ {{ arm = 'a', than = 'b', is = 'better' }} ]\n",
+            "[[journal]] 1: an entry of expect lacks 'metric', which must be one of calibrated",
+        ),
         (f"{EXPECT}is = 'no different' }} ]\n", "needs a margin above 0"),
         (f"{EXPECT}is = 'better', margin = 0.1 }} ]\n", "needs a margin above 0"),
         (

@@ -12,7 +12,12 @@ import torch
 
 from data.extensions import kept_registries, line_of
 from models import FAMILIES, build
+from search import finalize, leaderboard, report, study, worker
 from search.analysis.wording import describe_network
+from search.running.exports import export_study
+from search.running.results import load_study
+from search.running.study import run_study
+from search.spec import extensions
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range, SpecError
 from search.spec.extensions import (
@@ -33,6 +38,8 @@ from search.spec.space import (
     suggest,
 )
 from search.spec.study_file import StudyFileError, write_study_file
+from search.store import StorageError
+from tests.search.running.made_up import TINY
 from tests.search.spec.reading import read
 
 NET = """\
@@ -200,6 +207,50 @@ def test_a_changed_or_missing_file_is_refused(folder: Path) -> None:
         StudySpec.from_dict(stored(spec))
     Path("mynet.py").write_text(NET)  # the working directory's will do
     assert StudySpec.from_dict(stored(spec)) == spec
+
+
+def test_a_study_whose_file_has_changed_is_read_but_not_trained(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until the file is put back, of which the study's folder has a copy."""
+    file, url = Path("mynet.py"), "sqlite:///studies.db"
+    file.write_text(NET)
+    own = {"family": "mynet.py:build", "width": 4, "blocks": [1, 2]}
+    trained = run_study(**{**TINY, "space": own}, study="own", trials=1, storage=url)
+    (copy,) = Path("runs/own/extensions").iterdir()
+    assert copy.name == f"mynet-{trained.spec.extensions[0].sha256[:12]}.py"
+    file.write_text(f"{NET}# another\n")
+    assert load_study("own", storage=url) == trained  # this process has the study's version
+    assert FAMILIES["mynet.py:build"].source == NET
+    assert not caplog.messages
+
+    monkeypatch.setattr(extensions, "_loaded", {})  # as in a new process
+    rows = load_study("own", storage=url).to_pandas("leaderboard")
+    assert rows.equals(trained.to_pandas("leaderboard"))
+    words = ["--study", "own", "--storage", url]
+    assert study.main(["--status", *words]) == leaderboard.main(words) == 0
+    assert report.main([*words, "--formats", "svg"]) == 0
+    export_study("own", to="tables", storage=url)
+
+    says = f"mynet.py has changed .* name another study; the study's copy of it is {copy}$"
+    for main in (study.main, worker.main, finalize.main):
+        monkeypatch.setattr(extensions, "_loaded", {})
+        with pytest.raises(StorageError, match=says):
+            main(words)
+    for text in (NET.replace("width", "breadth"), "1 / 0", None):  # None: the file is gone
+        file.unlink() if text is None else file.write_text(text)
+        monkeypatch.setattr(extensions, "_loaded", {})
+        assert load_study("own", storage=url).to_pandas("leaderboard").equals(rows)
+    monkeypatch.setattr(extensions, "_loaded", {})
+    with pytest.raises(StorageError, match=f"needs mynet.py, .*; the study's copy of it is {copy}"):
+        worker.main(words)
+    copy.rename(file)
+    file.write_text(f"{NET}# another\n")
+    with pytest.raises(StorageError, match=r"mynet\.py has changed .* put that version back"):
+        load_study("own", storage=url)  # a study of an earlier version has no copy
+    file.write_text(NET)
+    assert worker.main(words) == 0  # it has its total
+    assert copy.read_text() == NET
 
 
 def test_an_extension_adds_entries_to_registries(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
+from data.reading import TEMPORARY
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, write
 from search.store.folders import (
@@ -260,8 +262,16 @@ def test_checkpoints_are_swept_when_their_trials_have_ended(
     persons = ["notes.pt", "trial--1.pt", "trial-1.pt.bak", "trial-x.pt"]
     for name in persons:
         (tmp_path / "checkpoints" / name).touch()
+    kept = sorted(["trial-3.previous.pt", "trial-3.pt", *persons])
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "checkpoints", elsewhere / "checkpoints")
+    half_written = elsewhere / "checkpoints" / f"trial-3.pt.x{TEMPORARY}"
+    half_written.touch()
+    os.utime(half_written, (time.time() - 4000,) * 2)
     sweep(study, tmp_path)
-    assert files(tmp_path) == sorted(["trial-3.previous.pt", "trial-3.pt", *persons])
+    assert files(tmp_path) == kept
+    sweep(study, tmp_path, elsewhere / "checkpoints")
+    assert files(elsewhere) == files(tmp_path) == kept
 
 
 def test_final_trainings_a_month_older_than_the_last_test_are_swept(

@@ -1,5 +1,6 @@
 """Databases are opened and created, and other programs' files are left alone."""
 
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, exc, inspect, text
 
-from search.store import StorageError
+from search.store import OutageError, StorageError
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.schema import OURS
@@ -170,3 +171,41 @@ def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     passfile.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(passfile))
     open_database(url).close()
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_wrong_url_is_refused_at_once_even_by_a_worker(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    started = time.monotonic()
+    for url, says in {
+        "postgresql://me@nosuch.invalid/x": "failed to resolve host",
+        postgres.url("absent"): 'database "absent" does not exist',
+        postgres.url("postgres", user="absent"): 'role "absent" does not exist',
+        postgres.url("guarded", user="guarded:wrong"): "password authentication failed",
+        postgres.url("guarded", user="guarded"): "no password supplied",
+    }.items():
+        with pytest.raises(StorageError, match=says) as refused:
+            open_database(url, patient=True)
+        assert not isinstance(refused.value, OutageError)
+        assert time.monotonic() - started < 30
+
+
+def test_a_process_keeps_one_connection(postgres: Any) -> None:
+    url = postgres.new_database()
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kept'"
+    with (
+        closing(open_database(f"{url}&application_name=kept")) as db,
+        psycopg.connect(url) as other,
+    ):
+        other.autocommit = True
+        with db.engine.connect(), db.engine.connect(), db.engine.connect():
+            assert other.execute(count).fetchone() == (3,)
+        deadline = time.monotonic() + 10
+        while other.execute(count).fetchone() != (1,):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

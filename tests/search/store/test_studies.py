@@ -1,5 +1,6 @@
 """Studies: made once, found again, held to what they were made with, and never mixed up."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -7,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, event, func, select, text
 
 from search.sampling.flat import set_flat
 from search.spec.config import StudySpec
@@ -172,6 +173,23 @@ def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> Non
         StudyHandle.of(db, study.study)
     with pytest.raises(StudyGoneError):
         assert study.attributes
+
+
+def test_its_attributes_outlast_a_server_without_a_free_connection(
+    db: Database, study: StudyHandle
+) -> None:
+    left = [db.engine.dialect.loaded_dbapi.OperationalError("sorry, too many clients already")]
+    if isinstance(left[0], sqlite3.Error):
+        left[0].sqlite_errorcode = sqlite3.SQLITE_BUSY
+
+    def refuse(*_: object) -> None:
+        if left:
+            raise left.pop()
+
+    db.close()
+    event.listen(db.engine, "do_connect", refuse)
+    assert isinstance(study.attributes, dict)
+    assert not left
 
 
 def test_a_copy_has_an_identity_of_its_own(db: Database, study: StudyHandle) -> None:

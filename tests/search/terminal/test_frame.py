@@ -11,7 +11,7 @@ from rich.console import Console
 
 from search.analysis.time_left import time_left
 from search.spec.config import StudySpec
-from search.store.views import State, StudyView
+from search.store.views import State, StudyView, TrialView
 from search.terminal.frame import epochs_done, frame, outcome
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import status_text
@@ -43,9 +43,14 @@ def test_the_bar_counts_whole_trainings_beyond_the_budget() -> None:
     """10 trials with a budget of 13 epochs, which are spent before two of them are complete."""
     trials = [trial_view(0, [0.5] * 10), *(trial_view(n, [0.6], state="paused") for n in (1, 2, 3))]
     spec = StudySpec(dataset="digits", trials=10, epochs=10, pruner="promotion", budget=0.13)
-    line = shown(replace(study_view(trials), spec=spec), width=200).splitlines()[2]
-    bar = line.split("  1/10 trials")[0]
-    assert 0.4 < bar.count("━") / len(bar) < 0.6
+
+    def share(*trials: TrialView) -> float:
+        view = replace(study_view(trials), spec=spec)
+        bar = shown(view, width=200).splitlines()[2].split(f"  {view.finished}/10 trials")[0]
+        return bar.count("━") / len(bar)
+
+    assert 0.4 < share(*trials) < 0.6
+    assert share(*(trial_view(number, [0.5]) for number in range(10))) == 1
 
 
 def test_the_trial_ahead_is_shown_apart_from_the_table() -> None:
