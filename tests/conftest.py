@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     At full counts one test may take many minutes on a slow machine.
     """
-    items.sort(key=lambda item: "ray" not in item.path.name)
+    items.sort(key=lambda item: "_ray" not in item.path.name)
     if config.getoption("--all-faults"):
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))

@@ -173,8 +173,8 @@ def evaluation_in_words(view: StudyView, result: ResultRow) -> str:
     """One test evaluation: when, which trial and arm, and the result with seeds and spread."""
     seeds = ", ".join(map(str, result.seeds))
     arm = comparison.arm_of(view, result)
-    of = "" if arm is None else f", arm {arm}"
-    of = of if result.is_ours else " of an earlier study of this name"
+    of = "" if result.is_ours else " of an earlier study of this name"
+    of = of if arm is None else f", arm {arm}"
     found = result.figures
     epochs = (found or {}).get("requested_epochs")
     length = "" if epochs is None else f", {counted(epochs, 'epoch')}"

@@ -87,7 +87,7 @@ def mask_password(url: str) -> str:
     Raises StorageError if it is no text.
     """
     if not isinstance(url, str):
-        raise StorageError(f"storage must be a URL, as sqlite:///studies.db, but got {url!r:.80}")
+        raise StorageError(f"storage must be a URL, such as {DEFAULT_STORAGE}, but got {url!r:.80}")
     parts = read_url(url)
     if parts is None:
         return url if _PLAIN.fullmatch(url) else NOT_SHOWN
