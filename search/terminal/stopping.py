@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
 import threading
+import traceback
+from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AFTER_IMPORT_SECONDS = 0.05  # until an interrupt that came during an import is tried again
 
 
 @contextmanager
@@ -43,30 +47,52 @@ def lost_interrupts_unreported() -> Iterator[None]:
         sys.unraisablehook = report
 
 
+def _imports(frame: FrameType | None) -> int:
+    """How many imports are under way in that frame and those that called it."""
+    return sum(
+        called.f_globals.get("__name__") == "importlib._bootstrap"
+        for called, _ in traceback.walk_stack(frame)
+    )
+
+
 @contextmanager
 def interrupts_set(event: threading.Event) -> Iterator[None]:
     """Ctrl-C also sets the event, because a KeyboardInterrupt raised in a destructor is lost.
 
-    One is then raised when the block ends, however it ends. Does nothing if Ctrl-C has another
-    meaning.
+    One is then raised when the block ends, however it ends. During an import it is raised only
+    afterwards: pandas, interrupted while it is imported, cannot be used in that process any more.
+    Does nothing if Ctrl-C has another meaning.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    is_interrupted = False
+    is_interrupted, around = False, _imports(inspect.currentframe())
+    ended = threading.Event()
+
+    def again() -> None:
+        if ended.wait(AFTER_IMPORT_SECONDS):
+            return
+        if sys.platform == "win32":
+            interrupt_main()
+        else:  # also wakes it from a sleep
+            os.kill(os.getpid(), signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal is_interrupted
         is_interrupted = True
         event.set()
-        signal.default_int_handler(number, frame)
+        if _imports(frame) > around:
+            threading.Thread(target=again, daemon=True).start()
+        else:
+            signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGINT, handle)
     try:
         with lost_interrupts_unreported():
             yield
     finally:
+        ended.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if is_interrupted and not isinstance(error := sys.exception(), KeyboardInterrupt):
             raise KeyboardInterrupt from error

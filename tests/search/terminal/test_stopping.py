@@ -3,9 +3,12 @@
 Then it is not reported either, or pytest would make that an error.
 """
 
+import importlib
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,30 @@ def test_an_ordinary_interrupt_and_none() -> None:
     assert event.is_set()
     with pytest.raises(ValueError, match="its own"), interrupts_set(threading.Event()):
         raise ValueError("its own")
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_an_import_is_not_interrupted(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `import pandas` would fail for as long as the notebook is open."""
+    name = f"interrupted_{seconds}"
+    text = "import signal\nsignal.raise_signal(signal.SIGINT)\ndone = True\n"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    event, started, imported = threading.Event(), time.monotonic(), []
+
+    def work() -> None:
+        with interrupts_set(event):
+            imported.append(importlib.import_module(name))
+            assert event.is_set()
+            time.sleep(seconds)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert time.monotonic() - started < 5
+    assert imported[0].done
+    time.sleep(0.2)  # it is raised once
 
 
 def test_a_signal_raises_until_the_work_asks_for_it() -> None:
