@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import accumulate
 from math import prod
@@ -46,6 +46,10 @@ def anatomy(
     Raises ArchitectureError like `models.build`, whose modules have the same names.
     """
     name = family_name(architecture)
+    if name in BUILT_IN:  # dropout's rates change nothing here, and many draws differ in them alone
+        rates = [it.name for it in fields(architecture) if it.name.startswith("dropout")]
+        equal = {rate: 0.5 for rate in rates if getattr(architecture, rate) > 0}
+        architecture = replace(architecture, **equal)
     return _anatomy(name, FAMILIES[name], architecture, image_shape, classes)
 
 

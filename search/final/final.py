@@ -54,6 +54,8 @@ from search.training.files import delete_checkpoint
 from search.training.repeat import Job
 from search.training.task import Task, load_study_task, stage_maps
 
+CANDIDATE_SEEDS = 2
+
 
 @optuna_warnings_only()
 @kept_threads()
@@ -67,7 +69,7 @@ def finalise(
     arm: str | None = None,
     epochs: int | None = None,
     candidates: int | None = None,
-    candidate_seeds: int = 2,
+    candidate_seeds: int = CANDIDATE_SEEDS,
     export: str | None = None,
     now: bool = False,
     device: str = "auto",
@@ -132,6 +134,8 @@ def finalise(
     check_count("epochs", epochs)
     check_count("candidates", candidates)
     check_count("candidate_seeds", candidate_seeds)
+    if candidates is None and candidate_seeds != CANDIDATE_SEEDS:
+        raise SpecError("candidate_seeds", "candidate_seeds is for --candidates; give both")
     if candidates == 1:
         raise SpecError("candidates", "candidates must be 2 or more to choose from, but got 1")
     named = {"trial": trial, "arm": arm, "candidates": candidates}

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +27,8 @@ from search.spec.parameters import families_in, read_tables
 from search.spec.recipe import RECIPE
 
 READY_MADE = Path(__file__).parent.parent / "studies"
-ARRAYS = ("arm", "journal")  # sections that may occur several times
-SECTIONS = ("study", "space", "baseline", *ARRAYS, "published")
+ARRAYS = ("arm", "journal", "trial")  # sections that may occur several times
+SECTIONS = ("study", "space", "baseline", "arm", "journal", "published")
 LISTS = {
     "extensions": "Python files of your own",
     "metrics": "what is also recorded each epoch",
@@ -132,6 +132,10 @@ def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[s
             continue
         if str(one).endswith(".toml"):
             content = _read_toml(Path(one))
+            try:
+                _check_tables(content, ("trial",))
+            except SpecError as error:
+                raise SpecError("enqueue", f"{one}: {error}") from error
         else:
             quoted = _TEXT.sub(lambda found: found[1] or f'="{found[2]}"', str(one))
             try:
@@ -153,13 +157,17 @@ def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[s
     return found
 
 
-def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    check_keys(content, SECTIONS, "section")
+def _check_tables(content: dict[str, Any], sections: Sequence[str]) -> None:
+    check_keys(content, sections, "section")
     for section, written in content.items():
         tables = written if section in ARRAYS else [written]
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             head = f"[[{section}]]" if section in ARRAYS else f"[{section}]"
             raise SpecError(section, f"{section!r} must be a table, headed {head}")
+
+
+def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    _check_tables(content, SECTIONS)
     study, tables = content.get("study", {}), content.get("arm", [])
     check_keys(study, (*KEYS, *LISTS), "key", " in [study]")
     check_fields({key: value for key, value in study.items() if key in KEYS}, KEYS)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ STORAGE_VARIABLE = "SEARCH_STORAGE"
 RUNS_VARIABLE = "SEARCH_RUNS_DIR"
 CHECKPOINTS_VARIABLE = "SEARCH_CHECKPOINTS"
 NOT_SHOWN = "the --storage URL (not shown: it cannot be parsed)"
+# SQL: seconds since 1970 by the database's clock; on PostgreSQL the statement's time, not the
+# transaction's, which may have waited for a lock. Hosts' clocks disagree.
+NOW = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
+}
 _PLAIN = re.compile(r"[\w.~/\\ -]*")  # cannot hold a password, like studies.db
 # Secret query parameters (decoded once): telling names, or characters that only a password needs.
 _SECRET = re.compile(r"pass|pwd|secret|token|key|//|[^\w.~/\\ ,:=-]", re.IGNORECASE)
@@ -106,23 +112,32 @@ def without_password(url: str) -> str:
     return re.sub(r"(?<=[?&])[^=&]*=\*\*\*(&|$)", "", bare).rstrip("?&")
 
 
-_BEGUN = """
-    SELECT s.study_id, s.study_name,
-        max(coalesce(t.datetime_complete, t.datetime_start)) AS changed_at,
-        (SELECT max(e.reported_at) FROM epochs e WHERE e.study_id = s.study_id) AS reported_at
-    FROM studies s JOIN trials t ON t.study_id = s.study_id
+_WORK = """
+    SELECT s.study_id, s.study_name, {now} AS now,
+        (SELECT max(e.reported_at) FROM epochs e WHERE e.study_id = s.study_id) AS reported_at,
+        (SELECT max(coalesce(t.datetime_complete, t.datetime_start)) FROM trials t
+            WHERE t.study_id = s.study_id
+            AND NOT EXISTS (SELECT 1 FROM epochs e WHERE e.trial_id = t.trial_id)) AS changed_at
+    FROM studies s
     JOIN study_user_attributes a ON a.study_id = s.study_id AND a.key = 'spec'
-    WHERE t.datetime_start IS NOT NULL GROUP BY s.study_id, s.study_name
 """
 
 
 def latest_study(connection: Connection) -> str | None:
-    """The name of the study in which a trial last began, reported or ended; None if none began."""
+    """The name of the study worked on last; None if no trial of any has begun.
+
+    By its reports, which have the database's time. Trials without any count as they begin or fail,
+    by the clock of a worker, which may be ahead.
+    """
     from sqlalchemy import text
 
-    def worked_on(row: Any) -> tuple[float, int]:
-        changed_at = datetime.fromisoformat(str(row.changed_at)).replace(tzinfo=UTC)
-        return max(changed_at.timestamp(), row.reported_at or 0.0), row.study_id
-
-    latest = max(connection.execute(text(_BEGUN)), key=worked_on, default=None)
-    return None if latest is None else latest.study_name
+    latest: tuple[float, int, str] | None = None
+    for row in connection.execute(text(_WORK.format(now=NOW[connection.dialect.name]))):
+        times = [] if row.reported_at is None else [row.reported_at]
+        if row.changed_at is not None:
+            changed_at = datetime.fromisoformat(str(row.changed_at)).replace(tzinfo=UTC)
+            times.append(min(changed_at.timestamp(), row.now))
+        if times:
+            found = max(times), row.study_id, row.study_name
+            latest = found if latest is None else max(latest, found)
+    return None if latest is None else latest[2]

@@ -20,6 +20,7 @@ from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.functions import FunctionElement
 
 from models.family import count
+from search.store import NOW
 
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
@@ -167,10 +168,7 @@ for _table in (epochs, leases, identities):
 
 
 class DatabaseClock(FunctionElement[float]):
-    """In an SQL expression: seconds since 1970 by the database's clock, to 1 ms or better.
-
-    On PostgreSQL the statement's time, not the transaction's, which may have waited for a lock.
-    """
+    """In an SQL expression: seconds since 1970 by the database's clock, to 1 ms or better."""
 
     type = sa.Double()
     inherit_cache = True
@@ -178,9 +176,7 @@ class DatabaseClock(FunctionElement[float]):
 
 @compiles(DatabaseClock)
 def _clock(_element: DatabaseClock, compiler: Any, **_options: Any) -> str:
-    if compiler.dialect.name == "sqlite":
-        return "((julianday('now') - 2440587.5) * 86400.0)"
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+    return NOW[compiler.dialect.name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

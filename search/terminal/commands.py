@@ -35,6 +35,7 @@ from search.terminal.command_line import (
     this_command,
     wipe_passwords,
 )
+from search.terminal.stopping import hear_sigterm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +57,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     used (no room or permission), which is printed on one line, 75 after an OutageError, printed
     likewise, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
     """
+    hear_sigterm()
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
     wipe_passwords()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows ? instead

@@ -9,7 +9,6 @@ import json
 import re
 import socket
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from search.analysis.wording import (
 )
 from search.spec.config import WARM_START, Earlier, StudySpec
 from search.spec.recipe import PARTIAL_EPOCH
-from search.store import is_sqlite, latest_study, mask_password, read_url
+from search.store import NOW, is_sqlite, latest_study, mask_password, read_url
 from search.terminal.command_line import command
 
 if TYPE_CHECKING:
@@ -51,8 +50,9 @@ TRIALS = """
             AS seconds
         FROM spent GROUP BY trial_id
     )
-    SELECT t.number, t.state, l.worker, l.expires_at, l.paused, e.epoch, e.seconds,
-        v.intermediate_value AS value, a.value_json AS reason, c.key AS continued
+    SELECT t.number, t.state, l.worker, l.expires_at, l.expires_at < {now} AS is_late, l.paused,
+        e.epoch, e.seconds, v.intermediate_value AS value,
+        a.value_json AS reason, c.key AS continued
     FROM trials t
     LEFT JOIN leases l ON l.trial_id = t.trial_id
     LEFT JOIN trained e ON e.trial_id = t.trial_id
@@ -103,7 +103,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     stored = {key: json.loads(value) for key, value in ask(attributes, study=study)}
     spec, facts = StudySpec.from_dict(stored["spec"]), stored["dataset"]
     measure = MEASURES[spec.objective]
-    trials = [(_state(row), row) for row in ask(TRIALS, study=study, between=MOST_BETWEEN)]
+    query = TRIALS.format(now=NOW[connection.dialect.name])
+    trials = [(_state(row), row) for row in ask(query, study=study, between=MOST_BETWEEN)]
     counts = Counter(state for state, _ in trials)
     finished = counts["complete"] + counts["pruned"] + counts["failed"] * spec.is_comparison
     stopped = stored.get("stopped")
@@ -186,8 +187,7 @@ def _state(row: Any) -> State:
     host, pid, *_ = row.worker.split(":")
     here = host == socket.gethostname() and pid.isdigit()
     gone = here and not psutil.pid_exists(int(pid))
-    late = row.expires_at is None or row.expires_at < time.time()
-    return "interrupted" if gone or late else "running"
+    return "interrupted" if gone or row.expires_at is None or row.is_late else "running"
 
 
 def time_left_in_words(left: TimeLeft | None, *, idle: bool = False) -> str:

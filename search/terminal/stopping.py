@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import traceback
-from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -28,6 +27,12 @@ def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def hear_sigterm() -> None:
+    """As the first process of a container: Linux keeps SIGTERM from it while nobody handles it."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 @contextmanager
@@ -74,7 +79,7 @@ def interrupts_set(event: threading.Event) -> Iterator[None]:
         if ended.wait(AFTER_IMPORT_SECONDS):
             return
         if sys.platform == "win32":
-            interrupt_main()
+            signal.raise_signal(signal.SIGINT)
         else:  # also wakes it from a sleep
             os.kill(os.getpid(), signal.SIGINT)
 

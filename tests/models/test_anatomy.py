@@ -7,11 +7,13 @@ import pytest
 
 from models import build, from_dict
 from models.anatomy import main
+from models.summary import anatomy
 
 BASELINE = (
     "--family cnn --channels 32 64 --kernel-sizes 3 3 --padding 0 --hidden 120 84 "
     "--image 1x28x28 --classes 10"
 )
+RATES = (0.1, 0.4, 0.0)
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +22,14 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, text.splitlines())) <= 100
     assert re.search(r"^total +221 950 +100\.0 %", text, re.MULTILINE)
     assert "64*32*3*3 + 64" in text
+
+
+def test_networks_that_differ_only_in_the_rate_of_dropout_are_looked_at_once() -> None:
+    """Size limits reject draw after draw, each with another rate."""
+    network = {"family": "cnn", "channels": [8], "hidden": [4]}
+    rows = [anatomy(from_dict({**network, "dropout_linear": it}), (1, 8, 8), 10) for it in RATES]
+    assert rows[0] is rows[1]
+    assert len(rows[2]) < len(rows[1])
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
         ({"trial": 0, "candidates": 2}, "give one of trial, arm and candidates, but got"),
         ({"candidates": 1}, "candidates must be 2 or more to choose from, but got 1"),
         ({"candidates": 99}, "past half their epochs, but got --candidates 99; give --candidates"),
+        ({"candidate_seeds": 4}, "candidate_seeds is for --candidates"),
         ({"candidates": 2, "candidate_seeds": 0}, "candidate_seeds must be a whole number"),
         ({"seeds": 10**8}, "seeds must be a whole number from 1 to 10000, but got 100000000"),
         ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, but got 0"),

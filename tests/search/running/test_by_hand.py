@@ -297,9 +297,16 @@ def test_a_file_with_several_configurations(tmp_path: Path, make_run: Make) -> N
     assert found == [{"depth": 1}, {"optimizer": "sgd", "hidden": (8, 8)}, {"optimizer": "sgd"}]
     with pytest.raises(StudyFileError, match="cannot be read"):
         read_configurations([str(tmp_path / "other.toml")])
-    file.write_text("[space]\ndepth = 1\n")
-    with pytest.raises(SpecError, match=r"mine\.toml"):
-        read_configurations([str(file)])
+    for text, told in (
+        ("[[trial]]\ndepth = 1\n[[trail]]\nwidth = 4", "'trail'; did you mean 'trial'?"),
+        ("[space]\ndepth = 1\n", "unknown section 'space' (known: trial)"),
+        ("[trial]\ndepth = 1\n", "'trial' must be a table, headed [[trial]]"),
+        ("[[trial]]\n", "is not usable"),
+    ):
+        file.write_text(text)
+        with pytest.raises(SpecError, match=re.escape(told)) as raised:
+            read_configurations([str(file)])
+        assert "mine.toml" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import optuna
 import pytest
-from sqlalchemy import delete, event, func, select, text
+from optuna.trial import TrialState
+from sqlalchemy import delete, event, func, select, text, update
 
 from search.sampling.flat import set_flat
 from search.spec.config import StudySpec
@@ -17,9 +19,10 @@ from search.spec.parameters import read_parameter
 from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, transaction
+from search.store.leases import finish
 from search.store.opening import forbid_writing, open_database
 from search.store.records import require_recordable
-from search.store.schema import SPEC, epochs, identities, leases
+from search.store.schema import SPEC, epochs, identities, leases, trials
 from search.store.studies import (
     StudyHandle,
     create_study,
@@ -142,6 +145,22 @@ def test_the_latest_study_is_the_same_in_every_time_zone(
         time.sleep(0.01)
         b.study.ask()
         assert require_study(db, None).name == "b"
+
+
+def test_the_latest_study_is_the_same_if_a_clock_is_fast(db: Database, make: Make) -> None:
+    a, b = make("a"), make("b")
+    for study in (a, b):
+        lease = take(study)
+        report(db, lease, 1)
+        finish(study, lease, state=TrialState.COMPLETE, value=1.0)
+        time.sleep(0.01)
+    with db.engine.begin() as connection:
+        later = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=3)
+        connection.execute(
+            update(trials).where(trials.c.study_id == a.study_id).values(datetime_complete=later)
+        )
+    assert require_study(db, None).name == "b"
+    assert (quick_status(db.url) or "").startswith("Study b: ")
 
 
 def test_a_study_recreated_under_the_same_name_is_another(db: Database, study: StudyHandle) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from optuna.trial import TrialState
+from sqlalchemy import update
 
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
@@ -15,7 +18,7 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
-from search.store.schema import REASON
+from search.store.schema import REASON, leases
 from search.store.studies import StudyHandle, create_study
 from search.terminal.status import next_commands, quick_status
 from tests.search.long_studies import INFO
@@ -71,6 +74,21 @@ def test_it_says_which_worker_trains_what_and_what_was_found(db: Database) -> No
     assert "left, give or take" in told
     assert "search.finalize --study s" in told
     assert "\x1b" not in told
+
+
+def test_what_is_running_is_told_by_the_clock_of_the_database(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = create_study(db, "s", SPEC, INFO, validation_count=287)
+    begin(study, "red:12:1:2")
+    for hours in (-1, 1):
+        ours = time.time() + 3600 * hours
+        with monkeypatch.context() as patch:
+            patch.setattr("time.time", lambda ours=ours: ours)
+            assert "1 running)" in flat(quick_status(db.url, "s"))
+    with db.engine.begin() as connection:
+        connection.execute(update(leases).values(expires_at=leases.c.expires_at - 3600))
+    assert "1 interrupted)" in flat(quick_status(db.url, "s"))
 
 
 def test_paused_trials_and_the_time_that_a_budget_leaves(db: Database) -> None:

@@ -5,11 +5,14 @@ Then it is not reported either, or pytest would make that an error.
 
 import importlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search import finalize, study, worker
@@ -132,3 +135,17 @@ def test_commands_end_while_they_load_images(
     assert load_study("digits") == before
     with pytest.raises(StorageError, match="no study 'new'"):
         load_study("new")
+
+
+def test_sigterm_ends_the_first_process_of_a_container_while_it_loads() -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if sys.platform != "linux" or subprocess.run([*unshare, "true"], check=False).returncode != 0:
+        pytest.skip("this system makes no containers for users")
+    command = [*unshare, sys.executable, "-m", "search.worker", "--study", "none"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "Loading PyTorch" in process.stderr.readline()
+        (first,) = psutil.Process(process.pid).children()
+        first.terminate()
+        assert process.stderr.read() == ""
+        assert process.wait() == 143
