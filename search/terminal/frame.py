@@ -64,9 +64,9 @@ def ended_or_paused(view: StudyView) -> list[TrialView]:
     """Ended and paused trials, the latest first."""
 
     def since(trial: TrialView) -> float:
-        if trial.reports:
-            return trial.reports[-1].reported_at
-        return 0.0 if trial.finished is None else trial.finished.timestamp()
+        if trial.finished is not None:
+            return trial.finished.timestamp()
+        return trial.reports[-1].reported_at if trial.reports else 0.0
 
     return sorted(view.in_state(*ENDED, "paused"), key=lambda t: (since(t), t.number), reverse=True)
 
