@@ -50,7 +50,6 @@ from search.training.device import (
     prepare_process,
     versions,
 )
-from search.training.files import delete_checkpoint
 from search.training.repeat import Job
 from search.training.task import Task, load_study_task, stage_maps
 
@@ -261,8 +260,6 @@ def finalise(
         kept = {name: written[name] for name in ("confusion", "candidates", "requested_epochs")}
         complete_result(db, row.result_id, {**written["test"], **kept})
         final = write_all(folder, result, bundle, task.training.images_NCHW if export else None)
-        for used in [*rivals, *finals]:
-            delete_checkpoint(used.checkpoint)
         folders.sweep(found, folder)
         ContentWriter(found).write()
         return final

@@ -24,7 +24,7 @@ from models.summary import check_network
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, derived_seed
-from search.training.files import latest_checkpoint, save_checkpoint
+from search.training.files import PREVIOUS, latest_checkpoint, save_checkpoint
 from search.training.task import Task, evaluate, load_study_task
 from search.training.train import train
 from search.training.weights import digests
@@ -151,11 +151,14 @@ def train_slices(
     )
 
     def save(score: Score | None = None) -> None:
+        current, measured = training.state(), None
+        if score is not None:  # it is kept, so without what only further training would need
+            current["optimizer"], measured = None, dataclasses.asdict(score)
         state = {
             "identity": job.identity,
             "curve": [dataclasses.asdict(epoch) for epoch in curve],
-            "training": training.state(),
-            "score": None if score is None else dataclasses.asdict(score),
+            "training": current,
+            "score": measured,
         }
         save_checkpoint(job.checkpoint, state)
 
@@ -170,6 +173,7 @@ def train_slices(
         if saved["score"] is None:
             score = evaluate(training.model, task.training, task.mean_C, task.std_C)
             save(score)
+            job.checkpoint.with_suffix(PREVIOUS).unlink(missing_ok=True)
         else:
             score = Score(**saved["score"])
     if not math.isfinite(score.loss) and job.candidate is None:

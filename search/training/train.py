@@ -230,7 +230,8 @@ class Training(Iterator[Epoch]):
             self.learning.load_state_dict(state["model"])
             if self._step.mean is not None:
                 self.model.load_state_dict(state["mean"])
-            load_optimizer(self._step.optimizer, state["optimizer"])
+            if state["optimizer"] is not None:  # else it has ended
+                load_optimizer(self._step.optimizer, state["optimizer"])
         self._randomness.load(state["randomness"])
 
 

@@ -80,7 +80,7 @@ def test_what_it_writes(metrics: dict[str, Any]) -> None:
     assert confusion.sum() == 2 * 360
     assert np.trace(confusion) / confusion.sum() == pytest.approx(test["accuracy"])
     assert {"hardware", "versions"} <= set(metrics)
-    assert not list(Path("runs/digits/checkpoints").glob("final*"))
+    assert len(list(Path("runs/digits/checkpoints").glob("final*"))) == 2  # one for each seed
 
 
 def test_the_bundle_alone_gives_the_first_seeds_accuracy(metrics: dict[str, Any]) -> None:
@@ -164,10 +164,19 @@ def test_interrupted_it_resumes_and_gets_the_same_metrics(monkeypatch: pytest.Mo
     assert finalize.main(long) == 0
     assert len(epochs) <= 2 * 12
     resumed = written(before + 1)
-    # One uninterrupted process gets the same weights, which are not tested again.
+    trained = len(epochs)
     assert finalize.main(long) == 0
+    assert len(epochs) == trained
+    # One uninterrupted process gets the same weights, which are not tested again.
+    for kept in Path("runs/digits/checkpoints").glob("final*"):
+        kept.unlink()
+    assert finalize.main(long) == 0
+    assert len(epochs) == trained + 2 * 12
     assert len(view().results) == before + 1
     assert written(before + 1)["training"] == resumed["training"]
+    assert finalize.main(["--seeds", "3", "--epochs", "12"]) == 0
+    assert len(epochs) == trained + 3 * 12
+    assert len(view().results) == before + 2
 
 
 def test_another_trial_and_onnx(metrics: dict[str, Any], capsys: Any) -> None:
