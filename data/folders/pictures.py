@@ -32,7 +32,10 @@ _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw
 _FOREIGN_FORMAT = "is a format that is not supported"
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftyphevc")
 _TIFF = (b"II*\0", b"MM\0*")
-_REMEDY = f"; replace it with an intact picture ({', '.join(FORMATS)}), or delete it"
+_REMEDY = (
+    f"; replace it with an intact picture ({', '.join(FORMATS)}; convert other formats to PNG or "
+    "JPEG), or delete it"
+)
 # Created by macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
     "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
-from functools import partial
+from itertools import product
 from statistics import stdev
 from typing import TYPE_CHECKING
 
@@ -80,17 +80,18 @@ def fitted(name: str, most: int = MOST_NAME) -> str:
 
 
 def told_apart(names: Sequence[str], most: int = MOST_NAME) -> dict[str, str]:
-    """Each name as `fitted`; if two would be alike, without its middle, or else whole."""
+    """Each name as `fitted`; if two would be alike, without its middle; if they still are, with
+    twice as many characters, or else with its number."""
 
-    def without_middle(name: str) -> str:
+    def without_middle(name: str, most: int) -> str:
         clean, half = printable(name), most // 2
         return clean if len(clean) <= most else f"{clean[:half]}…{clean[half + 1 - most :]}"
 
-    for shown in (partial(fitted, most=most), without_middle):
-        cut = {name: shown(name) for name in names}
+    for length, shown in product((most, 2 * most), (fitted, without_middle)):
+        cut = {name: shown(name, length) for name in names}
         if len(set(cut.values())) == len(cut):
             return cut
-    return {name: printable(name) for name in names}
+    return {name: f"{number}: {fitted(name, most)}" for number, name in enumerate(names, start=1)}
 
 
 def numbers_in_words(counts: Mapping[State, int]) -> str:

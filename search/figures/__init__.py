@@ -57,7 +57,7 @@ class Figure(Generic[Source]):
 
         from search.figures import style
 
-        nothing = "Nothing to show yet"
+        nothing = "Nothing to show"
         try:
             figure = self.make(source)
             if not isinstance(figure, go.Figure):

@@ -21,6 +21,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from data.reading import write_atomically
@@ -32,11 +33,24 @@ DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
-SMALL, TINY = 7, 4  # points
+SMALL, TINY = 7, 5  # points
 MOST_TITLE = 120  # characters of a line
 MOST_LETTERS = 90  # of all x labels together, in a figure with one panel
 MANY_LABELS = 25
+OTHER_SCRIPTS = (  # fonts with Chinese, Japanese or Korean, which matplotlib's own font lacks
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR"),
+    *("Arial Unicode MS", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),  # macOS
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),  # Windows
+)
+
+
+def fonts(installed: Collection[str]) -> list[str]:
+    """The fonts of all text; each letter is taken from the first that has it."""
+    return ["DejaVu Sans", *(font for font in OTHER_SCRIPTS if font in installed), "sans-serif"]
+
+
 _SETTINGS: dict[Any, Any] = {
+    "font.family": fonts(get_font_names()),
     "text.parse_math": False,  # a class may be called $x$
     "svg.fonttype": "none",
     "svg.hashsalt": "cnn-search",  # the same picture gives the same file
@@ -66,7 +80,7 @@ def _saved(picture: Figure, kind: Kind, dpi: int) -> bytes:
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     content = BytesIO()
     with warnings.catch_warnings():
-        # Scripts that the bundled font lacks become boxes in the PNG; the SVG has the text.
+        # Scripts that no font here has become boxes in the PNG; the SVG has the text.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         picture.savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from data.errors import grouped
 from search.analysis.final_result import FinalResult, tested_on
-from search.analysis.wording import data_in_words, fitted, percent
+from search.analysis.wording import data_in_words, fitted, percent, printable, told_apart
 from search.figures import FINAL_FIGURES, by_file_name, draw_all, style
 from search.figures.files import rendered
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
@@ -21,7 +22,8 @@ from search.store.records import EpochRow
 from search.store.views import StudyView, TrialView
 
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
-MOST_NUMBERS = 25  # classes; with more, cells do not show their counts
+MOST_NUMBERS = 25  # classes; with more, cells show no counts and have no gaps
+MOST_LABELS = 50  # classes; of more, every second, third or so is named on the axes
 BLUES = [[0, "#F7FBFF"], [0.5, "#6BAED6"], [1, "#08306B"]]
 SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # ticks on the confusion matrix's colour scale
 DPI = 100  # of a trial's pictures in the dashboard
@@ -104,7 +106,9 @@ def confusion_matrix(
     """Counts, a row per true class. Colour: square root of the row's share, so that errors show."""
     # A class without images keeps a row of zeros.
     shares_KK = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
-    labels = [style.in_figure(fitted(name)) for name in class_names]
+    apart, many = told_apart(class_names), len(class_names) > MOST_NUMBERS
+    labels = [style.in_figure(apart[name]) for name in class_names]
+    names = [style.in_figure(printable(name)) for name in class_names]
     counts = confusion_KK.tolist()
     bar = {
         "title": {"text": "share of<br>true class"},
@@ -119,19 +123,25 @@ def confusion_matrix(
         colorscale=BLUES,
         # Zeros are left out so that mistakes stand out.
         text=[[str(count) if count else "" for count in row] for row in counts],
-        texttemplate="%{text}" if len(labels) <= MOST_NUMBERS else None,
+        texttemplate=None if many else "%{text}",
         hovertext=[
-            [f"{true} taken for {labels[j]}: {grouped(count)}" for j, count in enumerate(row)]
-            for true, row in zip(labels, counts, strict=True)
+            [f"{true} taken for {names[j]}: {grouped(count)}" for j, count in enumerate(row)]
+            for true, row in zip(names, counts, strict=True)
         ],
         hoverinfo="text",
-        xgap=1,
-        ygap=1,
+        xgap=int(not many),
+        ygap=int(not many),
         colorbar=bar,
     )
     style.apply_style(figure, style.in_figure(below), "Confusion matrix")
-    figure.update_layout(height=660)
-    ticks = {"tickvals": list(range(len(labels))), "ticktext": labels, "showgrid": False}
+    figure.update_layout(height=900 if many else 660)
+    step = math.ceil(len(labels) / MOST_LABELS)
+    ticks: dict[str, Any] = {
+        "tickvals": list(range(0, len(labels), step)),
+        "ticktext": labels[::step],
+        "tickfont": {"size": 9 if many else 12},
+        "showgrid": False,
+    }
     figure.update_xaxes(title_text="predicted class", constrain="domain", **ticks)
     figure.update_yaxes(title_text="true class", autorange="reversed", scaleanchor="x", **ticks)
     return figure

@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from search.analysis.final_result import FeatureMaps, Mistake
-from search.analysis.wording import fitted, percent, printable
+from search.analysis.wording import fitted, percent, printable, told_apart
 from search.figures.files import in_our_style, rendered
 
 if TYPE_CHECKING:
     from search.training.bundle import Bundle, Prediction
 
 MOST_MAPS, MOST_STAGES = 32, 20
+MOST_WHAT = 70  # characters above the image, from its left edge in the middle
 COLUMNS = 16  # maps per row
 Panel = tuple[str, NDArray[Any], float]  # heading, image, height in inches
 MOST = 200  # pictures on one sheet
@@ -56,9 +57,10 @@ def draw_mistakes(
     pairs: Sequence[Sequence[Mistake]], class_names: Sequence[str], title: str
 ) -> Figure:
     """A row for each pair of classes."""
+    names = told_apart(class_names)
 
     def words(mistake: Mistake) -> str:
-        true, wrong = (fitted(class_names[k]) for k in (mistake.true, mistake.predicted))
+        true, wrong = (names[class_names[k]] for k in (mistake.true, mistake.predicted))
         return f"{true}\n→ {wrong}\n{percent(mistake.probability, 0)}"
 
     rows = [[(mistake.image_CHW, words(mistake)) for mistake in pair] for pair in pairs]
@@ -67,9 +69,10 @@ def draw_mistakes(
 
 def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
     """PNG of the first `MOST` predictions, in order: label, probability, file, preparation."""
+    names = told_apart(bundle.class_names)
 
     def words(prediction: Prediction) -> str:
-        label = fitted(bundle.class_names[prediction.label])
+        label = names[bundle.class_names[prediction.label]]
         notes = printable("; ".join(prediction.notes))
         wrapped = textwrap.wrap(notes, 30, max_lines=3, placeholder=" …")
         name = fitted(prediction.path.name, 30)
@@ -96,7 +99,7 @@ def draw_kernels(kernels: NDArray[np.float32], title: str) -> Figure:
 
 def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     """The image, then the first maps of each stage; white is the stage's highest value."""
-    panels: list[Panel] = [(features.what, _in_colour(features.image_CHW), 1.3)]
+    panels: list[Panel] = [(fitted(features.what, MOST_WHAT), _in_colour(features.image_CHW), 1.3)]
     for name, maps_CHW in islice(features.stages.items(), MOST_STAGES):
         count, height, width = maps_CHW.shape
         few = "" if count <= MOST_MAPS else f"; the first {MOST_MAPS} are shown"

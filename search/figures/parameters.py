@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, create_trial
 from plotly.subplots import make_subplots
 
 from search.analysis.measures import guessing_value
-from search.analysis.wording import percent
+from search.analysis.wording import percent, told_apart
 from search.figures import style
 from search.spec.config import StudySpec
 from search.spec.domains import Range
@@ -34,7 +34,14 @@ FEW = 12  # trials; below it, importances are little more than a hint
 MOST = 150  # trials that the forest is fitted to: its cost grows faster than linearly
 RESAMPLES = 10
 COLUMNS = 3
+PANEL, GAP = 150, 140  # height of panels and of the gaps between them, which have the labels
+MOST_LETTERS = 22  # of a panel's choices side by side; with more, they are written downwards
+MOST_NAME = 20  # characters of a choice
 SPREAD = 0.3  # maximum distance of a choice's points from its place; choices are 1 apart
+NEEDED = (
+    f"Importances need {FEWEST} trials that have trained equally long, without the baseline, and "
+    "losses that differ"
+)
 GOLDEN = 0.618033988749895  # its multiples, modulo 1, are evenly spread
 
 
@@ -99,11 +106,7 @@ def importances_bars(view: StudyView) -> go.Figure:
     epoch, trials = comparable_trials(view)
     shares = shares_of(trials)
     if not shares:
-        few = (
-            f"Importances need {FEWEST} trials that have trained equally long, without the "
-            "baseline, and losses that differ."
-        )
-        return go.Figure(layout={"height": 260, "meta": {"caption": few}})
+        return go.Figure(layout={"height": 260, "meta": {"caption": f"{NEEDED}."}})
     draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
     again = [shares_of([trials[place] for place in draw]) for draw in draws]
     deviations = [stdev(found.get(name, 0.0) for found in again) for name in shares]
@@ -149,7 +152,11 @@ def contour(view: StudyView) -> go.Figure:
         figure.data[0].z = [[style.short(value) for value in row] for row in figure.data[0].z]
         for letter in "xy":
             _number_choices(figure, letter)
-    style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials {_when(epoch)}"))
+    else:
+        few = f"{NEEDED}; this figure also needs two parameters that do."
+        figure.update_layout(height=260, meta={"caption": few})
+    if trials:
+        style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials {_when(epoch)}"))
     return figure
 
 
@@ -173,8 +180,8 @@ def slices(view: StudyView) -> go.Figure:
     rows, columns = math.ceil(len(axes) / COLUMNS), min(COLUMNS, len(axes))
     panels: list[Any] = [{}] * len(axes) + [None] * (rows * columns - len(axes))
     grid = [panels[columns * row : columns * (row + 1)] for row in range(rows)]
-    gaps = {"vertical_spacing": 0.4 / rows}
-    figure = make_subplots(rows, columns, shared_yaxes=True, specs=grid, **gaps)
+    spacing = GAP / (PANEL + GAP) / rows
+    figure = make_subplots(rows, columns, shared_yaxes=True, specs=grid, vertical_spacing=spacing)
     for index, (name, axis) in enumerate(axes.items()):
         place: dict[str, Any] = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
         choices = axis.choices if isinstance(axis, CategoricalDistribution) else ()
@@ -183,8 +190,11 @@ def slices(view: StudyView) -> go.Figure:
         style.add_trials(figure, view, having, across, showlegend=index == 0, **place)
         figure.update_xaxes(title_text=style.in_figure(name.replace("_", " ")), **place)
         if choices:
-            labels = [style.in_figure(str(choice)) for choice in choices]
-            marked = {"tickvals": list(range(len(labels))), "ticktext": labels}
+            cut = told_apart(list(map(str, choices)), MOST_NAME).values()
+            labels = list(map(style.in_figure, cut))
+            marked: dict[str, Any] = {"tickvals": list(range(len(labels))), "ticktext": labels}
+            if sum(len(label) + 2 for label in cut) > MOST_LETTERS:
+                marked |= {"tickangle": 90, "tickfont": {"size": 10}}
             figure.update_xaxes(range=[-0.5, len(labels) - 0.5], **marked, **place)
         elif isinstance(domain := space[name], Range) and domain.log:
             # Labels only at powers of ten; a range of less than a decade may have none.
@@ -192,8 +202,8 @@ def slices(view: StudyView) -> go.Figure:
             figure.update_xaxes(type="log", exponentformat="power", **decades, **place)
     remark = "one run each; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
-    figure.update_layout(height=150 + 250 * rows)
-    figure.update_yaxes(style.value_axis(view) | {"title_text": None})
+    figure.update_layout(height=150 + (PANEL + GAP) * rows)
+    figure.update_yaxes(style.value_axis(view, style.y_values(figure)) | {"title_text": None})
     return figure.update_yaxes(title_text=view.spec.value.label, col=1)
 
 

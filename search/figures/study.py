@@ -27,6 +27,7 @@ MOST_CURVES = 60  # of each other kind
 MOST_SEEDS, MOST_ARMS = 400, 12  # points of all arms together; arms with their own curves
 MOST_EPOCHS = 2000  # of all seeds' curves together
 MOST_LETTERS = 40  # of an arm's name
+FEW_TICKS = 3  # on a logarithmic x axis plotly then labels 1, 2 and 5; 0.7, 0.8, 0.9 would overlap
 
 
 def learning_curves(view: StudyView) -> go.Figure:
@@ -75,7 +76,7 @@ def _trial_curves(view: StudyView) -> go.Figure:
     remark += "one run each"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
-    return figure.update_yaxes(style.value_axis(view))
+    return figure.update_yaxes(style.value_axis(view, style.y_values(figure)))
 
 
 def loss_against_parameters(view: StudyView) -> go.Figure:
@@ -96,8 +97,8 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
         figure.update_layout(meta={"caption": front_in_words(view)})
     remark = f"lowest {view.spec.value.word}, one run each; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
-    figure.update_xaxes(title_text=measure_of(size).words, type="log")
-    return figure.update_yaxes(style.value_axis(view))
+    figure.update_xaxes(title_text=measure_of(size).words, type="log", nticks=FEW_TICKS)
+    return figure.update_yaxes(style.value_axis(view, style.y_values(figure)))
 
 
 def best_so_far(view: StudyView) -> go.Figure:
@@ -128,7 +129,7 @@ def best_so_far(view: StudyView) -> go.Figure:
         style.add(figure, [0.0, spent], [low] * 2, "baseline", line=line, showlegend=False)
     remark = "point: a trial's lowest; bluer: trained longer"
     style.apply_style(figure, style.subtitle(view, remark))
-    figure.update_yaxes(style.value_axis(view))
+    figure.update_yaxes(style.value_axis(view, style.y_values(figure)))
     return figure.update_xaxes(title_text="epochs trained by all trials", rangemode="tozero")
 
 
@@ -145,12 +146,15 @@ def loss_by_arm(view: StudyView) -> go.Figure:
         hover = f"#%{{customdata[0]}}, repeat %{{customdata[1]}}: {word} %{{x}}"
         seed = {"color": style.GREY, "symbol": "circle-open", "size": 7}
         style.add(figure, x, y, "one seed", hover, marker=seed, customdata=owners)
-        x, y, bars = zip(*means, strict=True)
+        x, y, deviations = zip(*means, strict=True)
         diamond = {"color": style.BLUE, "symbol": "diamond", "size": 9}
-        bar = {"array": bars}
-        style.add(figure, x, y, "mean", f"mean {word} %{{x}}", marker=diamond, error_x=bar)
+        bars = {"array": deviations}
+        style.add(figure, x, y, "mean", f"mean {word} %{{x}}", marker=diamond, error_x=bars)
     style.apply_style(figure, style.subtitle(view, "bar: one standard deviation over seeds"))
-    figure.update_xaxes(style.value_axis(view))
+    values = [value for value, *_ in points]
+    for middle, _, bar in means:
+        values += [middle + bar, max(middle - bar, middle / 2)]  # its lower end may be below 0
+    figure.update_xaxes(style.value_axis(view, values), nticks=FEW_TICKS)
     names = _names(view)
     labels = [
         f"{names[runs.arm.name]} ({len(runs.complete)}"
@@ -167,7 +171,8 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
 
     A mean ends where its first seed stopped.
     """
-    axis = style.value_axis(view) | {"range": None}
+    values = [value for trial in view.trials for _, value in style.points(trial)]
+    axis = style.value_axis(view, values) | {"range": None}
     shared = axis["type"] == "log"  # by two losses
     figure = make_subplots(rows=1, cols=2, shared_yaxes=shared, horizontal_spacing=0.12)
     best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import plotly.graph_objects as go
@@ -51,9 +52,11 @@ def line_style(rank: int) -> dict[str, Any]:
 def add(
     figure: go.Figure, x: Sequence[Any], y: Sequence[Any], name: str, hover: str = "", **look: Any
 ) -> None:
-    """Add points, or a line if `look` has only `line`, with few digits. `hover`: plotly's
-    template."""
+    """Add points, or a line if `look` has only `line`, with few digits. A line without two points
+    to join becomes points. `hover`: plotly's template."""
     x, y = ([short(it) if isinstance(it, float) else it for it in values] for values in (x, y))
+    if "marker" not in look and all(None in pair for pair in pairwise(y)):  # no two to join
+        look["marker"] = {"color": look["line"]["color"], "size": 6}
     shown = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
     mode = "markers" if "marker" in look else "lines"
     figure.add_scatter(x=x, y=y, name=name, **{"mode": mode, **shown, **look})
@@ -127,6 +130,7 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
         separators=". ",
     )
     axis = {"gridcolor": _GRID, "linecolor": _GRID, "zeroline": False, "automargin": True}
+    axis["minorloglabels"] = "complete"  # 0.2, where plotly would write 2
     figure.update_xaxes(**axis, title_standoff=8).update_yaxes(**axis, title_standoff=8)
 
 
@@ -157,14 +161,18 @@ def axis(view: StudyView) -> str:
     return f"{value.label} ({value.unit})" if value.unit else value.label
 
 
-def value_axis(view: StudyView) -> dict[str, Any]:
+def y_values(figure: go.Figure) -> Iterator[Any]:
+    """Of all points in all panels; None for gaps."""
+    return (y for trace in figure.data for y in trace.y)
+
+
+def value_axis(view: StudyView, drawn: Iterable[Any]) -> dict[str, Any]:
     """A logarithmic axis; a linear one for an error and if any value is 0, which would vanish.
 
-    From the lowest value, or from 0, to the highest, or to that of guessing if lower, because a
-    diverging trial would squeeze all others into a line.
+    From the lowest of the values that are drawn (None: a gap), or from 0, to the highest, or to
+    that of guessing if lower, because a diverging trial would squeeze all others into a line.
     """
-    found = [value for trial in view.trials for _, value in points(trial)]
-    guessing = guessing_value(view)
+    found, guessing = [value for value in drawn if value is not None], guessing_value(view)
     low, high = min(found, default=guessing / 10), max(found, default=guessing)
     top = 1.05 * (max(min(high, guessing), low) or guessing)
     if view.spec.value.unit and low > 0:

@@ -221,6 +221,7 @@ def test_files_that_are_not_whole_pictures_are_named(
         read_pictures([path], (1, 8, 8))
     assert r"a\nb.png" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert content is None or "convert other formats to PNG or JPEG" in str(caught.value)
 
 
 def test_only_faults_of_one_kind_are_combined(tmp_path: Path) -> None:

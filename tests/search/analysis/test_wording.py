@@ -67,6 +67,12 @@ def test_names_that_would_be_cut_to_the_same_differ() -> None:
         assert len(set(told_apart(names, most).values())) == len(names)
     pairs = [f"16 layers, batch norm, dropout 0.{d}, decay 1e-{n}" for d in "23" for n in "34"]
     assert {len(name) for name in told_apart(pairs, 40).values()} == {40}
+    inside = [f"White-crowned sparrow, {sex}, summer" for sex in ("male", "female")]
+    assert told_apart(inside) == {name: name for name in inside}
+    for alike in ([f"{'x' * 99}{n}{'x' * 99}" for n in range(150)], ["a\x1b", "a\x1c"]):
+        shown = set(told_apart(alike).values())
+        assert len(shown) == len(alike)
+        assert max(map(len, shown)) <= MOST_NAME + len("150: ")
 
 
 def test_the_data_is_described_as_it_was_used() -> None:

@@ -9,9 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from matplotlib.container import ErrorbarContainer
+from matplotlib.font_manager import get_font_names
 
 from search.figures import FIGURES
-from search.figures.files import drawn, plain, rendered
+from search.figures.files import drawn, fonts, plain, rendered
 from search.figures.style import apply_style, in_figure
 from search.store.views import StudyView
 from tests.search.made_up_views import comparison_view
@@ -53,6 +54,16 @@ def test_texts_stay_as_typed() -> None:
     svg = rendered(figure, "svg").decode()
     assert "$y^2$ \\frac" in svg  # not rendered as a formula
     assert "&lt;b&gt;x&lt;/b&gt;" in svg
+
+
+def test_installed_fonts_show_what_the_bundled_one_lacks() -> None:
+    assert fonts(["Comic", "Malgun Gothic", "Noto Sans CJK SC"]) == [
+        *("DejaVu Sans", "Noto Sans CJK SC", "Malgun Gothic", "sans-serif")
+    ]
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2]))
+    apply_style(figure, "狗", "Title")
+    title, *_ = drawn(figure).texts
+    assert title.get_fontfamily() == fonts(get_font_names())
 
 
 HEIGHTS = [0.3, 0.2]

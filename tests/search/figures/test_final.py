@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.figures.files import write_pictures
+from search.figures.files import drawn, write_pictures
 from search.figures.final import (
+    MOST_LABELS,
     MOST_NUMBERS,
     confusion_matrix,
     final_pictures,
@@ -40,8 +41,28 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
     for n, template in ((MOST_NUMBERS, "%{text}"), (MOST_NUMBERS + 1, None)):
         made = confusion_matrix(np.eye(n, dtype=int), list(map(str, range(n))), "").data[0]
         assert made.texttemplate == template
+        assert made.xgap == made.ygap == int(template is not None)
     empty = confusion_matrix(np.array([[0, 0], [1, 3]]), ["a", "b"], "").data[0]
     assert np.array(empty.z) == pytest.approx(np.sqrt([[0, 0], [0.25, 0.75]]), abs=1e-3)
+
+
+def test_classes_whose_long_names_begin_alike_are_told_apart() -> None:
+    names = [f"White-crowned sparrow, {age}" for age in ("adult", "juvenile")]
+    figure = confusion_matrix(np.array([[9, 1], [4, 6]]), names, "subtitle")
+    labels = ("White-crowne…rrow, adult", "White-crowne…w, juvenile")
+    assert figure.layout.xaxis.ticktext == figure.layout.yaxis.ticktext == labels
+    assert figure.data[0].hovertext[0][1] == f"{names[0]} taken for {names[1]}: 1"
+
+
+@pytest.mark.parametrize(("count", "step"), [(MOST_LABELS, 1), (100, 2), (101, 3)])
+def test_of_many_classes_as_many_are_named_as_have_room(count: int, step: int) -> None:
+    names = [f"class {n}" for n in range(count)]
+    figure = confusion_matrix(np.eye(count, dtype=int), names, "subtitle")
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        assert axis.tickvals == tuple(range(0, count, step))
+        assert axis.ticktext == tuple(names[::step])
+    assert figure.data[0].hovertext[1][1] == "class 1 taken for class 1: 1"
+    assert [label.get_text() for label in drawn(figure).axes[0].get_xticklabels()] == names[::step]
 
 
 def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(tmp_path: Path) -> None:

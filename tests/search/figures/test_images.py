@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
-from search.analysis.final_result import FeatureMaps
+from search.analysis.final_result import FeatureMaps, Mistake
 from search.figures.images import (
     COLUMNS,
     MOST_MAPS,
     MOST_STAGES,
+    MOST_WHAT,
     contact_sheet,
     draw_feature_maps,
     draw_kernels,
+    draw_mistakes,
     tile,
 )
 from search.training.bundle import Bundle, Prediction
@@ -41,6 +45,23 @@ def test_every_picture_is_on_the_sheet(count: int, channels: int, bundle: Bundle
         levels = np.asarray(image.convert("L"))
     for n in range(1, min(count, 6) + 1):  # large areas of each picture's own grey
         assert (np.abs(levels.astype(int) - 40 * (n % 6)) <= 1).sum() > 5000
+
+
+def test_classes_whose_long_names_begin_alike_are_told_apart(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tuple(f"White-crowned sparrow, {age}" for age in ("adult", "juvenile", "old"))
+    sheets = list[Figure]()
+    monkeypatch.setattr("search.figures.images.rendered", lambda sheet, *_: sheets.append(sheet))
+    contact_sheet(replace(bundle, class_names=names), predictions(2, 1))
+    mistake = Mistake(image_CHW=np.zeros((1, 8, 8), np.uint8), true=1, predicted=0, probability=0.9)
+    sheets.append(draw_mistakes([[mistake]], names, "title"))
+    (_, first, second), (_, pair) = (
+        [text.get_text() for text in it.axes[0].texts] for it in sheets
+    )
+    assert first.startswith("White-crowne…w, juvenile  70.0 %")
+    assert second.startswith("White-crowne…parrow, old  70.0 %")
+    assert pair == "White-crowne…w, juvenile\n→ White-crowne…rrow, adult\n90 %"
 
 
 @pytest.mark.parametrize("count", [1, COLUMNS, COLUMNS + 1])
@@ -73,3 +94,6 @@ def test_the_image_and_each_stage_are_drawn() -> None:
         "conv1: 4 maps of 2×2",
         f"conv2: {MOST_MAPS + 1} maps of 2×2; the first {MOST_MAPS} are shown",
     ]
+    features = replace(features, what="w" * 500)
+    title = draw_feature_maps(features, "title").axes[0].get_title(loc="left")
+    assert title == "w" * (MOST_WHAT - 1) + "…"

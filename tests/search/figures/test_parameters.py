@@ -165,6 +165,16 @@ def test_each_trial_is_drawn_at_its_parameter_values(searched: StudyView) -> Non
     assert [axis.title.text for axis in shallow.select_xaxes()] == ["depth"]
 
 
+def test_choices_that_do_not_fit_side_by_side_are_written_downwards(searched: StudyView) -> None:
+    values = "flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"
+    space = {**SPEC.space, "augmentation": Choice(values=values)}
+    params = [{**it.params, "augmentation": values[it.number % 4]} for it in searched.trials]
+    trials = [replace(it, params=one) for it, one in zip(searched.trials, params, strict=True)]
+    view = replace(searched, spec=replace(SPEC, space=space), trials=tuple(trials))
+    angles = {axis.title.text: axis.tickangle for axis in slices(view).select_xaxes()}
+    assert angles == {"depth": None, "learning rate": None, "hidden": None, "augmentation": 90}
+
+
 @pytest.mark.parametrize("high", [4e-3, 8e-3, 2e-2, 1e-1])
 def test_a_logarithmic_axis_has_numbers(searched: StudyView, high: float) -> None:
     """Plotly puts its labels at powers of ten if its `dtick` is 1."""
@@ -187,7 +197,10 @@ def test_two_parameters_together(searched: StudyView) -> None:
     surface, points, *_ = contour(searched).data
     assert (surface.type, len(points.x)) == ("contour", 10)
     assert {value for row in surface.z for value in row if value} >= {0.2, 1.1}
-    assert not contour(view_of([])).data
+    empty = contour(view_of([]))
+    assert not empty.data
+    assert empty.layout.title.subtitle.text is None  # not "0 trials after 0.33 epochs"
+    assert "Importances need 5 trials" in empty.layout.meta["caption"]
 
 
 def test_a_parameter_with_a_single_value_so_far_is_in_no_contour(searched: StudyView) -> None:
@@ -197,3 +210,4 @@ def test_a_parameter_with_a_single_value_so_far_is_in_no_contour(searched: Study
     figure = contour(view_of(trials))
     assert not figure.data
     assert "10 trials after epoch 2" in figure.layout.title.subtitle.text
+    assert "also needs two parameters that do" in figure.layout.meta["caption"]

@@ -55,7 +55,7 @@ def test_page_and_text_give_the_same_numbers() -> None:
         assert "Warning: among the test images, 3 of 500 also occur in the training set" in told
     assert "conv1 8×28×28" in page
     assert page.index("Of 500 test images it classifies 93.50 %") < page.index("Study fashion")
-    assert "Hardest is T-shirt/top (F1 96.2 %), easiest Dress (100.0 %)" in page
+    assert "Hardest is T-shirt/top (F1 96.2 %), easiest Pullover, Dress (100.0 %)" in page
     assert "Trial 1 has the lowest" in page
     assert "Licence of the data: MIT (Zalando Research)." in page
     assert "T-shirt/top 100 97.44 95.00 96.20" in page  # precision, recall, F1
@@ -66,6 +66,11 @@ def test_it_says_what_always_predicting_the_largest_class_would_reach() -> None:
     lopsided = [[400, 0, 0, 0, 0], *([25, 0, 0, 0, 0] for _ in range(4))]
     assert told in both(final_result(accuracies=(0.8,), confusion=lopsided))[0]
     assert "Always predicting" not in both(final_result())[0]
+    alike = final_result(accuracies=(0.2,), confusion=[[100, 0, 0, 0, 0]] * 5)
+    page = both(alike)[0]
+    assert "Always predicting one of the 5 largest classes would be right for 20.00 %." in page
+    assert "Hardest are Trouser, Pullover, Dress and 1 more (F1 0.0 %), easiest T-shirt" in page
+    assert "All classes have the same F1, 100.0 %." in both(final_result())[0]
 
 
 def test_candidates_are_listed_winner_first_with_their_values_in_the_study() -> None:
