@@ -230,6 +230,8 @@ def finalise(
         folders.check_folder(found, folder)
         check_writable(folder)
         row, earlier = begin_evaluation(found, chosen.trial, finals[0], task, runs)
+        if row.figures is None and any(it.result_id == row.result_id for it in view.results):
+            say(f"Note: this completes the test evaluation begun on {in_utc(row.opened_at)}.")
         if row.figures is not None:
             chosen, decided = as_recorded(view, chosen, row)
             bundle = replace(bundle, trial=chosen.trial.number, temperature=chosen.temperature)

@@ -75,7 +75,9 @@ def train_all(
         RepeatError, CheckpointUnwritableError: a training died, diverged or cannot be saved.
         SpecError: there is no such Ray cluster.
     """
-    processes = processes_for(len(jobs), default_workers(task.device.type))
+    left = [index for index, job in enumerate(jobs) if job.saved()["score"] is None]
+    rest = [jobs[index] for index in left]
+    processes = processes_for(len(rest), default_workers(task.device.type)) if rest else 0
     at_a_time = TRIALS_PER_GPU if task.device.type == "cuda" else 1
     with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as tell:
 
@@ -83,10 +85,13 @@ def train_all(
             tell(index, epoch)
             check()
 
-        if ray is not None:
-            train_on_ray(jobs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
+        def on_rest(index: int, epoch: Epoch) -> None:
+            on_epoch(left[index], epoch)
+
+        if ray is not None and rest:
+            train_on_ray(rest, task, ray, gpus, stop=stop, on_epoch=on_rest)
         elif processes > 1:
-            train_apart(jobs, processes=processes, stop=stop, on_epoch=on_epoch)
+            train_apart(rest, processes=processes, stop=stop, on_epoch=on_rest)
         trained = train_in_turn(jobs, task, at_a_time=at_a_time, stop=stop, on_epoch=on_epoch)
     if stop.is_set():  # the last epoch is trained, but the test set is not yet evaluated
         raise StoppedError

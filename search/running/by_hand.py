@@ -54,6 +54,25 @@ def read_queue(
     return found
 
 
+def kept_total(study: StudyHandle | None, spec: StudySpec, request: Request) -> tuple[str, ...]:
+    """A note if an existing study has a higher total than the option or the file asks for."""
+    name = "repeats" if spec.is_comparison else "trials"
+    total, of_file = getattr(spec, name), request.fields if request.names_file else {}
+    asked = {**of_file, **request.options}.get(name, total)
+    if name not in request.options:
+        file = f"the {asked} of {request.file.name}"
+        told = f"the study keeps its {total} {name}, not {file}; --{name} {asked} lowers them"
+    elif spec.is_comparison:
+        begun = f"repeat {total} has begun, so it is trained with every arm"
+        told = f"{begun}: {total} repeats, not {asked}"
+    else:
+        unbegun = (TrialState.WAITING, TrialState.FAIL)
+        there = [] if study is None else _trials_of(study)
+        total = sum(it.state not in unbegun for it in there)
+        told = f"{total} trials have begun, so the study has {total}, not {asked}"
+    return (told,) if asked < total else ()
+
+
 def check_requests(
     study: StudyHandle | None,
     spec: StudySpec,

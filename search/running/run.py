@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
 from search.analysis.wording import warm_start_in_words
-from search.running.by_hand import check_requests, read_queue
+from search.running.by_hand import check_requests, kept_total, read_queue
 from search.running.request import Request
 from search.sampling.earlier import is_source, read_earlier
 from search.sampling.flat import set_flat
@@ -219,7 +219,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             new = check_requests(existing, spec, request.continue_trials, queue, first=first)
             of_limits = () if limits is None else (limits.check(new),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
-            notes += _kept_total(request, spec)
+            notes += kept_total(existing, spec, request)
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -236,19 +236,6 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         return Plan(
             request, name, spec, task, place, substitute, notes, db, existing, queue, earlier
         )
-
-
-def _kept_total(request: Request, spec: StudySpec) -> tuple[str, ...]:
-    """A note if an existing study keeps a higher total than the option or the file asks for."""
-    name = "repeats" if spec.is_comparison else "trials"
-    total, of_file = getattr(spec, name), request.fields if request.names_file else {}
-    asked = {**of_file, **request.options}.get(name, total)
-    begun = f"repeat {total} has begun, so it is trained with every arm"
-    told = f"{begun}: {total} repeats, not {asked}"
-    if name not in request.options:
-        file = f"the {asked} of {request.file.name}"
-        told = f"the study keeps its {total} {name}, not {file}; --{name} {asked} lowers them"
-    return (told,) if asked < total else ()
 
 
 def _check_rules(request: Request, spec: StudySpec) -> None:

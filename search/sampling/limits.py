@@ -17,7 +17,7 @@ from data.errors import grouped
 from models import ArchitectureError
 from models.checks import shown
 from search.spec.config import StudySpec
-from search.spec.domains import Domain, Range, SpecError
+from search.spec.domains import Domain, SpecError, distance
 from search.spec.recipe import RECIPE
 from search.spec.space import (
     OVERRIDES,
@@ -87,16 +87,8 @@ class Limits:
         if self.fit(wanted):
             return wanted
         network = self._open()
-
-        def distance(other: Mapping[str, Any]) -> float:
-            return sum(
-                (one.position(wanted[name]) - one.position(other[name])) ** 2
-                if isinstance(one, Range)
-                else wanted[name] != other[name]
-                for name, one in network.items()
-            )
-
-        near = min((self.draw(random) for _ in range(NEAR_OF)), key=distance)
+        draws = (self.draw(random) for _ in range(NEAR_OF))
+        near = min(draws, key=lambda other: distance(network, wanted, other))
         return {name: near[name] if name in network else it for name, it in wanted.items()}
 
     @optuna_warnings_only()

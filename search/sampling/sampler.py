@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from itertools import product
 from pathlib import Path
@@ -34,14 +34,15 @@ from search.sampling.limits import Limits
 from search.sampling.priors import as_recorded, promise, recorded_parameters
 from search.sampling.registry import STARTUP_TRIALS, find_sampler, make_sampler
 from search.spec.config import StudySpec
+from search.spec.domains import distance
 from search.spec.space import ARM, REPEAT, distributions, searched, values_of
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 PROMISED_OF = 8  # half of the first trials: the most promising of this many random ones
-# To replace a configuration that the study has: one of those left in a space of up to LISTED, else
-# one of so many random draws.
-LISTED, RETRIES = 10_000, 20
+# A configuration that the study has is replaced by the nearest of those left in a space of up to
+# LISTED; else its real numbers move by this share of the way to those of a random draw.
+LISTED, RETRIES, MOVE = 10_000, 20, 0.1
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are does not matter
 
 
@@ -166,20 +167,38 @@ class StudySampler(BaseSampler):
             if limits is not None:
                 params = limits.nearest(params, random)
             params = {**params, **held}
-            taken = [other.params for other in others]
-            if params in taken:
-                left = self._left(held, taken)
-                if left is None:
-                    draws = (draw() for _ in range(RETRIES))
-                    params = next((it for it in draws if it not in taken), params)
-                else:
-                    np.random.default_rng(self._seed(number)).shuffle(left)
-                    fitting = (it for it in left if limits is None or limits.fit(it))
-                    params = next(fitting, params)
+            taken = {_key(other.params) for other in others}
+            if _key(params) in taken:
+                near = self._near(params, held, taken, [draw() for _ in range(RETRIES)])
+                fitting = (it for it in near if limits is None or limits.fit(it))
+                params = next(fitting, params)
             return {name: params[name] for name in self._space}
 
+    def _near(
+        self,
+        params: Mapping[str, Any],
+        held: Mapping[str, Any],
+        taken: Collection[object],
+        draws: Sequence[Mapping[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """Configurations that are not taken, the first near this one, which is."""
+        domains = {name: it for name, it in searched(self._spec).items() if name in self._space}
+
+        def moved(draw: Mapping[str, Any]) -> dict[str, Any]:
+            found = {**params}
+            for name, domain in domains.items():
+                if name not in held and domain.listed is None:
+                    found[name] = domain.between(params[name], draw[name], MOVE)
+            return found
+
+        others = self._left(held, taken)
+        if others is None:
+            others = [{**draw} for draw in draws]
+        nearest = sorted(others, key=lambda other: distance(domains, params, other))
+        return [it for it in (*map(moved, draws), *nearest) if _key(it) not in taken]
+
     def _left(
-        self, held: Mapping[str, Any], taken: Sequence[Mapping[str, Any]]
+        self, held: Mapping[str, Any], taken: Collection[object]
     ) -> list[dict[str, Any]] | None:
         """The configurations with these values that are not taken; None if there are too many to
         list them."""
@@ -188,9 +207,8 @@ class StudySampler(BaseSampler):
         listed = [it for it in values if it is not None]
         if len(listed) < len(values) or math.prod(map(len, listed)) > LISTED:
             return None
-        known = {frozenset(it.items()) for it in taken}
         every = ({**dict(zip(self._space, it, strict=True)), **held} for it in product(*listed))
-        return [it for it in every if frozenset(it.items()) not in known]
+        return [it for it in every if _key(it) not in taken]
 
     def _propose(
         self,
@@ -241,3 +259,9 @@ class StudySampler(BaseSampler):
         return self._sampler(trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
+
+
+def _key(params: Mapping[str, Any]) -> object:
+    """Equal for configurations that are the same but for rounding: 0.03 is 0.029999999999999995."""
+    rounded = ((k, f"{it:.9g}" if isinstance(it, float) else it) for k, it in params.items())
+    return frozenset(rounded)

@@ -128,6 +128,12 @@ class Range:
         low, high, at = (math.log(x) if self.log else x for x in (self.low, self.high, value))
         return (at - low) / (high - low) if high > low else 0.0
 
+    def between(self, value: float, other: float, share: float) -> float:
+        """The real number at that share of the way from one to the other; 0 gives the first."""
+        start, end = (math.log(x) if self.log else x for x in (value, other))
+        at = start + share * (end - start)
+        return min(max(math.exp(at) if self.log else at, self.low), self.high)
+
     def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
         draw = trial.suggest_int if self.integer else trial.suggest_float
         return draw(name, **self.written)
@@ -144,6 +150,19 @@ class Range:
 
 
 Domain = ParameterValue | Choice | Range  # the first: fixed
+
+
+def distance(
+    domains: Mapping[str, Domain], one: Mapping[str, Any], other: Mapping[str, Any]
+) -> float:
+    """How much two configurations, as Optuna stores them, differ in these parameters: the sum of
+    squares of positions in the ranges, and 1 for each choice that differs."""
+    return sum(
+        (domain.position(one[name]) - domain.position(other[name])) ** 2
+        if isinstance(domain, Range)
+        else one[name] != other[name]
+        for name, domain in domains.items()
+    )
 
 
 def corners(domain: Domain) -> tuple[ParameterValue, ...]:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -176,6 +177,7 @@ def train_slices(
             job.checkpoint.with_suffix(PREVIOUS).unlink(missing_ok=True)
         else:
             score = Score(**saved["score"])
+            os.utime(job.checkpoint)  # it was of use: not one to delete
     if not math.isfinite(score.loss) and job.candidate is None:
         raise RepeatError(
             f"seed {job.seed} diverged on the full training set: its loss is {score.loss}; choose "

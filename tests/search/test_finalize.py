@@ -1,6 +1,7 @@
 """finalize on a real, small study: what it writes, that it repeats, and what it records."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -165,7 +166,10 @@ def test_interrupted_it_resumes_and_gets_the_same_metrics(monkeypatch: pytest.Mo
     assert len(epochs) <= 2 * 12
     resumed = written(before + 1)
     trained = len(epochs)
-    assert finalize.main(long) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "default_workers", lambda _: 2)
+        patch.setattr(runs, "ChildProcess", lambda *_, **__: pytest.fail("a process was started"))
+        assert finalize.main(long) == 0
     assert len(epochs) == trained
     # One uninterrupted process gets the same weights, which are not tested again.
     for kept in Path("runs/digits/checkpoints").glob("final*"):
@@ -174,7 +178,11 @@ def test_interrupted_it_resumes_and_gets_the_same_metrics(monkeypatch: pytest.Mo
     assert len(epochs) == trained + 2 * 12
     assert len(view().results) == before + 1
     assert written(before + 1)["training"] == resumed["training"]
+    used = set(Path("runs/digits/checkpoints").glob("final*"))
+    for kept in used:
+        os.utime(kept, (0, 0))  # long ago: others of that age are deleted
     assert finalize.main(["--seeds", "3", "--epochs", "12"]) == 0
+    assert len(used) == sum(it.exists() for it in used) == 2
     assert len(epochs) == trained + 3 * 12
     assert len(view().results) == before + 2
 

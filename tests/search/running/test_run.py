@@ -107,6 +107,18 @@ def test_a_study_file_with_a_lower_total_says_that_it_is_not_followed(
         assert plan(study=study, **given).notes == first.notes
 
 
+def test_a_total_below_what_has_begun_is_not_followed(plan: Make) -> None:
+    first = plan(trials=4)
+    handle = first.begin(threading.Event()).study
+    for _ in range(3):
+        handle.study.ask()
+    assert plan(trials=3).notes == first.notes
+    assert plan(trials=2).notes == (
+        *first.notes,
+        "3 trials have begun, so the study has 3, not 2",
+    )
+
+
 def raising(*_: object) -> Any:
     raise KeyError("make")
 

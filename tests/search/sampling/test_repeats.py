@@ -4,7 +4,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.samplers import BruteForceSampler, QMCSampler
+from optuna.samplers import BruteForceSampler, QMCSampler, RandomSampler
 from optuna.trial import TrialState
 
 from search.sampling.limits import Limits
@@ -99,6 +99,54 @@ def test_what_a_queued_trial_holds_is_part_of_its_configuration() -> None:
     assert {params["depth"] for params in found} == {3}
     assert len({str(params) for params in found}) == COUNT // 4
     assert outside.keys() == SPACE.keys() - {"depth"}
+
+
+def test_a_repeated_proposal_is_replaced_by_one_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best place may be a corner, which a Gaussian process proposes again and again."""
+    corner = {"learning_rate": 0.02999999999999999, "depth": 4}
+
+    class Corner(RandomSampler):
+        def sample_relative(self, *_: Any) -> dict[str, Any]:
+            return corner
+
+        def infer_relative_search_space(self, *_: Any) -> Any:
+            return {"depth": None}
+
+    entry = Sampler(description="a test's", make=lambda *_: Corner(), on_estimates=False)
+    monkeypatch.setitem(SAMPLERS, "corner", entry)
+    written: dict[str, Any] = {
+        "learning_rate": {"low": 1e-4, "high": 3e-2, "log": True},
+        "depth": {"low": 1, "high": 4},
+    }
+    space = {name: read_parameter(name, it) for name, it in written.items()}
+    spec = StudySpec(dataset="digits", space=space, sampler="corner", epochs=2)
+    study = optuna.create_study(sampler=StudySampler(spec, None))
+    study.add_trial(queued_trial(spec, {"learning_rate": 0.03, "depth": 4}, {}))
+    rates = []
+    for _ in range(8):
+        trial = study.ask()
+        suggest(trial, spec)
+        assert trial.params["depth"] == 4
+        rates.append(trial.params["learning_rate"])
+        study.tell(trial, 1.0)
+    assert rates[0] == 0.03
+    assert len({*rates}) == 8
+    assert 0.015 < min(rates) < sorted(rates)[-2] < 0.03
+
+
+def test_in_a_listed_space_the_nearest_that_is_left_replaces_it() -> None:
+    spec = small("random")
+    taken: list[dict[str, Any]] = []
+    study = optuna.create_study(sampler=StudySampler(spec, None))
+    for held in (
+        {"depth": 2, "width": 16, "weight_decay_kind": "none"},
+        {"depth": 2},
+        {"depth": 2},
+    ):
+        study.add_trial(queued_trial(spec, held, {}))
+        taken += train(study, spec, 1)
+    assert len({str(params) for params in taken}) == 3
+    assert {params["depth"] for params in taken} == {2}
 
 
 def test_a_custom_sampler_that_keeps_its_state_in_the_study() -> None:
