@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from operator import itemgetter
+from random import Random
 
 from optuna.trial import FixedTrial
 
@@ -16,11 +17,11 @@ from models.summary import anatomy
 from search.analysis.measures import measure_of, measured, objective_in_words
 from search.analysis.wording import printable
 from search.spec.config import StudySpec
-from search.spec.domains import Range, SpecError
+from search.spec.domains import Range, SpecError, corners
 from search.spec.objectives import CALIBRATED_LOSS, RAW_LOSS
 from search.spec.parameters import read_parameter
 from search.spec.recipe import RECIPE, idle
-from search.spec.space import limits, matters, searched, share_of_limits, suggest
+from search.spec.space import limits, make_config, matters, searched, share_of_limits, suggest
 from search.store.views import StudyView, TrialView
 
 # Ratio of training to validation loss below which a network has learned images by heart.
@@ -32,6 +33,7 @@ LONGER = 2  # times the epochs: over-fitting recipes gained from it with stronge
 RISE = 0.05  # minimum relative rise of the value from the best to the last epoch
 FEWEST = 10  # finished trials for advice about edges of the space
 WINNERS = 3  # that must lie on an edge
+TRIED = 64  # configurations in which a parameter may make a difference
 NEAR = 0.05  # of an edge: share of the range's length, which is logarithmic for a log range
 # Steps by which a range is widened, as shares of its length or, for a log range, of half its
 # logarithmic length (at most a factor of 10). The first one that gives a valid network is taken.
@@ -146,6 +148,31 @@ def needs_stronger_augmentation(trial: TrialView) -> bool:
         return False
     last = trial.curve[-1]
     return last.train_loss < BY_HEART * last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
+
+
+def without_effect(spec: StudySpec) -> list[str]:
+    """A sentence on each searched parameter that changes no training, and on arms that are alike.
+
+    `width changes nothing here: no network or setting of this study uses it; leave it out.`
+    """
+    found = []
+    if spec.is_comparison:
+        made = [make_config(arm.values, spec) for arm in spec.arms]
+        for index, arm in enumerate(spec.arms):
+            if (first := made.index(made[index])) != index:
+                same = f"arms {spec.arms[first].name!r} and {arm.name!r}"
+                found.append(f"{same} train the same network in the same way.")
+        return found
+    random, space = Random(0), searched(spec)
+    tried = [
+        {name: random.choice(corners(domain)) for name, domain in space.items()}
+        for _ in range(TRIED)
+    ]
+    return [
+        f"{name} changes nothing here: no network or setting of this study uses it; leave it out."
+        for name in space
+        if not any(matters(name, values, spec) for values in tried)
+    ]
 
 
 def edges_in_words(view: StudyView) -> list[str]:

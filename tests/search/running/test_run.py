@@ -119,6 +119,34 @@ def test_a_total_below_what_has_begun_is_not_followed(plan: Make) -> None:
     )
 
 
+WIDTH = "width = { low = 4, high = 8 }"
+NOTHING = "changes nothing here: no network or setting of this study uses it; leave it out."
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (f'[space]\nfamily = "mlp"\n{WIDTH}\ndropout = [0.0, 0.1]', [f"width {NOTHING}"]),
+        (f'[space]\nfamily = ["cnn", "mlp"]\n{WIDTH}', []),
+        ('[space]\noptimizer = "adam"\nmomentum = [0.5, 0.9]', [f"momentum {NOTHING}"]),
+        ('[space]\noptimizer = ["adam", "sgd"]\nmomentum = [0.5, 0.9]', []),
+        (
+            '[space]\nfamily = "mlp"\n[[arm]]\nname = "a"\nwidth = 4\n'
+            '[[arm]]\nname = "b"\nhidden = [8]\n[[arm]]\nname = "c"\nwidth = 8',
+            ["arms 'a' and 'c' train the same network in the same way."],
+        ),
+    ],
+)
+def test_what_changes_no_training_is_told(
+    plan: Make, tmp_path: Path, written: str, told: list[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(written)
+    given: dict[str, Any] = {"space": None, "trials": None}
+    notes = plan(str(file), study="s", **given).notes
+    assert [it for it in notes if "nothing here" in it or "the same way" in it] == told
+
+
 def raising(*_: object) -> Any:
     raise KeyError("make")
 
