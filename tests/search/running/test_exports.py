@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,20 @@ def test_mlflow_has_each_run_once_whatever_the_time_zone(tmp_path: Path) -> None
     (info,) = (run.info for run in runs if run.info.run_name == "trial 0")
     assert info.start_time / 1000 == pytest.approx(begun, abs=60)
     assert info.end_time / 1000 == pytest.approx(ended, abs=60)
+
+
+@pytest.mark.usefixtures("place")
+def test_times_in_tables_are_in_utc_wherever_they_are_read() -> None:
+    def table() -> bytes:
+        return encoded(load_study("digits").to_pandas("leaderboard"), "csv")
+
+    with zone(EAST):
+        first, east = load_study("digits").trials[0], table()
+        begun = load_study("digits").to_pandas()["started"][0]
+    with zone(WEST):
+        assert table() == east
+    assert begun.utcoffset() == timedelta(0)
+    assert begun.timestamp() == pytest.approx(first.reports[0].reported_at, abs=60)
 
 
 @pytest.mark.usefixtures("place")
