@@ -25,6 +25,13 @@ from search.store.views import StudyView, TrialView
 
 FILES = ("trials", "epochs", "results")
 TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: its trial, its content
+TYPES = {  # of Parquet columns, whatever their values; parameters are inferred, others measured
+    **dict.fromkeys(("state", "arm", "reason", "seeds"), "string"),
+    **dict.fromkeys(("trial", "repeat", "epoch", "epochs", "best_epoch"), "Int64"),
+    **dict.fromkeys(("parameters", "multiply_adds", "images", "requested_epochs"), "Int64"),
+    **dict.fromkeys(("started", "finished", "opened_at"), "datetime64[us, UTC]"),
+    "baseline": "boolean",
+}
 MOST_RUNS, MOST_METRICS = 50_000, 1_000  # per request to MLflow
 ENDS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
@@ -88,7 +95,9 @@ def encoded(table: pandas.DataFrame, format: str) -> bytes:
         rows = table.astype(object).where(finite, None).to_dict("records")
         return f"{json.dumps(rows, indent=1, default=datetime.isoformat)}\n".encode()
     mixed = [name for name in table if infer_dtype(table[name]).startswith("mixed")]
-    payload: bytes = table.astype(dict.fromkeys(mixed, "string")).to_parquet(None, index=False)
+    types = {name: TYPES.get(name, "Float64") for name in table if not name.startswith("params_")}
+    types |= dict.fromkeys(mixed, "string")
+    payload: bytes = table.astype(types).to_parquet(None, index=False)
     return payload
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import fields
+from datetime import UTC
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,7 +76,7 @@ class Study(StudyView):
                 `calibrated_validation_loss`: after the logits are divided by the best temperature.
                 `parameters`: of the network; `multiply_adds`: for one image; `epochs`: trained;
                 `learning_rate`: its peak; `seconds`: spent on training and validation; `started`,
-                `finished`: local times; `reason`: why it failed; `params_<name>`: each searched
+                `finished`: in UTC; `reason`: why it failed; `params_<name>`: each searched
                 parameter.
                 `epochs`: the finished ones of each trial, with the fields of
                 `search.training.epoch.Epoch` and a column for each of its metrics. `results`: test
@@ -176,8 +177,8 @@ def _trials_table(view: StudyView) -> list[dict[str, Any]]:
             "epochs": len(trial.curve),
             "learning_rate": None if trial.config is None else trial.config.recipe.learning_rate,
             "seconds": trial.seconds,
-            "started": trial.started,
-            "finished": trial.finished,
+            "started": trial.started and trial.started.astimezone(UTC),
+            "finished": trial.finished and trial.finished.astimezone(UTC),
             "reason": trial.reason,
             **{f"params_{name}": trial.values.get(name) for name in searched},
         }

@@ -129,6 +129,8 @@ class JournalEntry:
 
 def check_line(key: str, text: object, longest: int) -> None:
     """Raises SpecError unless it is one printable line, not too long."""
+    if text == "":
+        raise SpecError(key, f"{key} is missing; give a line of printable text")
     if not isinstance(text, str) or not text.strip() or not text.isprintable():
         raise SpecError(key, f"{key} must be a line of printable text, but got {shown(text)}")
     if len(text) > longest:

@@ -66,6 +66,16 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
         assert said in note
 
 
+def test_only_a_study_with_a_baseline_is_compared_with_it(small_study: StudyView) -> None:
+    trials = [dataclasses.replace(trial, is_baseline=False) for trial in small_study.trials]
+    spec = dataclasses.replace(small_study.spec, baseline=None)
+    without = study_note(dataclasses.replace(small_study, spec=spec, trials=tuple(trials)))
+    heads = [re.findall("^## (.*)", note, re.M) for note in (without, study_note(small_study))]
+    assert [found[1] for found in heads] == ["The best trial", "Against the baseline"]
+    assert "The best, trial 3: " in without
+    assert "baseline" not in without.split("## What mattered")[0]
+
+
 def test_the_note_of_a_comparison_is_about_its_arms() -> None:
     view = comparison_view({"base": [0.5, 0.52, 0.48], "<b>low</b>": [0.40, 0.43, 0.39]})
     note, report = study_note(view), make_report(view, datetime.now(UTC)).markdown
@@ -75,6 +85,8 @@ def test_the_note_of_a_comparison_is_about_its_arms() -> None:
     table = re.findall(r"^\|.*", note, re.MULTILINE)
     assert len(table) == 4
     assert "\n".join(table) in report
+    assert "python -m search.report --study fashion" in note
+    assert "“Hyperparameter Importance” of this dashboard says nothing about a comparison" in note
     for foreign in ("## Best trials", "baseline", "Best is trial"):
         assert foreign not in note
     assert "No arm has been trained to its end yet." in study_note(

@@ -7,17 +7,22 @@ import json
 import math
 import sys
 from dataclasses import replace
+from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
+from pyarrow import parquet
+from pyarrow.dataset import dataset
 
 from search import export
 from search.running.exports import FORMATS, encoded, export_study
 from search.running.results import COLUMNS, TABLES, Study, load_study
 from search.store.records import ResultRow
 from search.store.views import StudyView
+from tests.search.made_up_views import comparison_view, study_view, trial_view
 from tests.search.zones import EAST, WEST, zone
 
 
@@ -53,6 +58,36 @@ def test_tables_as_files(view: Study, tmp_path: Path) -> None:
     assert list(read["csv"]["accuracy"]) == [0.9312]
     assert read["parquet"]["opened_at"][0] == view.results[0].opened_at
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_parquet_files_of_any_two_studies_have_the_same_types(
+    small_study: StudyView, result_row: ResultRow, tmp_path: Path
+) -> None:
+    """Whatever values they hold: none, only whole numbers, or fractions."""
+    figures = {"accuracy": 1.0, "error": 0.0, "loss": 1.0, "std": 0.0, "images": 100}
+    whole = replace(result_row, figures={**figures, "requested_epochs": 3})
+    arms = comparison_view({"a": [1.0, 2.0], "b": [3.0, None]})
+    row = replace(small_study.trials[3].curve[0], metrics={"f1": 1.0})
+    scored = replace(small_study.trials[3], curve=(row,))
+    views = {
+        "search": replace(small_study, trials=(*small_study.trials, scored), results=(result_row,)),
+        "comparison": replace(arms, results=(whole, replace(whole, figures=None))),
+        "begun": study_view([trial_view(0, state="waiting")]),
+        "empty": study_view(),
+    }
+    for name, view in views.items():
+        FORMATS["parquet"](Study.of(view), str(tmp_path / name))
+    for file in ("trials", "epochs", "results"):
+        paths = [tmp_path / name / f"{file}.parquet" for name in views]
+        for paired in permutations(paths, 2):
+            read = dataset([str(path) for path in paired]).to_table()
+            assert len(read) == sum(len(pandas.read_parquet(path)) for path in paired)
+        first, *others = (parquet.read_schema(path) for path in paths)
+        for other in others:
+            shared = [name for name in other.names if not name.startswith("params_")]
+            assert [first.field(name) for name in shared] == [other.field(name) for name in shared]
+    assert parquet.read_schema(tmp_path / "search" / "epochs.parquet").field("f1").type == "double"
+    assert pandas.read_parquet(tmp_path / "comparison" / "results.parquet")["seeds"][0] == "0, 1, 2"
 
 
 def test_every_column_is_explained() -> None:
@@ -153,6 +188,20 @@ def test_mlflow_has_each_run_once_whatever_the_time_zone(tmp_path: Path) -> None
     (info,) = (run.info for run in runs if run.info.run_name == "trial 0")
     assert info.start_time / 1000 == pytest.approx(begun, abs=60)
     assert info.end_time / 1000 == pytest.approx(ended, abs=60)
+
+
+@pytest.mark.usefixtures("place")
+def test_times_in_tables_are_in_utc_wherever_they_are_read() -> None:
+    def table() -> bytes:
+        return encoded(load_study("digits").to_pandas("leaderboard"), "csv")
+
+    with zone(EAST):
+        first, east = load_study("digits").trials[0], table()
+        begun = load_study("digits").to_pandas()["started"][0]
+    with zone(WEST):
+        assert table() == east
+    assert begun.utcoffset() == timedelta(0)
+    assert begun.timestamp() == pytest.approx(first.reports[0].reported_at, abs=60)
 
 
 @pytest.mark.usefixtures("place")

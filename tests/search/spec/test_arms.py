@@ -107,7 +107,9 @@ EXPECT = f'{ENTRY}expect = [ {{ arm = "a", than = "b", metric = "parameters", '
         ("[study]\nsampler = 'grid'\n", "needs [[arm]] tables"),
         ("[study]\nbase = 'a'\n", "base is the name of an arm"),
         (f"{ENTRY}result = 'r'\n", "'result'"),
-        (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: hypothesis must be a line"),
+        (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: hypothesis is missing"),
+        (f"{ARMS}\n[[journal]]\nhypothesis = 'h'\n", "[[journal]] 1: objective is missing"),
+        (f"{ARMS}\n[[arm]]\ndropout = 0.1\n", "[[arm]] 3: name is missing; give a line of"),
         (f"{ENTRY}expect = 'better'\n", "a list of"),
         (f"{ENTRY}expect = [ {{ who = 'a' }} ]\n", "'who'"),
         (
