@@ -169,7 +169,7 @@ class StudySampler(BaseSampler):
             params = {**params, **held}
             taken = {_key(other.params) for other in others}
             if _key(params) in taken:
-                near = self._near(params, held, taken, [draw() for _ in range(RETRIES)])
+                near = self._near(params, held, taken, draw)
                 fitting = (it for it in near if limits is None or limits.fit(it))
                 params = next(fitting, params)
             return {name: params[name] for name in self._space}
@@ -179,23 +179,24 @@ class StudySampler(BaseSampler):
         params: Mapping[str, Any],
         held: Mapping[str, Any],
         taken: Collection[object],
-        draws: Sequence[Mapping[str, Any]],
+        draw: Callable[[], dict[str, Any]],
     ) -> list[dict[str, Any]]:
         """Configurations that are not taken, the first near this one, which is."""
         domains = {name: it for name, it in searched(self._spec).items() if name in self._space}
 
-        def moved(draw: Mapping[str, Any]) -> dict[str, Any]:
+        def moved(drawn: Mapping[str, Any]) -> dict[str, Any]:
             found = {**params}
             for name, domain in domains.items():
                 if name not in held and domain.listed is None:
-                    found[name] = domain.between(params[name], draw[name], MOVE)
+                    found[name] = domain.between(params[name], drawn[name], MOVE)
             return found
 
-        others = self._left(held, taken)
+        others, steps = self._left(held, taken), list[dict[str, Any]]()
         if others is None:
-            others = [{**draw} for draw in draws]
+            others = [draw() for _ in range(RETRIES)]
+            steps = list(map(moved, others))
         nearest = sorted(others, key=lambda other: distance(domains, params, other))
-        return [it for it in (*map(moved, draws), *nearest) if _key(it) not in taken]
+        return [it for it in (*steps, *nearest) if _key(it) not in taken]
 
     def _left(
         self, held: Mapping[str, Any], taken: Collection[object]

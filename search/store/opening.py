@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 # SQLite waits for its lock inside C, where no signal is handled: wait briefly, repeatedly.
 _SQLITE = {"timeout": 1.0, "isolation_level": None}  # None: no BEGIN of Python's own
 _LOCK_SECONDS = 30.0  # in total; after that, Optuna's own calls give up and ours are retried
-SILENT_SECONDS = 5.0  # of waiting, as for another process that makes tables, before it is told
+SILENT_SECONDS = 5.0  # of waiting before the user is told: another process may be making tables
 _POSTGRESQL = {
     "connect_timeout": 5,
     "application_name": "cnn-search",

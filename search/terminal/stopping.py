@@ -30,7 +30,8 @@ def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
 
 
 def hear_sigterm() -> None:
-    """As the first process of a container: Linux keeps SIGTERM from it while nobody handles it."""
+    """End at SIGTERM also as a container's first process, to which Linux delivers no signal that it
+    does not handle."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
