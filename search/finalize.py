@@ -55,8 +55,9 @@ def parser() -> Parser:
         type=positive_int,
         metavar="E",
         help="train for E epochs, with the whole learning-rate schedule scaled to them, and with "
-        "stronger augmentation if the trial memorised its images (default: as many as the trial "
-        "needed to reach its best value, with its schedule unchanged)",
+        "stronger augmentation if the trial memorised its images (default: the study's epochs "
+        "times its final_stretch, which is 2 in the default study; without one, as many as the "
+        "trial needed to reach its best value, with its schedule unchanged)",
     )
     own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
     own.add_argument(

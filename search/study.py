@@ -16,11 +16,12 @@ from search.analysis.wording import in_columns, size_in_words
 from search.figures import FIGURES
 from search.running.request import read_request
 from search.sampling.registry import PRUNERS, SAMPLERS
-from search.spec.config import StudySpec, check_study_name
+from search.spec.config import StudySpec
 from search.spec.extensions import Extension, load_extension, needed
 from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
 from search.spec.study_file import describe_keys, find_study_file, read_study_file, ready_made
+from search.spec.study_name import check_study_name
 from search.terminal.command_line import same_command
 from search.terminal.commands import (
     LOADING,

@@ -90,7 +90,7 @@ class FinalResult:
     temperature: float = 1.0  # fitted on the trial's validation images; 1: none
     why: str = ""  # how the trial was chosen, if it is not simply the study's best
     candidates: tuple[Candidate, ...] = ()  # that it was chosen among, with fresh seeds
-    requested_epochs: int | None = None  # `epochs` as given to finalize; None: not given
+    requested_epochs: int | None = None  # given to finalize or by the study; None: by neither
     evaluation: int = 1  # number of this test evaluation in the study, from 1
     fingerprint: str | None = None  # of the data set's content
     test_digest: str | None = None  # of the test images and labels

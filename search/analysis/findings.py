@@ -130,8 +130,10 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
         return None
     remedy = ""
     if not view.spec.is_comparison and needs_stronger_augmentation(trial):
-        longer = f"finalize --epochs {LONGER * view.spec.epochs}"
-        remedy = f" With {longer} it is trained longer, with stronger augmentation."
+        trained = f"With finalize --epochs {LONGER * view.spec.epochs} it is trained"
+        if view.spec.final_stretch is not None:
+            trained = "finalize trains it"
+        remedy = f" {trained} longer, with stronger augmentation."
     return (
         f"Trial {trial.number} over-fits: its {view.spec.value.label} is lowest in epoch "
         f"{best.epoch} of {last.epoch} ({lowest}) and rises to {risen} by the last, while its "

@@ -30,8 +30,8 @@ from search.final.folder import Final, check_writable, make_bundle, write_all
 from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
 from search.pages.render import evaluated_before, in_utc
-from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count, plain
+from search.spec.study_name import check_study_name
 from search.store import default_storage, folders
 from search.store.data import find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
@@ -100,7 +100,7 @@ def finalise(
         arm: take the best repeat of this arm of a comparison.
         epochs: number of epochs to train, with the recipe's schedule scaled to match, and stronger
             augmentation if the trial memorised its images (`search.final.choose.stretched`); None:
-            up to the trial's best epoch, with its schedule unchanged.
+            the study's `final_epochs`, or up to the trial's best epoch with its schedule unchanged.
         candidates: number of the best trials, from 2 up (complete ones, and those stopped past half
             their epochs), that are first trained again with fresh seeds on the study's own split;
             the one with the lowest mean value is finalised. `epochs` applies to these runs, too.
@@ -158,6 +158,7 @@ def finalise(
     with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
         found = require_study(db, study, files_check(storage, runs_dir))
         view = view_study(found)
+        epochs = epochs or view.spec.final_epochs
         chosen = stretched(choose_trial(view, trial, arm), epochs)
         several = [] if candidates is None else choose_candidates(view, candidates, epochs)
         if not now:

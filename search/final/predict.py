@@ -17,8 +17,8 @@ from data.reading import write_atomically
 from models.checks import shown as value_shown
 from search.analysis.wording import counted, in_columns, percent, printable
 from search.figures.images import contact_sheet
-from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count, plain
+from search.spec.study_name import check_study_name
 from search.store import default_storage
 from search.store.folders import FINAL, folders_named, from_here, runs_folder
 from search.terminal.progress import to_html

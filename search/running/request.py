@@ -14,7 +14,7 @@ from data.datasets import canonical_name, default_data_dir
 from data.errors import DataError
 from models.checks import shown
 from models.family import number
-from search.spec.config import StudySpec, check_study_name, study_name_for
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError, check_count, check_fields, plain
 from search.spec.extensions import Extension, register_from_here
 from search.spec.parameters import families_in, read_tables
@@ -24,6 +24,7 @@ from search.spec.study_file import (
     read_configurations,
     read_study_file,
 )
+from search.spec.study_name import check_study_name, study_name_for
 from search.store import default_checkpoints, default_storage
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def read_request(
         register_from_here(families_in(written))
         options |= {"space": read_tables(written, by_user=True)["space"], "baseline": None}
         if config is None:
-            options["title"] = ""  # the default file's describes its own space
+            # The default file's title, and the evidence for a longer training, are of its space.
+            options |= {"title": "", "final_stretch": None}
     request = Request(
         fields=fields, options=options, file=file, names_file=config is not None, **where
     )

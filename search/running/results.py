@@ -20,8 +20,8 @@ from search.analysis.findings import size_name
 from search.analysis.measures import MEASURES, busy_seconds, legend, measured, sampling_error
 from search.analysis.wording import data_in_words, printable, short_config, spread
 from search.figures import FIGURES, draw_all
-from search.spec.config import check_study_name
 from search.spec.domains import SpecError
+from search.spec.study_name import check_study_name
 from search.store import default_storage
 from search.store.extensions import read_spec
 from search.store.opening import open_database
@@ -82,8 +82,8 @@ class Study(StudyView):
                 `search.training.epoch.Epoch` and a column for each of its metrics. `results`: test
                 evaluations, with means over the seeds and standard deviations (`std` of `accuracy`
                 and `error`, `loss_std`). `opened_at`: when the test set was read, in UTC;
-                `seeds`: of the networks, in one text; `requested_epochs`: as given to `finalize`,
-                else None; `images`: in the test set; `loss`: in nats.
+                `seeds`: of the networks, in one text; `requested_epochs`: those given to
+                `finalize` or by the study, else None; `images`: in the test set; `loss`: in nats.
                 `leaderboard`: trials, best first, with their `rank`, None if not complete, and
                 `configuration` in words. For a comparison it lists arms: number of `seeds` that
                 trained to the end, `failed` ones, means over the seeds with standard deviations

@@ -8,7 +8,6 @@ A `TrialConfig` is what `search.spec.space.suggest` makes from Optuna's paramete
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,9 +38,8 @@ from search.spec.parameters import (
 )
 from search.spec.recipe import Recipe
 
-MAX_NAME, MAX_ARMS, MAX_REPEATS = 100, 200, 1000
+MAX_ARMS, MAX_REPEATS = 200, 1000
 MOST_SEED = 2**32 - 1
-RESERVED_NAME = "artifacts"  # the folder of the dashboard's pictures, beside the studies' own
 FORMAT = 1  # of the stored specification
 WARM_START = "warm_start"  # attribute of a study: a list of `asdict(Earlier)`
 
@@ -63,6 +61,14 @@ FIELDS: Mapping[str, Parameter] = {
     "trials": _number("total number of finished trials, complete or pruned"),
     "epochs": _number("maximum per trial, and the length of its schedule"),
     "budget": number(0.3, 'share of trials x epochs, for pruner = "promotion"', most=1),
+    "final_stretch": Parameter(
+        kinds=(float,),
+        default=1.0,
+        least=1,
+        most=100,
+        description="finalize trains the winner for this many times the epochs, its schedule "
+        "scaled to them; without it, up to the trial's best epoch",
+    ),
     "patience": _number("epochs without a lower value, after which a trial is complete"),
     "max_parameters": _size("of a network; larger ones are not trained"),
     "max_multiply_adds": _size("of a network for one image; larger ones are not trained"),
@@ -127,6 +133,7 @@ class StudySpec:
     trials: int = 50
     epochs: int = 12
     budget: float = 0.3
+    final_stretch: float | None = None
     patience: int | None = None
     max_parameters: int | None = None
     max_multiply_adds: int | None = None
@@ -196,6 +203,11 @@ class StudySpec:
     def value(self) -> Objective:
         """What a trial's value is."""
         return OBJECTIVES[self.objective]
+
+    @property
+    def final_epochs(self) -> int | None:
+        """How long `finalize` trains; None: up to the trial's best epoch."""
+        return None if self.final_stretch is None else round(self.final_stretch * self.epochs)
 
     @property
     def is_comparison(self) -> bool:
@@ -276,25 +288,3 @@ class Earlier:
             raise ValueError(f"unknown objective {stored['objective']!r}")
         lists = {name: tuple(stored[name]) for name in ("configurations", "not_searched")}
         return cls(**{**stored, **lists})
-
-
-def check_study_name(name: str) -> str:
-    """The name, if it also works as a folder's name, in a URL, on a page and in a terminal.
-
-    Raises SpecError if it does not, or is the name of the folder beside the studies' own.
-    """
-    fits = isinstance(name, str) and re.fullmatch(rf"\w[\w.-]{{0,{MAX_NAME - 1}}}", name, re.ASCII)
-    if not fits or name.lower() == RESERVED_NAME:
-        raise SpecError(
-            "study",
-            f"study name {shown(name)} is not usable; give 1 to {MAX_NAME} letters, digits, '.', "
-            f"'_' or '-', not starting with '.' or '-', and not {RESERVED_NAME!r}",
-        )
-    return name
-
-
-def study_name_for(dataset: str) -> str:
-    """The default name of a study: its data set's, or its folder's."""
-    last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
-    return name[:MAX_NAME] if name and name.lower() != RESERVED_NAME else "images"

@@ -140,6 +140,9 @@ def test_over_fitting_is_reported_for_curves_that_show_it(
             varied = replace(trial, config=replace(trial.config, recipe=recipe))
             said = overfitting_in_words(varied, view) or ""
             assert (remedy in said) == helps == ("augmentation" in said)
+            longer = replace(view, spec=replace(view.spec, final_stretch=2.0))
+            said = overfitting_in_words(varied, longer) or ""
+            assert ("0.0500. finalize trains it longer, with stronger" in said) == helps
             found = stretched(choose_trial(study_view([varied])), 2 * view.spec.epochs)
             assert (found.config.recipe.augmentation_strength > strength) == helps
 

@@ -30,6 +30,7 @@ from search.running.study import run_study
 from search.store import FolderGoneError, StorageError, StudyGoneError
 from search.store.database import Database
 from search.store.opening import forbid_writing, open_database
+from search.store.schema import SPEC
 from search.training import repeat
 from search.training.bundle import Bundle, read_bundle
 from search.training.epoch import BundleError, StoppedError
@@ -382,3 +383,11 @@ def test_candidates_are_trained_once_even_if_it_is_killed(
     again = finalise("digits", seeds=1, trial=first["trial"], epochs=3, device="cpu").metrics
     assert {**again, "seconds": 0} == {**metrics, "seconds": 0}
     assert len(saved) == 5 * 4  # and nothing is trained again
+
+    # A study may say itself how much longer its winner is trained.
+    study = optuna.load_study(study_name="digits", storage="sqlite:///studies.db")
+    study.set_user_attr(SPEC, {**study.user_attrs[SPEC], "final_stretch": 1.5})
+    named = {"seeds": 1, "trial": first["trial"], "device": "cpu"}
+    by_study = finalise("digits", **named).metrics
+    assert {**by_study, "seconds": 0} == {**metrics, "seconds": 0}
+    assert finalise("digits", **named, epochs=2).metrics["epochs"] == 2

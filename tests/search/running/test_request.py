@@ -168,6 +168,21 @@ def test_a_range_stays_as_the_study_was_made_with_it(
             assert domain.integer == is_whole
 
 
+@pytest.mark.parametrize(
+    ("given", "space", "final"),
+    [
+        ({}, None, 20),
+        ({"epochs": 3}, None, 6),
+        ({}, {"depth": 2}, None),  # the evidence is of the default file's own space
+    ],
+)
+def test_the_default_study_says_how_long_its_winner_is_trained(
+    given: dict[str, Any], space: dict[str, Any] | None, final: int | None
+) -> None:
+    request = read_request(None, {"dataset": "digits", **given}, space=space)
+    assert request.spec("digits").final_epochs == final
+
+
 @pytest.fixture
 def stripes(tmp_path: Path) -> Iterator[Extension]:
     """A file that has not run yet, and adds the data set `s`."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.spec.config import StudySpec, check_study_name, study_name_for
+from search.spec.config import StudySpec
 from search.spec.domains import Choice, Domain, Range, SpecError
 from search.spec.objectives import OBJECTIVES
 from search.spec.parameters import known_parameters
@@ -16,6 +16,7 @@ from search.spec.study_file import (
     read_study_file,
     write_study_file,
 )
+from search.spec.study_name import check_study_name, study_name_for
 from tests.search.spec.reading import read
 
 
