@@ -164,9 +164,10 @@ def differing_setup(view: StudyView) -> list[str]:
     there = view.dataset.training_count - view.dataset.validation_count
     ours, wanted = (min(there, n or there) for n in (spec.limit, theirs.get("limit")))
     epochs, repeats = theirs.get("epochs", spec.epochs), theirs.get("repeats", spec.repeats)
+    ours_epochs = counted(spec.epochs, "epoch")
     return [
         *[f"trained on {grouped(ours)} images, not {grouped(wanted)}"] * (ours != wanted),
-        *[f"trained for at most {spec.epochs} epochs, not {epochs}"] * (epochs != spec.epochs),
+        *[f"trained for at most {ours_epochs}, not {epochs}"] * (epochs != spec.epochs),
         *[f"{counted(spec.repeats, 'seed')} an arm, not {repeats}"] * (spec.repeats < repeats),
     ]
 

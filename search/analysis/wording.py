@@ -219,14 +219,14 @@ def describe_training(config: TrialConfig) -> str:
     weights, frozen, clip = recipe.initial_weights, recipe.frozen_epochs, recipe.gradient_clip
     parts = [
         f"{optimizer} at {compact(recipe.learning_rate)}",
-        f"{recipe.schedule} over {recipe.epochs} epochs",
+        f"{recipe.schedule} over {counted(recipe.epochs, 'epoch')}",
         f"batches of {recipe.batch_size}",
         decays.get(kind, f"{kind} weight decay {strength}"),
         *dropout,
         f"weights averaged over {compact(averaging)} of the steps" if averaging else "",
         f"label smoothing {compact(smoothing)}" if smoothing else "",
         "" if weights is None else f"weights from {printable(weights)}",
-        f"only the last layer for {frozen} epochs" if frozen else "",
+        f"only the last layer for {counted(frozen, 'epoch')}" if frozen else "",
         "" if clip is None else f"gradient clipped at {compact(clip)}",
         _augmentation(recipe) or "no augmentation",
     ]

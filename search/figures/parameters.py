@@ -50,7 +50,8 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
 
     It is the last epoch that a third of all have reached; but if that leaves fewer than FEW because
     many trials pause at rung 0, it is the partial-epoch validation, as epoch 0. Losses above that
-    of guessing count as guessing. No trials if there are too few of them.
+    of guessing count as guessing. No trials if there are too few of them; of more than MOST, some
+    from the whole study, because a sampler crowds its last ones together.
     """
     space, guessing = search_axes(view.spec), guessing_value(view)
     of_space = [  # not the baseline
@@ -67,7 +68,7 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
     if len(reached) < FEW <= len(looked):
         epoch, reached = 0, looked
     trials = []
-    for trial in reached[-MOST:]:
+    for trial in style.thinned(reached, MOST):
         best = best_epoch(trial.curve[:epoch]) if epoch else trial.partial_epoch
         low = math.inf if best is None else best.value
         loss = low if low < guessing else guessing  # NaN, too

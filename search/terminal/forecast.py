@@ -136,7 +136,7 @@ def _estimate(
     if spec.pruner != "none" and epoch_budget(spec) is None:
         parts.append("if trials are stopped as early as they usually are")
     if spec.patience is not None:
-        parts.append(f"less if trials stop {spec.patience} epochs after their best")
+        parts.append(f"less if trials stop {counted(spec.patience, 'epoch')} after their best")
     return (
         f"{', '.join(parts)}. An estimate from a few steps of {len(costs)} of {len(configs)} "
         f"{'arms' if spec.is_comparison else 'draws'}, {min(costs):.3g} to {max(costs):.3g} s per "

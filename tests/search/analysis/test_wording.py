@@ -105,7 +105,7 @@ def test_an_interrupted_trial_is_called_that_everywhere(small_study: StudyView) 
 
 
 def config(architecture: Architecture, **recipe: Any) -> TrialConfig:
-    return TrialConfig(architecture=architecture, recipe=Recipe(epochs=12, **recipe))
+    return TrialConfig(architecture=architecture, recipe=Recipe(**{"epochs": 12, **recipe}))
 
 
 SEARCHED = config(
@@ -154,6 +154,7 @@ def test_networks_in_words(architecture: Architecture, words: str) -> None:
     [
         ({}, "Adam at 0.001, one-cycle over 12 epochs, batches of 128, no weight decay, no augm"),
         ({"optimizer": "sgd"}, "SGD (Nesterov momentum 0.9) at 0.001"),
+        ({"epochs": 1}, "one-cycle over 1 epoch, batches"),
         ({"weight_decay_kind": "l2", "weight_decay": 1e-4}, "L2 term 1e-4 in the loss"),
         ({"weight_decay_kind": "coupled", "weight_decay": 0.02}, "coupled weight decay 0.02"),
         ({"augmentation": "flip-crop", "augmentation_strength": 0.0}, "no augmentation"),

@@ -11,6 +11,7 @@ import pytest
 from search.figures.files import drawn
 from search.figures.parameters import (
     FEWEST,
+    MOST,
     comparable_trials,
     contour,
     importances_bars,
@@ -60,6 +61,14 @@ def importances(view: StudyView) -> tuple[dict[str, float], str]:
     figure = importances_bars(view)
     shares = {y: x for bars in figure.data for y, x in zip(bars.y, bars.x, strict=True)}
     return shares, f"{figure.layout.title.subtitle.text} {figure.layout.meta['caption']}"
+
+
+def test_of_many_trials_some_of_the_whole_study_are_compared() -> None:
+    made = decided(2 * MOST)
+    _, compared = comparable_trials(view_of(made))
+    assert len(compared) == MOST
+    first, last = (made[at].params["learning_rate"] for at in (0, -1))
+    assert [compared[at].params["learning_rate"] for at in (0, -1)] == [first, last]
 
 
 def test_the_parameter_that_decides_is_found() -> None:
