@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -356,3 +357,20 @@ def test_texts_and_figures_name_the_objective(small_study: StudyView, objective:
         for name, figure in draw_all(FIGURES, view).items():
             if name not in ("importances", "contour"):
                 assert label in figure.to_json(), name
+
+
+@pytest.mark.parametrize("losses", [[], [math.nan]])
+def test_why_everything_failed_comes_before_figures_none_of_which_is_empty(
+    losses: list[float], tmp_path: Path
+) -> None:
+    search = study_view([trial_view(0, losses, state="failed", reason="no such layer")])
+    arms = comparison_view({"base": [None], "low": [None]}, reason="no such layer")
+    for view in (search, arms):
+        made = make_report(view, NOW)
+        assert not made.figures
+        assert "Importances need" not in made.markdown
+        heads = re.findall("^## (.*)", made.markdown, re.MULTILINE)
+        assert heads[0] == "Failed trials"
+        assert heads.count("Failed trials") == 1
+        assert not {"How the search went", "Learning curves", "What mattered"} & set(heads)
+        assert [file.name for file in write_report(made, tmp_path)] == ["report.html", "report.md"]
