@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.curves import read
-from benchmarks.record import BenchmarkParser
+from benchmarks.record import BenchmarkParser, record_file
 from search.terminal.commands import run
 
 LOOKED_AT = "calibrated_validation_loss"
@@ -30,7 +30,8 @@ By = Mapping[int, Mapping[int, list[dict[str, Any]]]]  # reports by configuratio
 
 def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
-    own.add_argument("record", type=Path, metavar="FILE", help="from benchmarks.curves, with seeds")
+    seeded = "from benchmarks.curves, with seeds"
+    own.add_argument("record", type=record_file, metavar="FILE", help=seeded)
     own.add_counts(("draws", 100, "studies"), ("trials", 30, "configurations per study"))
     return own
 

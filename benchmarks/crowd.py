@@ -40,6 +40,7 @@ from search.dashboard.content import TrialPictures
 from search.running import trial as trial_loop
 from search.running import worker as worker_loop
 from search.running.run import Run
+from search.sampling.registry import PRUNERS
 from search.store.database import Database, read
 from search.store.opening import open_database
 from search.store.records import count_reports
@@ -72,7 +73,8 @@ def parser() -> BenchmarkParser:
     )
     sleep = f"an epoch of {EPOCHS} sleeps (default: 0.5)"
     own.add_argument("--seconds", type=float, default=0.5, help=sleep)
-    own.add_argument("--pruners", nargs="+", default=["none", "promotion"], metavar="NAME")
+    usual = ["none", "promotion"]
+    own.add_argument("--pruners", nargs="+", choices=PRUNERS, default=usual, metavar="NAME")
     own.add_argument("--storage", metavar="URL", help="an empty database; default: a private one")
     own.add("json")
     return own

@@ -217,12 +217,15 @@ def written() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = BenchmarkParser(__doc__)
-    parser.add_argument("--run", nargs="*", metavar="NAME", help="first run these (or all)")
+    known = experiments()
+    parser.add_argument(
+        "--run", nargs="*", choices=known, metavar="NAME", help="first run these (or all)"
+    )
     parser.add_argument("--keep", nargs="*", metavar="NAME", default=[], help="only collect these")
     parser.add("storage")
     parser.add_counts(("seeds", 3, "of each test evaluation"))
     args = parser.parse_args(argv)
-    names = experiments() if args.run == [] else args.run or []
+    names = known if args.run == [] else args.run or []
     for name in [*names, *args.keep]:
         if name in names:
             run_whole(name, args.storage, args.seeds)

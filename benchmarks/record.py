@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -28,6 +29,16 @@ ROOT = Path(__file__).parents[1]
 NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it is skipped
 CPU = torch.device("cpu")
 REPLAYS = user_cache_path("cnn-search") / "replay"  # where replays and surrogates are kept
+
+
+def record_file(path: str) -> Path:
+    """An argument that names an existing record of benchmarks.curves."""
+    if not Path(path).exists():
+        remedy = f"record one with python -m benchmarks.curves {path}"
+        raise argparse.ArgumentTypeError(f"there is no {path}; {remedy}")
+    return Path(path)
+
+
 SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
     "dataset": {"metavar": "NAME", "default": "fashion_mnist", "help": "data set"},
     "limit": {"type": positive_int, "metavar": "N", "help": "training images (default: all)"},
@@ -35,12 +46,16 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
     "figure": {"type": Path, "metavar": "FILE", "help": "draw it, as .html, .svg or .png"},
     "learn-from": {
         "nargs": "+",
-        "type": Path,
+        "type": record_file,
         "default": [],
         "metavar": "FILE",
         "help": "further records for the prior only; nothing is replayed on them",
     },
-    "sampler": {"default": "gp", "help": "for ours: gp (default), or tpe, which is fast"},
+    "sampler": {
+        "choices": ("gp", "tpe"),
+        "default": "gp",
+        "help": "for ours: gp (default), or tpe, which is fast",
+    },
     "cache": {
         "type": Path,
         "metavar": "DIR",
@@ -79,7 +94,7 @@ class BenchmarkParser(Parser):
     def add_records(self) -> None:
         """`files`: one or more records."""
         what = "a record of benchmarks.curves"
-        self.add_argument("files", nargs="+", type=Path, metavar="FILE", help=what)
+        self.add_argument("files", nargs="+", type=record_file, metavar="FILE", help=what)
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -223,9 +223,6 @@ def main(argv: list[str] | None = None) -> int:
             find_strategy(name, args.sampler)
         except KeyError:
             own.error(f"no strategy {name!r}; known: {', '.join(STRATEGIES)}")
-    for file in (*args.files, *args.learn_from):
-        if not file.exists():
-            own.error(f"there is no {file}; record one with python -m benchmarks.curves {file}")
     jobs = [
         Replay(file, world, strategy, workers)
         for file in args.files

@@ -172,6 +172,8 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # done in this process
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if min(args.trials) < 1:
+        parser.error(f"--trials are 1 or more, but got {min(args.trials)}")
     if args.part is not None:
         print(json.dumps(PARTS[args.part](args.file, args.trials[0])))
         return

@@ -32,10 +32,9 @@ _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw
 _FOREIGN_FORMAT = "is a format that is not supported"
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftyphevc")
 _TIFF = (b"II*\0", b"MM\0*")
-_REMEDY = (
-    f"; replace it with an intact picture ({', '.join(FORMATS)}; convert other formats to PNG or "
-    "JPEG), or delete it"
-)
+_USABLE = f"({', '.join(FORMATS)}; convert other formats to PNG or JPEG)"
+_REMEDY = f"; replace it with an intact picture {_USABLE}, or delete it"
+_REMEDY_OF_SEVERAL = f"; replace them with intact pictures {_USABLE}, or delete them"
 # Created by macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
     "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"
@@ -104,7 +103,7 @@ def read_pictures(
     told = [str(error) for error in errors]
     faults = [one.removesuffix(_REMEDY) for one in told if one.endswith(_REMEDY)]
     if len(faults) > 1:
-        raise DataError(f"{len(faults)} files: {listed(faults)}{_REMEDY}") from errors[0]
+        raise DataError(f"{len(faults)} files: {listed(faults)}{_REMEDY_OF_SEVERAL}") from errors[0]
     if errors:
         raise errors[0]
     return pictures_NHWC

@@ -101,6 +101,12 @@ def verdict_in_words(difference: Difference) -> str:
     return verdict + _lost_in_words(difference)
 
 
+def verdicts_in_words(view: StudyView) -> dict[str, str]:
+    """Of each arm against the base, in the study's objective."""
+    found = {one.arm: verdict_in_words(one) for one in against_base(view, view.spec.objective)}
+    return {view.spec.arms[0].name: "the base", **found}
+
+
 def _lost_in_words(difference: Difference) -> str:
     """Seeds that diverged and so are in no mean, except where `diverged` says so of all."""
     return "".join(

@@ -115,7 +115,7 @@ def measured(trial: TrialView, name: str) -> float | None:
     elif name in best.metrics:
         value = best.metrics[name]
     elif name.endswith("accuracy"):
-        value = 1 - getattr(best, name.replace("accuracy", "error"))
+        value = 1 - getattr(best, name.replace("accuracy", "error"), math.nan)
     else:
         value = getattr(best, name, math.nan)
     return value if math.isfinite(value) else None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)
+NOTHING = "Nothing to show"  # instead of an empty figure
 HEIGHT = 440  # pixels on a page, if a figure does not set its own
 Section = Literal["arms", "progress", "parameters", "confusion", "calibration", "more"]
 Source = TypeVar("Source")
@@ -57,7 +58,7 @@ class Figure(Generic[Source]):
 
         from search.figures import style
 
-        nothing = "Nothing to show"
+        nothing = NOTHING
         try:
             figure = self.make(source)
             if not isinstance(figure, go.Figure):
@@ -153,6 +154,11 @@ def by_file_name(registry: Mapping[str, Figure[Source]]) -> dict[str, Figure[Sou
 def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:
     """The figures that have something to show for a study or final network, in page order."""
     return {name: one.draw(source) for name, one in registry.items() if one.shows(source)}
+
+
+def is_empty(figure: go.Figure) -> bool:
+    """Whether a figure that was drawn only says that it has nothing to show."""
+    return [note.text for note in figure.layout.annotations] == [NOTHING]
 
 
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:

@@ -33,6 +33,7 @@ DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
+MARKERS |= {"x": "X"}  # which has an inside to be left open
 SMALL, TINY = 7, 5  # points
 MOST_TITLE = 120  # characters of a line
 MOST_LETTERS = 90  # of all x labels together, in a figure with one panel
@@ -182,7 +183,9 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     x = _values(trace.get("x", range(len(y))))
     if not isinstance(look["color"], str | None):  # a colour for each point
         look = {"marker": look["marker"], "s": look["markersize"] ** 2, "label": look.get("label")}
-        axes.scatter(x, y, c=marker["color"], **look)
+        drawn = axes.scatter(x, y, c=marker["color"], **look)
+        if symbol.endswith("-open"):
+            drawn.set(edgecolor=drawn.get_facecolor(), facecolor="none")
         return
     axes.errorbar(x, y, **_spread(trace), capsize=3, **look)
 

@@ -182,8 +182,9 @@ def finalise(
         say = log if progress else lambda _: None
         if (lacking := view.spec.trials - view.finished) > 0:
             say(f"Note: the study still lacks {lacking} of its trials.")
-        if view.results:
-            say(f"Note: {printable(evaluated_before(view, chosen.trial))}")
+        ended = replace(view, results=tuple(it for it in view.results if it.figures is not None))
+        if ended.results:  # one that was killed may be this one
+            say(f"Note: {printable(evaluated_before(ended, chosen.trial))}")
         check = folders.presence_check(found, folder)
         train = partial(
             train_all, stop=stop, check=check, progress=progress, ray=ray, gpus=gpus_per_worker

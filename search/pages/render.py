@@ -90,7 +90,7 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
     modules = candidates, comparison, comparison_words, final_result, findings, measures, wording
     for module in (*modules, style, command_line, summary, space, study_file):
         environment.globals |= {name: it for name, it in vars(module).items() if name[0] != "_"}
-    functions = head, row, code, aligned, in_utc, reason_in_words, value, listed
+    functions = head, row, code, aligned, in_utc, reason_in_words, value, own_columns, listed
     for function in (*functions, evaluation_in_words, evaluated_before):
         environment.globals[function.__name__] = function
     return environment
@@ -208,6 +208,14 @@ def value(trial: TrialView, name: str) -> str:
     """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty if not measured."""
     found = measured(trial, name)
     return "" if found is None else measure_of(name).bare(found)
+
+
+def own_columns(view: StudyView, of: TrialView | comparison.ArmRuns | None = None) -> list[str]:
+    """The study's own metrics: the headers of a table's columns, or a trial's or an arm's cells."""
+    if of is None:
+        return [f">{measure_of(name).words}" for name in view.spec.metrics]
+    cell: Any = value if isinstance(of, TrialView) else comparison_words.mean_in_words
+    return [cell(of, name) for name in view.spec.metrics]
 
 
 def listed(versions: Mapping[str, str]) -> str:

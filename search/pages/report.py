@@ -16,7 +16,7 @@ from markupsafe import Markup
 from data.reading import write_atomically
 from models.summary import anatomy
 from search.analysis.comparison_words import lowest_arm
-from search.figures import FIGURES, KINDS, Kind, by_file_name, draw_all
+from search.figures import FIGURES, KINDS, Kind, by_file_name, draw_all, is_empty
 from search.figures.files import write_pictures
 from search.pages.render import escape, markdown, page
 from search.sampling.registry import SAMPLERS
@@ -39,7 +39,13 @@ class Report(NamedTuple):
 def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
     """The report of a study so far. `kind`: of the figure files that the Markdown shows."""
     registry = by_file_name(FIGURES)
-    figures = draw_all(registry, view)
+    # An empty figure stays only to say what it waits for.
+    waits = view.count("failed", "waiting") < view.count()
+    figures = {
+        name: figure
+        for name, figure in draw_all(registry, view).items()
+        if not is_empty(figure) or (waits and figure.layout.meta)
+    }
     best, whose = view.best, "the best trial"
     lowest, verdict = lowest_arm(view)
     if view.spec.is_comparison:

@@ -13,19 +13,20 @@ from functools import partial
 from pathlib import Path
 
 import pandas
-from pandas.api.types import infer_dtype
 
 from data.reading import write_atomically
 from models.checks import first_line
 from search.analysis.wording import counted
 from search.dashboard.guard import without_formulas
 from search.running.results import EPOCH, Study, load_study
-from search.spec.domains import SpecError
+from search.spec.config import StudySpec
+from search.spec.domains import Domain, SpecError, choice_label, corners
+from search.spec.space import searched
 from search.store.views import StudyView, TrialView
 
 FILES = ("trials", "epochs", "results")
 TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: its trial, its content
-TYPES = {  # of Parquet columns, whatever their values; parameters are inferred, others measured
+TYPES = {  # of Parquet columns, whatever their values; see _types for others
     **dict.fromkeys(("state", "arm", "reason", "seeds"), "string"),
     **dict.fromkeys(("trial", "repeat", "epoch", "epochs", "best_epoch"), "Int64"),
     **dict.fromkeys(("parameters", "multiply_adds", "images", "requested_epochs"), "Int64"),
@@ -81,12 +82,16 @@ def export_study(
 def _in_files(study: Study, to: str, format: str) -> str:
     Path(to).mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        write_atomically(Path(to) / f"{name}.{format}", encoded(study.to_pandas(name), format))
+        table = study.to_pandas(name)
+        write_atomically(Path(to) / f"{name}.{format}", encoded(table, format, study.spec))
     return f"{', '.join(f'{name}.{format}' for name in FILES)} in {to}"
 
 
-def encoded(table: pandas.DataFrame, format: str) -> bytes:
-    """The table as csv, json or parquet. Integers stay integers in columns with missing values."""
+def encoded(table: pandas.DataFrame, format: str, spec: StudySpec | None = None) -> bytes:
+    """The table as csv, json or parquet. Integers stay integers in columns with missing values.
+
+    spec: of the study, whose space decides the types of parameters' columns in parquet.
+    """
     table = table.convert_dtypes()
     if format == "csv":
         return without_formulas(table.to_csv(index=False)).encode()
@@ -94,11 +99,24 @@ def encoded(table: pandas.DataFrame, format: str) -> bytes:
         finite = table.notna() & ~table.isin([math.inf, -math.inf])
         rows = table.astype(object).where(finite, None).to_dict("records")
         return f"{json.dumps(rows, indent=1, default=datetime.isoformat)}\n".encode()
-    mixed = [name for name in table if infer_dtype(table[name]).startswith("mixed")]
-    types = {name: TYPES.get(name, "Float64") for name in table if not name.startswith("params_")}
-    types |= dict.fromkeys(mixed, "string")
+    domains = {} if spec is None else {f"params_{name}": it for name, it in searched(spec).items()}
+    types = {
+        name: _type(table[name], domains.get(name))
+        if name.startswith("params_")
+        else TYPES.get(name, "Float64")
+        for name in table
+    }
     payload: bytes = table.astype(types).to_parquet(None, index=False)
     return payload
+
+
+def _type(column: pandas.Series, domain: Domain | None) -> str:
+    """Of a parameter's column: its domain's; a trial by hand may have a value of another type."""
+    values = [*map(choice_label, corners(domain)), *column.dropna().tolist()]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float}:
+        return "Int64" if kinds == {int} else "Float64"
+    return "boolean" if kinds == {bool} else "string"
 
 
 def _measured(view: StudyView, trial: TrialView) -> Iterator[tuple[str, float, int, float]]:

@@ -74,6 +74,7 @@ class Study(StudyView):
                 comparison. `train_*` and `validation_*`: at `best_epoch`, that of the lowest
                 `value` (of the study's objective), losses in nats, errors and accuracies in [0, 1];
                 `calibrated_validation_loss`: after the logits are divided by the best temperature.
+                Then the study's own metrics, at that epoch, too.
                 `parameters`: of the network; `multiply_adds`: for one image; `epochs`: trained;
                 `learning_rate`: its peak; `seconds`: spent on training and validation; `started`,
                 `finished`: in UTC; `reason`: why it failed; `params_<name>`: each searched
@@ -171,7 +172,7 @@ def _trials_table(view: StudyView) -> list[dict[str, Any]]:
         {
             **_whose(trial),
             "baseline": trial.is_baseline,
-            **{name: measured(trial, name) for name in MEASURED},
+            **{name: measured(trial, name) for name in (*MEASURED, *view.spec.metrics)},
             "best_epoch": None if trial.best is None else trial.best.epoch,
             "value": None if trial.best is None else trial.best.value,
             "epochs": len(trial.curve),
@@ -245,7 +246,8 @@ def _arms(view: StudyView) -> list[dict[str, Any]]:
     for rank, runs in enumerate(ranked_arms(view), start=1):
         row: dict[str, Any] = {"rank": rank if runs.complete else None, "arm": runs.arm.name}
         row |= {"seeds": len(runs.complete), "failed": len(runs.failed)}
-        for name in dict.fromkeys((objective, "validation_error", "parameters")):
+        named = (objective, "validation_error", "parameters", *view.spec.metrics)
+        for name in dict.fromkeys(named):
             values = runs.values(name)
             row |= {name: mean(values) if values else None, f"{name}_std": spread(values)}
         one = found.get(runs.arm.name)

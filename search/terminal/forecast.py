@@ -29,6 +29,7 @@ from search.analysis.wording import (
 from search.sampling.registry import epoch_budget, find_pruner
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
+from search.spec.recipe import PARTIAL_EPOCH
 from search.spec.space import make_config, searched, share_of_limits, suggest
 from search.store.schema import DatasetFacts
 from search.store.views import StudyView, TrialView
@@ -85,8 +86,13 @@ def forecast(
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     if (budget := epoch_budget(spec)) is not None:
         total = f", with a budget of {grouped(round(budget))} epochs for all of them"
-        if whole := min(find_pruner(spec.pruner).whole, spec.trials):
-            total += f", but at least {counted(whole, 'whole training')}"
+        pruner, least = find_pruner(spec.pruner), list[str]()
+        first = min(pruner.rungs(spec.epochs), default=spec.epochs) or PARTIAL_EPOCH
+        if (begun_all := spec.trials * first) > budget:
+            least.append(f"{grouped(round(begun_all))} to bring every trial to its first rung")
+        if whole := min(pruner.whole, spec.trials):
+            least.append(counted(whole, "whole training"))
+        total += f", but at least {' and '.join(least)}" if least else ""
     already = f", {grouped(view.finished)} of them finished already" if view.finished else ""
     left = time_left(view, workers)
     if left is None:

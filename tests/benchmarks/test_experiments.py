@@ -1,11 +1,12 @@
 """The reports' experiments: run, stored, and written up from the stored results."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import experiments
+from benchmarks import candidates, crowd, experiments, headroom, warm_starts
 from search import finalize, study
 from search.final import runs
 
@@ -72,3 +73,34 @@ def test_a_second_run_evaluates_nothing_again(
     assert page.index("## Report Z: Two widths") < page.index("A remark.")
     assert "`a6_final`" in page.partition("## Not run whole yet")[2]
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("main", "flags", "told"),
+    [
+        (crowd.main, ["--pruners", "nonsense"], "invalid choice: 'nonsense' (choose from"),
+        (headroom.main, ["no.gz"], "there is no no.gz; record one with python -m benchmarks.curv"),
+        (candidates.main, ["no.gz"], "there is no no.gz; record one with python -m benchmarks.c"),
+        (warm_starts.main, ["no.gz", "--sampler", "x"], "there is no no.gz; record one with"),
+    ],
+)
+def test_what_does_not_exist_is_refused_in_one_line(
+    main: Callable[[list[str]], int],
+    flags: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(flags)
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_name_that_is_no_experiment_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(experiments, "_command", lambda *_: pytest.fail("run"))
+    with pytest.raises(SystemExit, match="2"):
+        experiments.main(["--run", "nonsense"])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "argument --run: invalid choice: 'nonsense' (choose from" in told
+    assert "a6_final" in told

@@ -240,7 +240,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (
         damaged,
         r"3 files: .*empty.jpg cannot be read as a picture, .*half.jpg .*, .*a.heic .*: HEIC is a "
-        ".* not supported; replace it with an intact picture",
+        r".* not supported; replace them with intact pictures \(BMP, .*\), or delete them$",
     ),
     (bytes_for_a_name, r"train/ant/caf\\xe9.png: the name .* is not valid UTF-8; rename it"),
     (

@@ -13,9 +13,9 @@ from matplotlib.font_manager import get_font_names
 
 from search.figures import FIGURES
 from search.figures.files import drawn, fonts, plain, rendered
-from search.figures.style import apply_style, in_figure
+from search.figures.style import STATES, apply_style, in_figure
 from search.store.views import StudyView
-from tests.search.made_up_views import comparison_view
+from tests.search.made_up_views import comparison_view, study_view, trial_view
 
 ARMS = {"base": [0.5, 0.52, 0.48], "_a": [0.4, 0.43, 0.41]}
 
@@ -41,6 +41,17 @@ def test_error_bars() -> None:
     mean, half = figure.data[1].x[0], figure.data[1].error_x.array[0]
     assert segments[:, 0] == pytest.approx([mean - half, mean + half])
     assert axes.get_yticklabels()[1].get_text() == "_a (3)"
+
+
+def test_each_state_of_a_trial_has_its_own_marker() -> None:
+    trials = [trial_view(number, [0.5], state=state) for number, state in enumerate(STATES)]
+    (axes,) = drawn(FIGURES["parameters"].draw(study_view(trials))).axes
+    looks = {
+        (one.get_label(), tuple(one.get_paths()[0].vertices.ravel()), len(one.get_facecolor()))
+        for one in axes.collections
+    }
+    assert len(looks) == len({look[1:] for look in looks}) == len(STATES)
+    assert all(len(one.get_edgecolor()) for one in axes.collections)
 
 
 def test_texts_stay_as_typed() -> None:

@@ -25,6 +25,7 @@ from search.figures.final import reliability_diagram
 from search.final import final, folder, runs
 from search.final.final import finalise, look_inside
 from search.final.predict import predict
+from search.pages.render import in_utc
 from search.running.results import load_study
 from search.running.study import run_study
 from search.store import FolderGoneError, StorageError, StudyGoneError
@@ -322,6 +323,29 @@ def test_the_recorded_metrics_are_those_that_are_written(
     assert again.metrics["test"] == first.metrics["test"]
     assert again.bundle.temperature == again.metrics["temperature"] == first.metrics["temperature"]
     assert again.result.runs[0].test == first.result.runs[0].test
+
+
+def test_a_repeat_says_that_it_completes_the_evaluation_that_was_killed(
+    searched: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """And does not warn of choosing among evaluations, because there is only one."""
+    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
+    with monkeypatch.context() as patch:
+        patch.setattr(final, "test", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            finalise("digits", seeds=1, device="cpu")
+    [begun] = load_study("digits").results
+    capfd.readouterr()
+    finalise("digits", seeds=1, device="cpu", progress=True)
+    told = " ".join(capfd.readouterr().err.split())
+    assert f"this completes the test evaluation begun on {in_utc(begun.opened_at)}." in told
+    assert "evaluated once before" not in told
+    assert len(load_study("digits").results) == 1
+    finalise("digits", seeds=1, epochs=1, device="cpu", progress=True)
+    assert "evaluated once before" in " ".join(capfd.readouterr().err.split())
 
 
 @pytest.mark.parametrize("first", [0, 2])

@@ -78,6 +78,7 @@ def test_only_a_study_with_a_baseline_is_compared_with_it(small_study: StudyView
 
 def test_the_note_of_a_comparison_is_about_its_arms() -> None:
     view = comparison_view({"base": [0.5, 0.52, 0.48], "<b>low</b>": [0.40, 0.43, 0.39]})
+    lost = comparison_view({"base": [0.5, 0.52], "lost": [None] * 2})
     note, report = study_note(view), make_report(view, datetime.now(UTC)).markdown
     assert "&#60;b&#62;low&#60;/b&#62;” has the lowest mean validation loss, 0.4067" in note
     assert "Against the base, “base”: better.\n" in note
@@ -85,6 +86,11 @@ def test_the_note_of_a_comparison_is_about_its_arms() -> None:
     table = re.findall(r"^\|.*", note, re.MULTILINE)
     assert len(table) == 4
     assert "\n".join(table) in report
+    assert [row[-1] for row in rows(note)] == ["the base", "better"]
+    assert [row[-1] for row in rows(study_note(lost))] == [
+        "the base",
+        "worse: it diverged in every seed",
+    ]
     assert "python -m search.report --study fashion" in note
     assert "“Hyperparameter Importance” of this dashboard says nothing about a comparison" in note
     for foreign in ("## Best trials", "baseline", "Best is trial"):

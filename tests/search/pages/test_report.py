@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -356,3 +357,42 @@ def test_texts_and_figures_name_the_objective(small_study: StudyView, objective:
         for name, figure in draw_all(FIGURES, view).items():
             if name not in ("importances", "contour"):
                 assert label in figure.to_json(), name
+
+
+@pytest.mark.parametrize("losses", [[], [math.nan]])
+def test_why_everything_failed_comes_before_figures_none_of_which_is_empty(
+    losses: list[float], tmp_path: Path
+) -> None:
+    search = study_view([trial_view(0, losses, state="failed", reason="no such layer")])
+    arms = comparison_view({"base": [None], "low": [None]}, reason="no such layer")
+    for view in (search, arms):
+        made = make_report(view, NOW)
+        assert not made.figures
+        assert "Importances need" not in made.markdown
+        heads = re.findall("^## (.*)", made.markdown, re.MULTILINE)
+        assert heads[0] == "Failed trials"
+        assert heads.count("Failed trials") == 1
+        assert not {"How the search went", "Learning curves", "What mattered"} & set(heads)
+        assert [file.name for file in write_report(made, tmp_path)] == ["report.html", "report.md"]
+
+
+def test_tables_show_the_metrics_that_the_study_records() -> None:
+    def scored(trial: TrialView) -> TrialView:
+        metrics = ({"top2_accuracy": row.value / 10, "macro_f1": 0.25} for row in trial.curve)
+        pairs = zip(trial.curve, metrics, strict=True)
+        rows = (dataclasses.replace(row, metrics=found) for row, found in pairs)
+        return dataclasses.replace(trial, curve=tuple(rows))
+
+    search = study_view([trial_view(0, [0.5, 0.3, 0.4]), trial_view(1, state="failed")])
+    arms = comparison_view({"base": [0.3, 0.5], "low": [None, None]})
+    for view, shown, mean in ((search, "0.0300", 0.03), (arms, "0.0400 ± 0.0141", 0.04)):
+        spec = dataclasses.replace(view.spec, metrics=("top2_accuracy", "macro_f1"))
+        view = dataclasses.replace(view, spec=spec, trials=tuple(map(scored, view.trials)))
+        ((first, *_), *_) = tables(view, "top2 accuracy", "macro f1")
+        assert first["top2 accuracy"] == shown
+        assert first["macro f1"].startswith("0.2500")
+        study = Study.of(view)
+        best, *_, failed = study.to_pandas().to_dict("records")
+        assert (best["top2_accuracy"], best["macro_f1"]) == (pytest.approx(0.03), 0.25)
+        assert math.isnan(failed["macro_f1"])
+        assert study.to_pandas("leaderboard").top2_accuracy[0] == pytest.approx(mean)

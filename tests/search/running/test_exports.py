@@ -20,6 +20,7 @@ from pyarrow.dataset import dataset
 from search import export
 from search.running.exports import FORMATS, encoded, export_study
 from search.running.results import COLUMNS, TABLES, Study, load_study
+from search.spec.domains import Choice, Range
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from tests.search.made_up_views import comparison_view, study_view, trial_view
@@ -88,6 +89,39 @@ def test_parquet_files_of_any_two_studies_have_the_same_types(
             assert [first.field(name) for name in shared] == [other.field(name) for name in shared]
     assert parquet.read_schema(tmp_path / "search" / "epochs.parquet").field("f1").type == "double"
     assert pandas.read_parquet(tmp_path / "comparison" / "results.parquet")["seeds"][0] == "0, 1, 2"
+
+
+def test_the_types_of_parameters_are_those_of_the_space(tmp_path: Path) -> None:
+    """Not of the values that a few trials happen to have."""
+    space = {
+        "dropout": Range(low=0.0, high=1.0),
+        "weight_decay": Choice(values=(0, 0.5)),
+        "learning_rate": Range(low=1e-3, high=1.0),
+        "depth": Range(low=2, high=4),
+        "batch_norm": Choice(values=(True, False)),
+        "hidden": Choice(values=((64,), (128,))),
+    }
+    whole = {"dropout": 1.0, "weight_decay": 0, "learning_rate": 1.0, "depth": 2}
+    by_hand = trial_view(1, params={"depth": 3})
+    view = study_view(
+        [trial_view(0, params={**whole, "batch_norm": True, "hidden": "64"}), by_hand]
+    )
+    view = replace(view, spec=replace(view.spec, space=space))
+    FORMATS["parquet"](Study.of(view), str(tmp_path))
+    schema = parquet.read_schema(tmp_path / "trials.parquet")
+    types = {name: str(schema.field(f"params_{name}").type) for name in space}
+    assert types == {
+        **dict.fromkeys(("dropout", "weight_decay", "learning_rate"), "double"),
+        "depth": "int64",
+        "batch_norm": "bool",
+        "hidden": types["hidden"],
+    }
+    assert "string" in types["hidden"]
+    arms = Study.of(comparison_view({"1": [0.5]}))
+    FORMATS["parquet"](arms, str(tmp_path))
+    assert "string" in str(
+        parquet.read_schema(tmp_path / "trials.parquet").field("params_arm").type
+    )
 
 
 def test_every_column_is_explained() -> None:

@@ -124,6 +124,9 @@ def test_a_small_study_exceeds_its_budget(task: Task) -> None:
     assert "with a budget of 13 epochs for all of them, but at least 2 whole trainings" in text
     # 2 x 10 epochs and 8 x 0.8, of 4 s each
     assert "About 2 min with 1 worker" in text
+    brief = said(replace(small, epochs=1, budget=0.3), task)
+    assert "a budget of 3 epochs for all of them, but at least 2 whole trainings" not in brief
+    assert "but at least 3 to bring every trial to its first rung and 2 whole trainings" in brief
     assert "whole training" not in said(replace(small, pruner="halving"), task)
     assert "at least 1 whole training" in said(replace(small, trials=1), task)
 
