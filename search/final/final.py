@@ -235,12 +235,15 @@ def finalise(
         if row.figures is None and any(it.result_id == row.result_id for it in view.results):
             say(f"Note: this completes the test evaluation begun on {in_utc(row.opened_at)}.")
         if row.figures is not None:
-            chosen, decided = as_recorded(view, chosen, row)
+            now_decided, (chosen, decided) = decided, as_recorded(view, chosen, row)
+            lost = " This choice among candidates is not added to them."
             bundle = replace(bundle, trial=chosen.trial.number, temperature=chosen.temperature)
             epochs = row.figures.get("requested_epochs", epochs)
             say(
                 f"Note: these networks were tested on {in_utc(row.opened_at)} already; the "
                 "recorded results are used, and no test evaluation is added."
+                + lost
+                * bool(now_decided and not decided)
             )
         result = FinalResult(
             view=replace(view, results=earlier),

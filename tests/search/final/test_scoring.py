@@ -79,7 +79,10 @@ def test_results_stay_those_of_the_images_that_were_tested(
 
 
 def test_how_the_trial_was_chosen_stays_as_recorded(
-    searched_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched_tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whether candidates win later, or the trial is named by hand."""
     monkeypatch.chdir(copy_untested(searched_tiny, tmp_path / "copy"))
@@ -90,7 +93,9 @@ def test_how_the_trial_was_chosen_stays_as_recorded(
 
     far = [trial.number for trial in load_study("digits").trained_far[:2]]
     longer = {number: finalise("digits", seeds=1, trial=number, epochs=3) for number in far}
-    again = finalise("digits", seeds=1, candidates=2, candidate_seeds=1, epochs=3)
+    again = finalise("digits", seeds=1, candidates=2, candidate_seeds=1, epochs=3, progress=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "recorded results are used, and no test evaluation is added. This choice among" in said
     first = longer[again.metrics["trial"]]
     assert {**again.metrics, "seconds": 0} == {**first.metrics, "seconds": 0}
     assert again.bundle.temperature == first.bundle.temperature
