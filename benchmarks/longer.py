@@ -7,7 +7,8 @@ which `finalize` keeps. The test set is not read.
     python -m search.study --dataset cifar10
     python -m benchmarks.longer --study cifar10 --best 3 --times 2
 
-The same command resumes: the trainings keep checkpoints in the study's folder.
+The same command resumes: the trainings keep checkpoints in the study's folder, which `finalize
+--candidates` uses, too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from search.store.views import view_study
 from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.repeat import Job, TrainedRun
+from search.training.task import load_study_task
 
 
 def parser() -> BenchmarkParser:
@@ -68,6 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         found = require_study(db, args.study)
         view = view_study(found)
         folder = folders.study_folder(found, folders.runs_folder(storage, args.runs_dir))
+    task = load_study_task(view.spec, images, device)
     lengths = [None, *(times * view.spec.epochs for times in args.times)]
     chosen = [one for length in lengths for one in choose_candidates(view, args.best, length)]
     jobs = [
@@ -79,12 +82,13 @@ def main(argv: list[str] | None = None) -> int:
             seed=seed,
             data_dir=images,
             checkpoints=folder / folders.CHECKPOINTS,
+            content=task.content,
             candidate=one.trial.number,
         )
         for one in chosen
         for seed in range(args.seeds)
     ]
-    runs = train_all(jobs, jobs[0].load(device), stop=threading.Event(), progress=True)
+    runs = train_all(jobs, task, stop=threading.Event(), progress=True)
     seeds = args.seeds
     rows = [measured(one, runs[seeds * at : seeds * (at + 1)]) for at, one in enumerate(chosen)]
     result = {**environment("longer", device), "study": view.name, "rows": rows}
