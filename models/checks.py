@@ -10,7 +10,7 @@ class ArchitectureError(ValueError):
 MOST_LAYERS = 200  # convolutions, or hidden layers
 MOST_COUNT = 10**9
 LONGEST_SHOWN = 200  # characters of a wrong value, which may be very long in a file
-LONGEST_LINE = 300  # characters of a library's message
+LONGEST_LINE = 300  # characters of a library's message, which may quote a whole file
 
 
 def shown(value: object) -> str:
@@ -24,8 +24,9 @@ def _as_lists(value: object) -> object:
 
 
 def first_line(error: BaseException) -> str:
-    """Of the error's message, cut short: it may quote a whole file. Empty if there is none."""
-    return (str(error).splitlines() or [""])[0][:LONGEST_LINE]
+    """Of the error's message, without its middle if it is long. Empty if there is none."""
+    line, half = (str(error).splitlines() or [""])[0], LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def by(sides: Sequence[int]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from operator import itemgetter
@@ -178,9 +180,10 @@ def without_effect(spec: StudySpec) -> list[str]:
 
 
 def edges_in_words(view: StudyView) -> list[str]:
-    """A sentence for each edge of the searched space on which all winners lie.
+    """A sentence for each edge of the searched space on which all winners lie; then how to go on.
 
     `The best 3 trials have width 32, the largest allowed: try width = { ... } in [space].`
+    `A changed space needs a new study: --study NAME --warm-start fashion.`
     """
     spec, space = view.spec, searched(view.spec)
     if spec.is_comparison or spec.minimize_also or view.finished < FEWEST:
@@ -196,12 +199,16 @@ def edges_in_words(view: StudyView) -> list[str]:
     ][:WINNERS]
     if len(winners) < WINNERS:
         return []
-    return [
+    found = [
         sentence
         for name, domain in ranges.items()
         for end in ("low", "high")
         if (sentence := _edge_in_words(view, winners, name, domain, end)) is not None
     ]
+    if found:
+        again = f"--study NAME --warm-start {shlex.quote(printable(view.name))}"
+        found[-1] += f" A changed space needs a new study: {again}."
+    return found
 
 
 def _edge_in_words(
@@ -267,7 +274,8 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
             wide = replace(spec, space={**spec.space, name: wider})
             network = suggest(FixedTrial({**best.params, name: new}), wide).architecture
             images = facts.image_shape, len(facts.class_names)
-            anatomy(network, *images)
+            with warnings.catch_warnings(action="ignore"):  # a user's network of no channels
+                anatomy(network, *images)
             if share_of_limits(network, spec, *images)[0] <= 1:
                 return wider
     return None

@@ -157,20 +157,27 @@ def _tensorboard(view: StudyView, to: str) -> str:
 def _mlflow(view: StudyView, to: str) -> str:
     """Write a run for each trial; runs that are already up to date are kept."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default four minutes
     from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from requests import ConnectionError as NoAnswer
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    artifacts, shown = None, ""
     if "://" not in to:
         Path(to).mkdir(parents=True, exist_ok=True)
+        artifacts = Path(to, "mlruns").absolute().as_uri()  # by default in the current folder
         to = f"sqlite:///{Path(to) / 'mlflow.db'}"
+        shown = f"; mlflow ui --backend-store-uri {to} shows them"
     begun = [(trial, trial.started) for trial in view.trials if trial.started is not None]
     try:
         client = MlflowClient(tracking_uri=to)
         found = client.get_experiment_by_name(view.name)
-        experiment = found.experiment_id if found else client.create_experiment(view.name)
+        experiment = (
+            found.experiment_id if found else client.create_experiment(view.name, artifacts)
+        )
         if found and found.lifecycle_stage == "deleted":  # the name stays taken
             client.restore_experiment(experiment)
         runs = client.search_runs([experiment], max_results=MOST_RUNS)
@@ -180,6 +187,9 @@ def _mlflow(view: StudyView, to: str) -> str:
                 Metric(name, value, round(1000 * when), step)
                 for name, value, step, when in _measured(view, trial)
             ]
+            if (best := trial.best) is not None:  # MLflow sorts by a metric's last step
+                when = round(1000 * best.reported_at)
+                metrics.append(Metric("best_value", best.value, when, best.epoch))
             # An older study may have had the name. In UTC, the same for every reader.
             whose = f"{trial.number}, begun {started.astimezone(UTC).replace(tzinfo=None)}"
             told = f"{trial.state}, {len(metrics)} values"
@@ -203,8 +213,10 @@ def _mlflow(view: StudyView, to: str) -> str:
                 client.set_terminated(run, ENDS[trial.state], ended)
             client.set_tag(run, TOLD, told)
     except MlflowException as error:
-        raise SpecError("to", f"MLflow cannot use {to}: {first_line(error)}") from error
-    return f"{counted(len(begun), 'run')} in MLflow's experiment {view.name} at {to}"
+        silent = isinstance(error.__context__, NoAnswer)
+        why = "no server answers there" if silent else first_line(error)
+        raise SpecError("to", f"MLflow cannot use {to}: {why}") from error
+    return f"{counted(len(begun), 'run')} in MLflow's experiment {view.name} at {to}{shown}"
 
 
 FORMATS: Mapping[str, Callable[[Study, str], str]] = {

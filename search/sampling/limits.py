@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,6 +58,15 @@ class Limits:
     def fit(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameters, as Optuna stores them, give a network within the limits."""
         return self._share(params)[0] <= 1
+
+    @optuna_warnings_only()
+    def fit_with(self, params: Mapping[str, Any]) -> bool:
+        """Whether they do together with random values of the others."""
+        random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        with suppress(SpecError):
+            replace(self, held=params).draw(random)
+            return True
+        return False
 
     def draw(self, random: optuna.Study) -> dict[str, Any]:
         """A random configuration that fits; `random`: an in-memory study with a random sampler.

@@ -11,6 +11,7 @@ import torch
 import torchvision
 
 from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_of, from_dict, to_dict
+from models.checks import first_line
 from models.family import KIND_WORDS, Architecture, Family, compact, count
 from models.resnet import torchvision_names
 
@@ -92,6 +93,14 @@ def test_a_field_may_take_a_parameter_of_another_name() -> None:
     )
     assert family.configured({"units": 5}) == Config(width=5)
     assert family.configured({}) == Config(width=3)
+
+
+def test_a_long_message_keeps_its_end() -> None:
+    said = first_line(ValueError(f"no: {'x' * 10**6}; set A = 1\nmore"))
+    assert said.startswith("no: xx")
+    assert said.endswith("x; set A = 1")
+    assert len(said) < 310
+    assert first_line(ValueError("no\nmore")) == "no"
 
 
 def test_compact_numbers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search.analysis import findings
 from search.analysis.findings import (
     edges_in_words,
     front_in_words,
@@ -260,6 +262,8 @@ def test_an_edge_is_reported_with_the_range_to_try(
     assert len(found) == (said is not None)
     if said is not None:
         assert said in found[0]
+        new = "A changed space needs a new study: --study NAME --warm-start fashion."
+        assert found[0].endswith(f"}} in [space]. {new}")
         for text in (status_text(view), study_note(view)):
             assert said.split(":")[0] in " ".join(unescape(text).split())
 
@@ -284,6 +288,11 @@ def test_size_limits_are_respected_and_explain_small_networks() -> None:
     width = {"width": {"low": 32, "high": 80, "step": 16}}
     assert edges_in_words(study_of(width, [32, 32, 32]))
     assert not edges_in_words(study_of(width, [32, 32, 32], max_parameters=500_000))  # 32 or 48
+
+
+def test_a_network_that_warns_is_tried_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "anatomy", lambda *_: warnings.warn("no channels", stacklevel=1))
+    assert edges_in_words(study_of(WIDTH, [32, 32, 32]))
 
 
 def test_a_trial_from_outside_the_space_is_no_winner() -> None:

@@ -20,7 +20,7 @@ from pyarrow.dataset import dataset
 from search import export
 from search.running.exports import FORMATS, encoded, export_study
 from search.running.results import COLUMNS, TABLES, Study, load_study
-from search.spec.domains import Choice, Range
+from search.spec.domains import Choice, Range, SpecError
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from tests.search.made_up_views import comparison_view, study_view, trial_view
@@ -170,6 +170,7 @@ def test_tensorboard_reads_its_event_files(view: Study, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
     from mlflow.tracking import MlflowClient
 
     def runs() -> dict[str, Any]:
@@ -180,6 +181,10 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
 
     told = FORMATS["mlflow"](view, str(tmp_path))
     assert told.startswith("10 runs in MLflow's experiment fashion at sqlite:///")
+    assert told.endswith(
+        f"; mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db shows them"
+    )
+    assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     before = runs()
     assert len(before) == 10
@@ -189,6 +194,8 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     history = client.get_metric_history(run.info.run_id, "validation_loss")
     assert [(one.step, one.value) for one in history] == [(1, 0.6), (2, 0.25), (3, 0.28)]
     assert run.data.metrics["test_accuracy"] == 0.9312
+    assert (run.data.metrics["value"], run.data.metrics["best_value"]) == (0.28, 0.25)
+    assert run.info.artifact_uri.startswith(tmp_path.as_uri())
     assert before["trial 4"].data.tags["reason"] == "out of memory: <b>GPU</b>"
     # Again, with one more trial complete: only that one is written again.
     more = replace(view.trials[6], curve=view.trials[3].curve, state="complete")
@@ -202,6 +209,15 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
         client.delete_experiment(experiment.experiment_id)
     FORMATS["mlflow"](later, str(tmp_path))
     assert runs().keys() == after.keys()
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_tracking_server_that_is_not_there_is_said_in_a_phrase(
+    view: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(SpecError, match=r"cannot use http://127.0.0.1:1: no server answers there$"):
+        FORMATS["mlflow"](view, "http://127.0.0.1:1")
 
 
 @pytest.mark.usefixtures("place")

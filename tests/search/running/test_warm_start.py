@@ -1,10 +1,12 @@
 """A study that starts from an earlier one, in another database that is deleted afterwards."""
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 
 from data.extensions import kept_registries
@@ -14,14 +16,20 @@ from search.running.study import run_study
 from search.sampling.earlier import adapted, is_source, read_earlier
 from search.spec.config import Earlier, StudySpec
 from search.spec.domains import SpecError
+from search.spec.extensions import Extension
 from search.spec.parameters import read_parameter
 from search.spec.space import ENQUEUED, OVERRIDES, distributions
 from search.store import StorageError
+from search.store.extensions import keep_copies
+from search.store.folders import runs_folder, study_folder
+from search.store.schema import SPEC as SPEC_KEY
+from search.store.studies import StudyHandle
 from search.study import main
 from search.terminal.status import quick_status
 from tests.search.long_studies import SPEC, fill
 from tests.search.running.made_up import TINY
 
+Spec = Callable[..., StudySpec]
 SPACE = {
     "depth": {"low": 1, "high": 2},
     "width": {"low": 4, "high": 12},
@@ -103,25 +111,88 @@ def test_earlier_studies_and_the_baseline_give_no_configuration_twice(tmp_path: 
         read_earlier(["s", f"{alike}#s", url], spec, url, None, None)
 
 
-def test_a_study_of_an_earlier_version_of_a_network_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = "def build(image_shape, classes, *, units=1):\n    pass\n"
-    url, space = f"sqlite:///{tmp_path / 'old.db'}", {"family": "edited.py:build", "units": [1, 2]}
+OWN = {"family": "edited.py:build", "units": [1, 2], "kernel": [1, 3]}
 
-    def spec_with(added: str) -> StudySpec:
-        (tmp_path / "edited.py").write_text(code + added)
+
+def network(arguments: str, name: str = "build") -> str:
+    return f"def {name}(image_shape, classes, *, {arguments}):\n    pass\n"
+
+
+@pytest.fixture
+def spec_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spec]:
+    """Writes a network file and makes the specification of a study of it."""
+
+    def written(code: str, space: Mapping[str, Any], file: str = "edited.py") -> StudySpec:
+        (tmp_path / file).write_text(code)
         return read_request(None, {"dataset": "digits"}, space=space).spec("digits")
 
     monkeypatch.chdir(tmp_path)
     with kept_registries():
-        fill(tmp_path / "old.db", 9, spec_with(""))[0].close()
-        new = spec_with("# changed\n")
-        (found,) = read_earlier(["s"], new, url, None, None)
-        assert {one["units"] for one in found.configurations} <= {1, 2}
-        # Another study still needs its own version of the file.
-        with pytest.raises(StorageError, match=r"edited\.py has changed .* name another study"):
-            read_earlier(["s"], SPEC, url, None, None)
+        yield written
+
+
+def fill_own(file: Path, spec_with: Spec) -> StudyHandle:
+    """A study of an own network; its best trial is a baseline from outside the space."""
+    db, study = fill(file, 9, spec_with(network("units=1, kernel=3"), OWN))
+    left = {OVERRIDES: {"family": "edited.py:build", "units": 2, "kernel": 9}}
+    given: dict[str, Any] = {"value": 1e-3, "intermediate_values": {12: 1e-3}, "user_attrs": left}
+    own = {"units": CategoricalDistribution([1, 2])}
+    study.study.add_trial(create_trial(**given, params={"units": 2}, distributions=own))
+    db.close()
+    return study
+
+
+@pytest.mark.parametrize(
+    ("arguments", "space", "first", "not_searched"),
+    [
+        ("units=1, kernel=3", {}, {"units": 2, "kernel": 3}, ()),
+        ("units=1", {"kernel": None}, {"units": 2}, ("kernel",)),
+        ("units=1, size=3", {"kernel": None, "size": [3, 5]}, {"units": 2, "size": 3}, ("kernel",)),
+        ("units=1, kernel='a'", {"kernel": ["a", "b"]}, {"units": 2, "kernel": "a"}, ()),
+        ("units=1, kernel=3, drop=0", {"drop": [0, 1]}, {"units": 2, "kernel": 3, "drop": 0}, ()),
+        # A required argument that no earlier trial had is sampled.
+        ("units=1, kernel=3, stride", {"stride": [1, 2]}, {"units": 2, "kernel": 3}, ()),
+    ],
+)
+def test_a_study_of_an_earlier_version_of_a_network_file(
+    arguments: str,
+    space: dict[str, Any],
+    first: dict[str, Any],
+    not_searched: tuple[str, ...],
+    tmp_path: Path,
+    spec_with: Spec,
+) -> None:
+    fill_own(tmp_path / "old.db", spec_with)
+    wanted = {**OWN, "kernel": [1, 3, 9], **space}
+    wanted = {name: it for name, it in wanted.items() if it is not None}
+    new = spec_with(network(arguments), wanted)
+    (found,) = read_earlier(["s"], new, f"sqlite:///{tmp_path / 'old.db'}", None, None)
+    best = found.configurations[0]
+    assert best == {**first, **({"kernel": 9} if first.get("kernel") == 3 else {})}
+    assert found.not_searched == not_searched
+
+
+def test_an_earlier_study_of_networks_that_are_gone(tmp_path: Path, spec_with: Spec) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    study = fill_own(tmp_path / "old.db", spec_with)
+    old = network("units=1, kernel=3")
+    other = spec_with(old, {**OWN, "family": "other.py:build"}, "other.py")
+    with pytest.raises(
+        SpecError, match=r"10 do not fit .* \(their networks are edited\.py:build\)"
+    ):
+        read_earlier(["s"], other, url, None, None)
+    renamed = spec_with(network("units=1", "made"), {"family": "edited.py:made", "units": [1, 2]})
+    with pytest.raises(SpecError, match=r"'s' cannot be a warm start: edited\.py:build: the file "):
+        read_earlier(["s"], renamed, url, None, None)
+    # A study without the file needs the file's version, or the copy of it.
+    with pytest.raises(StorageError, match=r"edited\.py has changed .* name another study"):
+        read_earlier(["s"], other, url, None, None)
+    extensions = [Extension(**it) for it in study.attributes[SPEC_KEY]["extensions"]]
+    (tmp_path / "edited.py").write_text(old)
+    keep_copies(extensions, study_folder(study, runs_folder(url)))
+    (tmp_path / "edited.py").write_text(network("units=1"))
+    with pytest.raises(SpecError, match="do not fit"):
+        read_earlier(["s"], other, url, None, None)
 
 
 def test_the_best_trial_is_taken_over_though_it_lies_outside_its_space(tmp_path: Path) -> None:

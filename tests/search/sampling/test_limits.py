@@ -128,6 +128,13 @@ def test_a_queued_trial_that_fits_with_nothing_says_what_it_holds() -> None:
         whole.draw(random)
 
 
+def test_part_of_a_configuration_fits_if_something_fits_beside_it() -> None:
+    limits = Limits(spec_of(max_parameters=9_000), *DIGITS)
+    assert limits.fit_with({"depth": 1})
+    assert not limits.fit_with({"depth": 4, "width": 32})
+    assert limits.fit_with({})
+
+
 def test_a_study_whose_space_does_not_fit_is_refused() -> None:
     limits = limits_of(spec_of(max_parameters=100), *DIGITS)
     assert limits is not None
