@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.record import BenchmarkParser, environment, show_table, write_json
 from data.datasets import default_data_dir
 from models import to_dict
+from search.analysis.wording import counted
 from search.final.choose import Chosen, choose_candidates
 from search.final.runs import THREADS, train_all
 from search.spec.objectives import CALIBRATED_LOSS
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     result = {**environment("longer", device), "study": view.name, "rows": rows}
     write_json(args.json, {**result, "spec": view.spec.to_dict()})
     headings = ["trial", "epochs", "strength", "training loss", "calibrated loss", "error"]
-    show_table(f"{view.name}, {seeds} fresh seeds", headings, map(cells, rows))
+    show_table(f"{view.name}, {counted(seeds, 'fresh seed')}", headings, map(cells, rows))
     for at, length in enumerate(lengths[1:], 1):
         own, longer = rows[: args.best], rows[args.best * at : args.best * (at + 1)]
         for name in ("validation_loss", "validation_error"):
