@@ -52,9 +52,9 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
         "help": "further records for the prior only; nothing is replayed on them",
     },
     "sampler": {
-        "choices": ("gp", "tpe"),
+        "choices": ("gp", "tpe", "random"),
         "default": "gp",
-        "help": "for ours: gp (default), or tpe, which is fast",
+        "help": "for ours: gp (default), tpe, which is fast, or random",
     },
     "cache": {
         "type": Path,

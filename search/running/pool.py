@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).with_name("bootstrap.py")
 MOST_QUOTED = 300  # characters of a last line
-LEAVE_SECONDS = 4.0  # that a process gets to stop by itself
+LEAVE_SECONDS = 10.0  # that a process gets to stop by itself: a busy machine may need several
 KILLED = -9  # exit code on systems that have SIGKILL
 WATCH_SECONDS = 0.2
 MAX_DEATHS = 10  # in a row, with no report of an epoch between them

@@ -229,7 +229,7 @@ def test_only_faults_of_one_kind_are_combined(tmp_path: Path) -> None:
     missing = [tmp_path / "a.png", tmp_path / "b.png"]
     with pytest.raises(DataError, match=r"^there is no picture file [^,]*a.png; check the path$"):
         read_pictures([*missing, empty], (1, 4, 4))
-    with pytest.raises(DataError, match=r"^2 files: [^;]*, [^;]*; replace it with an intact"):
+    with pytest.raises(DataError, match=r"^2 files: [^;]*, [^;]*; replace them with intact"):
         read_pictures([empty, missing[0], empty], (1, 4, 4))
 
 
