@@ -1,7 +1,8 @@
 """What `finalize --epochs` gains, on validation images: the best trials of a study, trained again.
 
-Each is trained with fresh seeds on the study's own split: as `finalize` does without `--epochs`,
-and as it does for a multiple of the study's epochs. All are judged by the last epoch's weights,
+Each is trained with fresh seeds on the study's own split: up to its best epoch (its whole schedule
+if it had been stopped), and as `finalize --epochs` does for a multiple of the study's epochs. All
+are judged by the last epoch's weights,
 which `finalize` keeps. The test set is not read.
 
     python -m search.study --dataset cifar10
@@ -22,7 +23,6 @@ from typing import Any
 
 from benchmarks.record import BenchmarkParser, environment, show_table, write_json
 from data.datasets import default_data_dir
-from models import to_dict
 from search.analysis.wording import counted
 from search.final.choose import Chosen, choose_candidates
 from search.final.runs import THREADS, train_all
@@ -33,7 +33,7 @@ from search.store.studies import require_study
 from search.store.views import view_study
 from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
-from search.training.repeat import Job, TrainedRun
+from search.training.repeat import TrainedRun
 from search.training.task import load_study_task
 
 
@@ -75,19 +75,16 @@ def main(argv: list[str] | None = None) -> int:
     lengths = [None, *(times * view.spec.epochs for times in args.times)]
     chosen = [one for length in lengths for one in choose_candidates(view, args.best, length)]
     jobs = [
-        Job(
+        job
+        for one in chosen
+        for job in one.jobs(
+            args.seeds,
+            is_candidate=True,
             spec=view.spec,
-            architecture=to_dict(one.config.architecture),
-            recipe=one.config.recipe,
-            epochs=one.epochs,
-            seed=seed,
             data_dir=images,
             checkpoints=folder / folders.CHECKPOINTS,
             content=task.content,
-            candidate=one.trial.number,
         )
-        for one in chosen
-        for seed in range(args.seeds)
     ]
     runs = train_all(jobs, task, stop=threading.Event(), progress=True)
     seeds = args.seeds

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import geometric_mean
+from typing import Any
 
+from models import to_dict
 from search.analysis.candidates import Candidate, decision_in_words, ranked, recorded_candidates
 from search.analysis.comparison import has_diverged
 from search.analysis.final_result import STUDYS_BEST
@@ -22,7 +24,7 @@ from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
 from search.training.epoch import Epoch, RepeatError
 from search.training.metrics import HIGHEST_TEMPERATURE
-from search.training.repeat import TrainedRun
+from search.training.repeat import Job, TrainedRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,20 @@ class Chosen:
     def config(self) -> TrialConfig:
         assert self.trial.config is not None
         return self.trial.config
+
+    def jobs(self, seeds: int, *, is_candidate: bool = False, **common: Any) -> list[Job]:
+        """A training for each seed, from 0. `common`: what all trials share, see `Job`."""
+        return [
+            Job(
+                architecture=to_dict(self.config.architecture),
+                recipe=self.config.recipe,
+                epochs=self.epochs,
+                seed=seed,
+                candidate=self.trial.number if is_candidate else None,
+                **common,
+            )
+            for seed in range(seeds)
+        ]
 
 
 def choose_trial(view: StudyView, number: int | None = None, arm: str | None = None) -> Chosen:

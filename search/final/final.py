@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets import count_test, default_data_dir
-from models import build, to_dict
+from models import build
 from models.summary import anatomy
 from search.analysis.candidates import Candidate
 from search.analysis.final_result import FeatureMaps, FinalResult, metrics
 from search.analysis.wording import counted, printable
 from search.dashboard.content import ContentWriter
 from search.final.choose import (
-    Chosen,
     as_recorded,
     choose_candidates,
     choose_trial,
@@ -50,7 +49,6 @@ from search.training.device import (
     prepare_process,
     versions,
 )
-from search.training.repeat import Job
 from search.training.task import Task, load_study_task, stage_maps
 
 CANDIDATE_SEEDS = 2
@@ -189,26 +187,17 @@ def finalise(
         train = partial(
             train_all, stop=stop, check=check, progress=progress, ray=ray, gpus=gpus_per_worker
         )
-
-        def jobs(one: Chosen, count: int, candidate: int | None = None) -> list[Job]:
-            return [
-                Job(
-                    spec=view.spec,
-                    architecture=to_dict(one.config.architecture),
-                    recipe=one.config.recipe,
-                    epochs=one.epochs,
-                    seed=seed,
-                    data_dir=images,
-                    checkpoints=folder / folders.CHECKPOINTS,
-                    content=task.content,
-                    place=source,
-                    weights=weights,
-                    candidate=candidate,
-                )
-                for seed in range(count)
-            ]
-
-        rivals = [it for one in several for it in jobs(one, candidate_seeds, one.trial.number)]
+        common: dict[str, Any] = {
+            "spec": view.spec,
+            "data_dir": images,
+            "checkpoints": folder / folders.CHECKPOINTS,
+            "content": task.content,
+            "place": source,
+            "weights": weights,
+        }
+        rivals = [
+            job for one in several for job in one.jobs(candidate_seeds, is_candidate=True, **common)
+        ]
         decided: tuple[Candidate, ...] = ()
         if rivals:
             say(
@@ -223,7 +212,7 @@ def finalise(
             f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
             f"{counted(seeds, 'time')}"
         )
-        finals = jobs(chosen, seeds)
+        finals = chosen.jobs(seeds, **common)
         runs = train(finals, task)
         bundle = make_bundle(view, chosen, task, runs[0].seed, runs[0].weights)
         inside = look_inside(bundle, task)
@@ -235,15 +224,15 @@ def finalise(
         if row.figures is None and any(it.result_id == row.result_id for it in view.results):
             say(f"Note: this completes the test evaluation begun on {in_utc(row.opened_at)}.")
         if row.figures is not None:
-            now_decided, (chosen, decided) = decided, as_recorded(view, chosen, row)
-            lost = " This choice among candidates is not added to them."
+            lost, (chosen, recorded) = "", as_recorded(view, chosen, row)
+            if decided and not recorded:
+                lost = " This choice among candidates is not added to them."
+            decided = recorded
             bundle = replace(bundle, trial=chosen.trial.number, temperature=chosen.temperature)
             epochs = row.figures.get("requested_epochs", epochs)
             say(
                 f"Note: these networks were tested on {in_utc(row.opened_at)} already; the "
-                "recorded results are used, and no test evaluation is added."
-                + lost
-                * bool(now_decided and not decided)
+                f"recorded results are used, and no test evaluation is added.{lost}"
             )
         result = FinalResult(
             view=replace(view, results=earlier),
