@@ -95,7 +95,11 @@ def collect(view: StudyView) -> dict[str, Any]:
         "finished": f"{view.finished} of {spec.trials}",
         "arms": arms,
         "journal": [
-            {"outcome": one.outcome, "conclusion": conclusion(one)}
+            {
+                "hypothesis": one.entry.hypothesis,
+                "outcome": one.outcome,
+                "conclusion": conclusion(one),
+            }
             for one in evaluate_journal(view)
         ],
         "seconds": busy_seconds(view),
@@ -170,7 +174,7 @@ def _section(one: Mapping[str, Any], remarks: Mapping[str, str]) -> Iterator[str
         yield f"| {arm['name']} | {arm['trained']} | " + " | ".join(cells) + f" | {verdict} |"
     for entry in one["journal"]:
         yield ""
-        yield f"**Hypothesis.** {entry['conclusion']}"
+        yield f"**Hypothesis.** {entry['hypothesis']} **Result.** {entry['conclusion']}"
     if one["study"] in remarks:
         yield ""
         yield remarks[one["study"]]

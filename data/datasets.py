@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 FOLDER, NPZ = "folder:", "npz:"
 # Names of data sets outside the registry, and what they stand for.
 FORMS = {
-    "folder:PATH": "your own pictures, in PATH/train/<class>/ and PATH/test/<class>/",
+    "folder:PATH": "your own pictures, in PATH/<class>/, or in PATH/train/<class>/ and "
+    "PATH/test/<class>/",
     "npz:FILE": "arrays x_train, y_train, x_test, y_test, or named as in MedMNIST",
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }

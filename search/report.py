@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 
+from data.extensions import kept_registries
 from search.analysis.wording import printable
 from search.figures import FIGURES, KINDS, Kind
 from search.spec.domains import SpecError
@@ -62,24 +63,13 @@ def main(argv: list[str] | None = None) -> int:
 
     with closing(open_database(args.storage, must_exist=True)) as db:
         runs = runs_folder(args.storage, args.runs_dir)
-        found = []
-        for name in all_study_names(db) if args.all else [args.study]:
-            try:
-                study = require_study(db, name, read_spec)
-                found.append((study, view_study(study)))
-            except StorageError as error:
-                if not args.all or is_transient(error.__cause__):
-                    raise
-                print(f"Skipped: {printable(str(error))}", file=sys.stderr)
-        if not found:
-            raise StorageError(
-                f"no studies to report in {db.url}; run python -m search.study first"
-            )
-        log("Drawing the figures ...")
         kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
         written = []
-        for study, view in found:
-            folder = study_folder(study, runs)
+
+        def report(name: str | None) -> None:
+            study = require_study(db, name, read_spec)
+            view, folder = view_study(study), study_folder(study, runs)
+            log("Drawing the figures ...")
             files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
             for evaluation in evaluate_journal(view):
                 print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
@@ -88,6 +78,19 @@ def main(argv: list[str] | None = None) -> int:
             if view.best is not None and not view.results:
                 print(f"Next: {command('finalize', study.name, args.storage)}")
             written.append((view, folder))
+
+        for name in all_study_names(db) if args.all else [args.study]:
+            try:
+                with kept_registries():  # each with its own versions of the user's files
+                    report(name)
+            except StorageError as error:
+                if not args.all or is_transient(error.__cause__):
+                    raise
+                print(f"Skipped: {printable(str(error))}", file=sys.stderr)
+        if not written:
+            raise StorageError(
+                f"no studies to report in {db.url}; run python -m search.study first"
+            )
         if args.all:
             print(f"All of them: {write_index(written, datetime.now(UTC), runs)}")
     return 0

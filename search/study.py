@@ -63,7 +63,7 @@ EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
 python -m search.study --trials 80              # continue that study, up to 80 trials
 python -m search.study --timeout 30m            # stop after half an hour; repeat to resume
-python -m search.study --dataset folder:photos  # your own images: photos/train/<class>/*
+python -m search.study --dataset folder:photos  # your own images: photos/<class>/*
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
 python -m search.study --continue 17            # train trial 17, which was stopped, to its end
 python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # your own trial

@@ -207,8 +207,20 @@ def conclusion(evaluation: Evaluation) -> str:
     """The verdict and the values behind it, as a sentence for each expectation."""
     if not evaluation.checks:
         return "Undecided: the entry has no expectation that a test could decide (expect = [...])."
-    findings = [f"{check.outcome}: {finding_in_words(check)}" for check in evaluation.checks]
+    findings = [
+        f"{check.outcome} (expected: {_expected(check)}): {finding_in_words(check)}"
+        for check in evaluation.checks
+    ]
     text = "; ".join(findings) + "."
     if len(findings) > 1:
         text = f"{evaluation.outcome} as a whole. One by one, {text}"
     return capitalized(text)
+
+
+def _expected(check: Difference) -> str:
+    """As the finding says it: `higher`, `lower` or `no different`."""
+    assert check.expected is not None
+    if check.margin is not None:
+        return check.expected.outcome
+    falls = (check.expected.outcome == "better") == measure_of(check.metric).lower_is_better
+    return "lower" if falls else "higher"

@@ -11,7 +11,7 @@ import html
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from search.figures import HEIGHT, KINDS, Kind, style
 
 DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
-LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+LINES = {"solid": "-", "dot": ":", "dashdot": "-.", "longdashdot": "-."}  # others are dashed
+VERTICAL = {"top": "top", "bottom": "bottom"}  # other anchors: the middle
 MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
 MARKERS |= {"x": "X"}  # which has an inside to be left open
 SMALL, TINY = 7, 5  # points
@@ -128,11 +129,18 @@ def drawn(plot: go.Figure) -> Figure:
         axes.set_axisbelow(True)
         _furnish(axes, "x", x, MOST_LETTERS // columns)
         _furnish(axes, "y", y)
+    domains = [[axis.get("domain", (0, 1)) for axis in pair] for pair in given]
     for note in layout.get("annotations", ()):
-        axes = panels.get(note.get("xref", "x"), panels["x"])
-        place = axes.transAxes if note.get("xref") == "paper" else axes.transData
-        text, centred = plain(note["text"]), {"ha": "center", "va": "center"}
-        axes.text(note["x"], note["y"], text, transform=place, fontsize=8, **centred)
+        place, text = (note["x"], note["y"]), plain(note["text"])
+        look = {"fontsize": 8, "ha": "center", "va": VERTICAL.get(note.get("yanchor"), "center")}
+        if note.get("xref") == "paper":  # such as the titles of panels
+            axes, place = min(
+                zip(panels.values(), (_within(place, it) for it in domains), strict=True),
+                key=lambda panel: sum(abs(at - min(max(at, 0), 1)) for at in panel[1]),
+            )
+            axes.text(*place, text, transform=axes.transAxes, **look)
+        else:
+            panels.get(note.get("xref", "x"), panels["x"]).text(*place, text, **look)
     title = plot.layout.title
     lines = plain(f"{title.text}<br>{title.subtitle.text}").split("\n")
     text = "\n".join(fitted(line, MOST_TITLE) for line in lines)
@@ -140,6 +148,11 @@ def drawn(plot: go.Figure) -> Figure:
     if sum(len(axes.get_legend_handles_labels()[1]) for axes in panels.values()) > 1:
         picture.legend(loc="outside right upper", fontsize=SMALL)
     return picture
+
+
+def _within(place: Iterable[float], domain: Iterable[tuple[float, float]]) -> list[float]:
+    """A place in the figure in units of a panel, which extends from 0 to 1."""
+    return [(at - low) / (high - low) for at, (low, high) in zip(place, domain, strict=True)]
 
 
 def plain(text: str) -> str:
@@ -167,7 +180,7 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     look: dict[str, Any] = {
         "color": marker.get("color", line.get("color")),
         "alpha": trace.get("opacity", 1),
-        "linestyle": LINES[line.get("dash", "solid")] if "lines" in mode else "",
+        "linestyle": LINES.get(line.get("dash", "solid"), "--") if "lines" in mode else "",
         "linewidth": 0.8 * line.get("width", 2),
         "drawstyle": "steps-post" if line.get("shape") == "hv" else "default",
     }

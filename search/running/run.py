@@ -175,7 +175,8 @@ class Plan:
         )
         set_flat(study, request.stop_when_flat, spec.trials)
         if spec != stored:
-            studies.set_total(study, spec.trials, spec.budget)
+            others = {"budget": spec.budget, "final_stretch": spec.final_stretch}
+            studies.set_total(study, spec.trials, **others)
 
         def describe(_: Connection) -> None:
             study.study.set_user_attr(HARDWARE, describe_hardware(task.device))

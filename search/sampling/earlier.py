@@ -9,10 +9,10 @@ from copy import copy
 from functools import partial
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from models import Parameter
-from search.sampling.chooser import contender_of
+from search.sampling.chooser import TELLING, contender_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
 from search.sampling.priors import prior_for, recorded_parameters
@@ -36,7 +36,6 @@ from search.store.schema import SPEC
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts, require_study
 
 FIRST = 3  # best configurations are taken, but at most a tenth of the new study's trials
-TELLING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 TABLES = ("space", "baseline")  # of a stored specification: parameters by name
 Params = Mapping[str, Any]  # as Optuna stores them
 
@@ -157,12 +156,11 @@ def _taken_over(
     usual = recorded_parameters(old)
     contenders = [contender_of(trial, old, usual) for trial in trials]
     forecast = fit(contenders, old.epochs, prior_for(old.dataset))
-    ends = [  # no forecast holds outside the space
-        forecast.estimate_final(one) if one.in_space or one.state == "complete" else None
-        for one in contenders
-    ]
+    # No forecast holds outside the space.
+    told = [one for one in contenders if one.in_space or one.state == "complete"]
+    ends, place_of = forecast.estimates(told), {it.number: at for at, it in enumerate(trials)}
     # Ranked by mean plus standard deviation: a young trial may end higher than forecast.
-    by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
+    by_end = sorted((sum(end), place_of[number]) for number, end in ends.items())
     first, left_out, clipped, repeated = list[Params](), 0, 0, 0
     for _, place in by_end:
         if not searched(old).keys() <= contenders[place].params.keys():

@@ -15,7 +15,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
 
-from search.sampling.chooser import Contenders
+from search.sampling.chooser import TELLING, Contenders
 from search.sampling.forecast import Contender, estimates_of
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
@@ -97,7 +97,7 @@ def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
         if stopped and total != load_spec(study, attributes).trials:
             there = study.db.optuna.get_all_trials(study.study_id, deepcopy=False)
             if total > sum(trial.state in COUNTED for trial in there):
-                begun = len(there)
+                begun = sum(trial.state in TELLING for trial in there)
         new = None if gain is None else (gain, begun)
         if new != stored:
             study.study.set_user_attr(FLAT, None if new is None else list(new))

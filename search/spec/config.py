@@ -104,8 +104,8 @@ class StudySpec:
         image_size, mirror_changes_class, reading_version: how a folder's images are read, see
             `Reading`. The first two are filled in when a study is made.
         validation_count: None: the data set's default.
-        trials: with `repeats` the only field that a later start may change. For a comparison arms x
-            repeats, failed trials included: an arm that diverges is a result.
+        trials: for a comparison arms x repeats, failed trials included: an arm that diverges is a
+            result.
         sampler, pruner: names in the registries of `search.sampling`. A comparison uses the sampler
             `grid` and trains every arm to its end.
         space: a domain for each parameter that is not at its default, see `known_parameters`. For a

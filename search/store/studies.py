@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from search.store.views import TrialView
 
 # In a stored specification: totals, and what older studies do not record about their report.
-MAY_CHANGE = ("trials", "repeats", "budget", "published")
+MAY_CHANGE = ("trials", "repeats", "budget", "final_stretch", "published")
 FIXED = tuple(one.name for one in fields(StudySpec) if one.name not in MAY_CHANGE)
 T = TypeVar("T")
 Check = Callable[["StudyHandle"], object]
@@ -263,18 +263,21 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
             raise SpecError(name, f"study {study.name!r} was made {made}")
     total = given.get("trials", stored.trials)
     changed = read(study.db, lambda connection: _with_total(connection, study, stored, total))
-    return replace(changed, budget=given.get("budget", stored.budget))
+    others = {name: given[name] for name in ("budget", "final_stretch") if name in given}
+    return replace(changed, **others)
 
 
-def set_total(study: StudyHandle, total: int, budget: float | None = None) -> None:
-    """Change the study's totals. If it may spend more, trials paused at its end pause again.
+def set_total(study: StudyHandle, total: int, **others: Any) -> None:
+    """Change the study's total and others of `MAY_CHANGE`.
+
+    If it may spend more, trials that paused at its end pause again.
 
     A comparison keeps each repeat that has begun, see `resumed_spec`.
     """
 
     def change(connection: Connection) -> None:
         old = load_spec(study, study.study.user_attrs)
-        new = replace(_with_total(connection, study, old, total), budget=budget or old.budget)
+        new = replace(_with_total(connection, study, old, total), **others)
         if new != old:
             study.study.set_user_attr(SPEC, new.to_dict())
         if new.trials > old.trials or new.budget > old.budget:

@@ -60,7 +60,8 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
     words = [] if study is None else ["--study", study]
     if storage != DEFAULT_STORAGE or os.environ.get(STORAGE_VARIABLE):
         words += ["--storage", without_password(storage)]
-    words += [*more, *_given("--runs-dir")]
+    words += more
+    words += _given("--runs-dir") if module != "leaderboard" else []
     words += _given("--data-dir") if module in ("study", "finalize") else []
     words += _given("--checkpoints") if module == "study" else []
     return f"{as_called(f'python -m search.{module}')} {shlex.join(words)}".rstrip()

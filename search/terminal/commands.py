@@ -190,7 +190,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
         "type": trials_per_device,
         "metavar": "K",
         "help": "trials that a process trains concurrently, in turns (default: auto, which is 4 on "
-        "a GPU, or 16 if arms are compared, and 1 on a CPU or with --seed)",
+        "a GPU, or 16 if arms are compared, and 1 on a CPU)",
     },
     "ray": {
         "metavar": "ADDRESS",
@@ -208,7 +208,8 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
         "default": 0.0,
         "type": positive_number,
         "metavar": "G",
-        "help": "the same for GPUs: 0.5 puts two workers on each (default: 0.0, train on CPUs)",
+        "help": "number of GPUs per worker or training, with --ray: 0.5 puts two on each "
+        "(default: 0.0, train on CPUs)",
     },
     "data-dir": {
         "default": default_data_dir,

@@ -79,7 +79,7 @@ def gain_in_words(view: StudyView, trial: TrialView | None = None) -> str | None
     if baseline.state != "complete" or best.number == baseline.number:
         return None
     gained = baseline.best.value - best.best.value
-    size = MEASURES[view.spec.objective].shown(abs(gained))
+    size = MEASURES[view.spec.objective].size(gained)
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
     link = "and" if (gained >= 0) == (points >= 0) else "but"
     trend = "higher" if points >= 0 else "lower"

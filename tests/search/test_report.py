@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,23 @@ def test_studies_that_cannot_be_read_are_named_and_left_out(
     assert "theirs" not in out + err
     links = re.findall(r'href="([^"]+)"', Path("runs/index.html").read_text())
     assert links == ["dropout/report.html"]
+
+
+def test_a_study_is_reported_with_its_own_extensions_only(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(place, tmp_path / "copy"))
+    file = tmp_path / "ends.py"
+    file.write_text(
+        "import plotly.graph_objects as go\n"
+        "from search.figures import FIGURES, Figure\n"
+        "FIGURES['ends'] = Figure('Ends', 'How it ended', lambda _: go.Figure(go.Scatter(x=[1])))\n"
+    )
+    first = optuna.load_study(study_name="digits", storage="sqlite:///studies.db")
+    own = {"name": file.name, "sha256": sha256(file.read_bytes()).hexdigest(), "path": str(file)}
+    first.set_user_attr("spec", {**first.user_attrs["spec"], "extensions": [own]})
+    assert report.main(["--all", "--formats", "svg"]) == 0
+    assert [it.parent.parent.name for it in Path("runs").rglob("figures/ends.svg")] == ["digits"]
 
 
 def test_the_index_tells_data_sets_of_one_title_apart(

@@ -248,7 +248,9 @@ def test_a_hypothesis_is_decided_by_its_test(
 ) -> None:
     evaluation = judge({"base": FIVE, "arm": arm}, *[expect(outcome, margin=margin)] * 2)
     assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # stated twice: one test
-    assert conclusion(evaluation).startswith(f"{verdict.capitalize()}: ")
+    expected = {"better": "lower", "worse": "higher"}.get(outcome, outcome)
+    head = f"{verdict.capitalize()} (expected: {expected}): "
+    assert conclusion(evaluation).startswith(head)
     assert says in conclusion(evaluation)
 
 
@@ -309,7 +311,7 @@ def test_all_must_be_supported_and_one_contradiction_is_enough() -> None:
     low, high, noise = (expect("better", arm=name) for name in ("low", "high", "noise"))
     assert judge(arms, low, noise, high).outcome == "contradicted"
     text = conclusion(judge(arms, low, noise))
-    assert text.startswith("Undecided as a whole. One by one, supported: ")
+    assert text.startswith("Undecided as a whole. One by one, supported (expected: lower): ")
     assert judge(arms).outcome == "undecided"
     assert "has no expectation" in conclusion(judge(arms))
 

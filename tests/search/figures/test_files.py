@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.font_manager import get_font_names
+from plotly.subplots import make_subplots
 
 from search.figures import FIGURES
 from search.figures.files import drawn, fonts, plain, rendered
@@ -52,6 +53,18 @@ def test_each_state_of_a_trial_has_its_own_marker() -> None:
     }
     assert len(looks) == len({look[1:] for look in looks}) == len(STATES)
     assert all(len(one.get_edgecolor()) for one in axes.collections)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (2, 1), (2, 2)])
+def test_each_panel_has_its_own_title(rows: int, columns: int) -> None:
+    titles = [f"panel {number}" for number in range(rows * columns)]
+    figure = make_subplots(rows, columns, subplot_titles=titles)
+    for place in range(len(titles)):
+        where = {"row": place // columns + 1, "col": place % columns + 1}
+        figure.add_scatter(x=[1, 2], y=[2, 1], line={"dash": "longdash"}, **where)
+    panels = drawn(figure).axes
+    assert [[it.get_text() for it in axes.texts] for axes in panels] == [[it] for it in titles]
+    assert all(axes.texts[0].get_position() == pytest.approx((0.5, 1)) for axes in panels)
 
 
 def test_texts_stay_as_typed() -> None:

@@ -67,7 +67,7 @@ def make_run(
         study = find_study(db, name) or create_study(
             db, name, spec, task.info, validation_count=count
         )
-        set_total(study, spec.trials, spec.budget)
+        set_total(study, spec.trials, budget=spec.budget)
         return Run(
             study=study,
             spec=spec,

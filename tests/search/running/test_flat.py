@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
 from search.analysis.wording import notes_in_words
 from search.running import by_hand
@@ -18,6 +19,7 @@ from search.sampling import flat
 from search.sampling.flat import set_flat, why_flat
 from search.sampling.forecast import Contender
 from search.spec.config import StudySpec
+from search.store.schema import stored_flat
 from search.store.studies import set_total
 from search.store.views import State, StudyView, view_study
 from search.study import main
@@ -57,7 +59,7 @@ def test_a_study_is_flat_when_neither_new_nor_paused_trials_gain() -> None:
 def train(run: Run, gain: float | None, trials: int = 16) -> StudyView:
     """As the next start of the command does."""
     set_flat(run.study, gain, trials)
-    set_total(run.study, trials, run.spec.budget)
+    set_total(run.study, trials, budget=run.spec.budget)
     spec = replace(run.spec, trials=trials)
     train_trials(replace(run, spec=spec, train=MadeUpTraining))
     view = view_study(run.study)
@@ -109,6 +111,18 @@ def test_a_flat_study_goes_on_to_any_total_above_the_one_shown(
     assert 1.5 * first.finished <= more.finished < 24
     assert train(run, ALL, 24) == more
     assert train(run, ALL, more.finished) == more
+
+
+def test_failed_trials_do_not_put_off_its_end(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat, "FEWEST", 8)
+    run = make_run(trials=32, epochs=2, pruner="promotion", sampler="random")
+    first = train(run, ALL, 32)
+    for _ in range(20):
+        run.study.study.add_trial(create_trial(state=TrialState.FAIL))
+    set_flat(run.study, ALL, 24)
+    assert stored_flat(run.study.attributes) == (ALL, first.finished)
 
 
 def test_a_dry_run_of_a_flat_study_counts_only_what_it_would_train(

@@ -60,7 +60,7 @@ def begin(make_run: Make, name: str = "study", **fields: Any) -> Run:
 
 def more(run: Run, trials: int, budget: float) -> Run:
     """The same study, started again with higher totals."""
-    set_total(run.study, trials, budget)
+    set_total(run.study, trials, budget=budget)
     return replace(run, spec=replace(run.spec, trials=trials, budget=budget))
 
 
@@ -199,7 +199,7 @@ def test_totals_changed_during_a_run_are_followed(
 ) -> None:
     """By another start of the study, as soon as the first trial has paused or ended."""
     run = begin(make_run, at_a_time=at_a_time, trials=first[0], budget=first[1])
-    train_trials(replace(run, on_change=lambda: set_total(run.study, *then)))
+    train_trials(replace(run, on_change=lambda: set_total(run.study, then[0], budget=then[1])))
     view = view_study(run.study)
     check_curves(view)
     assert view.finished == view.count("complete", "pruned") == view.count() == then[0]

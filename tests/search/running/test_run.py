@@ -64,6 +64,14 @@ def test_a_refusal_names_the_study_file(plan: Make, tmp_path: Path) -> None:
         other.begin(threading.Event())
 
 
+def test_how_long_finalize_trains_may_change(plan: Make, tmp_path: Path) -> None:
+    stop, file = threading.Event(), tmp_path / "mine.toml"
+    for written, stretch in (("", None), ("final_stretch = 2\n", 2.0), ("", 2.0)):
+        file.write_text(f"[study]\n{written}")
+        study = plan(str(file), study="s").begin(stop).study
+        assert load_spec(study).final_stretch == stretch
+
+
 def test_a_start_that_names_no_total_takes_the_current_one(plan: Make) -> None:
     stop = threading.Event()
     study = plan(trials=5).begin(stop).study

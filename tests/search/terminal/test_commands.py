@@ -176,6 +176,7 @@ def test_commands_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) ->
     assert " ".join(words[:5]) == "python -m search.finalize --study fashion"
     folders = ["--runs-dir", "my runs", "--data-dir", "my data"]
     assert words[5:] == ["--storage", url, "--seeds", "3", *folders]
+    assert "--runs-dir" not in command("leaderboard", "fashion", url, "--csv")
     assert command("dashboard", None, "sqlite:///studies.db").endswith(
         "dashboard --runs-dir 'my runs'"
     )

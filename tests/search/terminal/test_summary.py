@@ -64,6 +64,15 @@ def test_the_gain_over_the_baseline_in_words() -> None:
     assert gain_in_words(view, worse) == "loss 0.1000 higher and accuracy 3.33 points lower"
     assert gain_in_words(view, mixed) == "loss 0.1000 higher but accuracy 2.00 points higher"
     assert gain_in_words(view, baseline) is None
+    spec = replace(view.spec, objective="validation_error")
+    judged = [
+        replace(it, curve=(replace(it.curve[0], value=it.curve[0].validation_error),))
+        for it in view.trials
+    ]
+    errors = replace(study_view(judged), spec=spec)
+    assert gain_in_words(errors, judged[2]) == (
+        "error 3.33 points higher and accuracy 3.33 points lower"
+    )
     # With several workers, others may end before the baseline does.
     assert gain(replace(baseline, state="running"), trial_view(1, [0.4])) is None
 
