@@ -2,8 +2,8 @@
 # Eight workers of one study as a Slurm job array: sbatch examples/slurm.sh STUDY
 #
 # Start the study once where PostgreSQL is reached (`python -m search.study --storage URL ...`),
-# then lend it the cluster. A worker leaves before its time is over and is queued again until the
-# study has its total. See docs/clusters.md.
+# then submit this array. Each worker exits before its time limit and is requeued until the study
+# has its total. See docs/clusters.md.
 #SBATCH --job-name=cnn-search
 #SBATCH --array=1-8
 #SBATCH --cpus-per-task=1
@@ -31,6 +31,6 @@ while [ "$told" ]; do # a signal interrupts the wait
     code=$?
 done
 case $code in
-75 | 137 | "$late") scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;; # go on later
-*) exit $code ;; # the study is finished, somebody ended it, or it has said what is wrong
+75 | 137 | "$late") scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;; # resume later
+*) exit $code ;; # the study is finished, somebody ended it, or the log says what is wrong
 esac
