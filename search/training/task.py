@@ -89,7 +89,9 @@ def load_study_task(
     info, examples = load_training(dataset, data_dir, reading=spec.reading)
     content = fingerprint(info, examples)
     own, usual = info.has_own_validation, info.validation_count
-    if spec.reading.version > 2 and find_dataset(dataset).path is not None:  # others are ordered
+    found, version = find_dataset(dataset), spec.reading.version
+    # Published data sets always come in one order.
+    if version > 2 and (found.path is not None or (version > 5 and not found.is_ours)):
         examples = in_order(examples, usual if own else 0)
     if final:
         return make_task(info, examples, examples.select(torch.arange(0)), device, content)
@@ -105,7 +107,7 @@ def load_study_task(
         seed=spec.seed,
         limit=spec.limit,
         drawn=not own,
-        of_each_class=spec.reading.version > 4,
+        of_each_class=version > 4,
     )
     return make_task(info, training, validation, device, content)
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from data.datasets import DATASETS, from_arrays
+from data.examples import Examples, split
 from data.folders.held_out import record_test
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
@@ -107,6 +109,28 @@ def test_images_that_a_function_lists_in_any_order_are_divided_alike(tmp_path: P
     (tmp_path / "mine.py").write_text(ANY_ORDER)
     first, second = (parts(f"{tmp_path / 'mine.py'}:load", tmp_path) for _ in range(2))
     assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("version", [6, 5])
+def test_so_are_those_of_an_extension_except_in_older_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    images, labels = np.arange(60, dtype=np.uint8).repeat(64).reshape(60, 8, 8), np.arange(60) % 2
+
+    def load(*_: object) -> tuple[object, ...]:
+        order = next(orders)
+        return images[order], labels[order], ("even", "odd")
+
+    orders = iter((slice(None), slice(None, None, -1)))
+    monkeypatch.setitem(DATASETS, "mine", from_arrays(load, title="Mine"))
+    first, second = (parts("mine", tmp_path, version) for _ in range(2))
+    assert all(map(torch.equal, first, second)) == (version == 6)
+    if version == 5:  # in the order in which it was given
+        count = len(first[1])
+        given = torch.from_numpy(images[:, None]), torch.from_numpy(labels)
+        examples = Examples(images_NCHW=given[0], labels_N=given[1])
+        drawn = split(examples, validation_count=count, seed=0, limit=20, of_each_class=True)
+        assert all(map(torch.equal, first, (part.images_NCHW for part in drawn)))
 
 
 @pytest.mark.parametrize("version", [5, 4])
