@@ -23,9 +23,10 @@ from search.spec.config import StudySpec
 from search.spec.recipe import PARTIAL_EPOCH
 from search.training.epoch import Score
 
-# Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large
-# enough to fill it.
+# Of images up to 32x32. Small enough for the activations of a small CNN to stay in a CPU's caches;
+# on a GPU large enough to fill it.
 BATCH_SIZE = {"cpu": 256, "cuda": 2000}
+MIN_BATCH_SIZE = 64  # of larger ones, whose number falls with their area
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,17 +135,24 @@ def make_task(
     ).to(device)
 
 
+def validation_batch_size(device: str, height: int, width: int) -> int:
+    """How many images are validated at once: activations need memory for each of their pixels."""
+    most = BATCH_SIZE[device]
+    return min(most, max(MIN_BATCH_SIZE, most * 32**2 // (height * width)))
+
+
 @torch.inference_mode()
 def logits(
     model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> torch.Tensor:
     """Logits (N, K), float32, of uint8 images on the model's device. Leaves the model as it was."""
+    size = validation_batch_size(images_NCHW.device.type, *images_NCHW.shape[2:])
     was_training = model.training
     model.eval()
     with autocast(images_NCHW.device):
         parts = [
             model(normalise(to_unit(images), mean_C, std_C)).float()
-            for images in torch.split(images_NCHW, BATCH_SIZE[images_NCHW.device.type])
+            for images in torch.split(images_NCHW, size)
         ]
     model.train(was_training)
     return torch.cat(parts)
