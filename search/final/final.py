@@ -244,7 +244,7 @@ def finalise(
             layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
             training_count=len(task.training),
             opened_at=row.opened_at,
-            hardware=describe_hardware(on),
+            hardware=("" if ray is None else "trained on Ray, tested on ") + describe_hardware(on),
             versions=versions(),
             temperature=bundle.temperature,
             why=chosen.why,

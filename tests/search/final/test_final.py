@@ -91,6 +91,20 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("place")
+def test_only_the_hardware_that_tested_is_known_of_trainings_on_ray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train_here(*jobs: Any, ray: str, **options: Any) -> Any:
+        assert ray == "auto"
+        return runs.train_all(*jobs, **options)
+
+    alone = finalise("digits", seeds=1).metrics["hardware"]
+    monkeypatch.setattr(final, "train_all", train_here)
+    on_ray = finalise("digits", seeds=1, ray="auto", device="cpu").metrics["hardware"]
+    assert on_ray == f"trained on Ray, tested on {alone}"
+
+
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
