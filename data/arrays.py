@@ -141,17 +141,20 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
         _check_memory(path, archive, [*keys[:2], *keys[4:]] if train else keys[1:4])
         labels = archive[keys[1]]
         codes = labels if labels.dtype.kind in "ui" else np.arange(max(len(np.unique(labels)), 2))
-        count = min(int(codes.max(initial=0)) + 1, MAX_CLASSES)
+        count = min(max(1, int(codes.max(initial=0)) + 1, *labels.shape[1:]), MAX_CLASSES)
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
         if not train:
             return Part(archive[keys[2]], archive[keys[3]], names)
-        digests = _test_digests(path, archive)
-        part = Part(archive[keys[0]], labels, names, test_digests=digests)
+        part = Part(archive[keys[0]], labels, names, test_digests=_test_digests(path, archive))
         if not {*keys[4:]} <= {*archive.files}:
             return part
         more, own = archive[keys[4]], archive[keys[5]]
-        if len(more) == len(own) == 0:
+        if more.shape[:1] == own.shape[:1] == (0,):
             return part
+        for key, one, first in ((keys[4], more, part.images), (keys[5], own, labels)):
+            if one.shape[1:] != first.shape[1:]:
+                shapes = f"{key} has shape {one.shape}, but for training it is {first.shape}"
+                raise DataError(f"{path}: {shapes}; give both the same, except for their number")
         return replace(
             part,
             images=np.concatenate([part.images, more]),
@@ -190,8 +193,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _keys(path: Path, archive: Any) -> list[str]:
     """Keys of training, test and validation images and labels; the last two may be absent."""
     keys = _MEDMNIST_KEYS if _MEDMNIST_KEYS[0] in archive else _PLAIN_KEYS
-    lacking = [key for key in keys[:4] if key not in archive]
-    if lacking:
+    if lacking := [key for key in keys[:4] if key not in archive]:
         raise DataError(
             f"{path} has the keys {listed(archive.files)} and lacks {', '.join(lacking)}; save "
             f"{', '.join(_PLAIN_KEYS[:4])}"
@@ -257,9 +259,10 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
     fits = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
     if not fits or labels.min() < 0 or labels.max() >= len(names):
         values = listed(sorted({str(label) for label in labels.flat}), 5)
+        remedy = "; of one-hot labels take argmax(1)" if labels.ndim == 2 else ""
         return (
             f"the labels have shape {labels.shape}, type {labels.dtype} and values {values}; give "
-            f"{len(images)} integers from 0 to {len(names) - 1}"
+            f"{len(images)} integers from 0 to {len(names) - 1}{remedy}"
         )
     return ""
 

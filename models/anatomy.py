@@ -14,6 +14,7 @@ from rich.table import Table
 
 from models import FAMILIES, ArchitectureError, Parameter, from_dict, to_dict
 from models.checks import by
+from models.resnet import LEAST_SIDE
 from models.summary import LayerRow, anatomy, sizes
 
 WIDTH = 100  # columns of the table if standard output is not a terminal
@@ -30,6 +31,13 @@ examples:
 Layers are in execution order: max pooling comes before the activation if that gives the same
 values with less work. Multiply-adds are per image.
 """
+
+
+# Of the options that are not what a study's parameters of that name are.
+DESCRIPTIONS = {
+    "channels": "channels of each convolution",
+    "side": f"side in pixels, from {LEAST_SIDE} up, to scale images to",
+}
 
 
 def _table(rows: Sequence[LayerRow]) -> Table:
@@ -88,16 +96,32 @@ def _add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]
                 continue
             parameter = family.parameters[family.renamed.get(field.name, field.name)]
             options[field.name] = parameter
-            usual = list(field.default) if isinstance(field.default, tuple) else field.default
-            words = "required" if field.default is MISSING else f"default: {usual}"
+            described = DESCRIPTIONS.get(field.name, parameter.description)
+            texts = [*parameter.options, *(("true", "false") if bool in parameter.kinds else ())]
             group.add_argument(
                 f"--{field.name.replace('_', '-')}",
                 nargs="*",
                 type=_token,
-                metavar="|".join(parameter.options) or "N",
-                help=f"{parameter.description} ({words})",
+                metavar="|".join(texts) or "N",
+                help=f"{described} ({_default(field.name)})",
             )
     return options
+
+
+def _default(name: str) -> str:
+    """`default: 0.0`, or `default: [] for cnn; required for mlp` where families differ."""
+    families: dict[str, list[str]] = {}
+    for family, it in FAMILIES.items():
+        for field in fields(it.config):
+            if field.name == name:
+                usual = list(field.default) if isinstance(field.default, tuple) else field.default
+                if usual is None or isinstance(usual, bool):
+                    usual = str(usual).lower()  # as they are written here
+                words = "required" if usual is MISSING else f"default: {usual}"
+                families.setdefault(words, []).append(family)
+    if len(families) == 1:
+        return next(iter(families))
+    return "; ".join(f"{words} for {', '.join(them)}" for words, them in families.items())
 
 
 def _token(text: str) -> int | float | str:
@@ -110,9 +134,9 @@ def _token(text: str) -> int | float | str:
 def _value(parameter: Parameter, tokens: list[Any]) -> Any:
     """An option's words as a configuration has them: `--batch-norm` without any is true."""
     if tokens == ["none"]:
-        return []
-    if bool in parameter.kinds and not tokens:
-        return True
+        return [] if tuple in parameter.kinds else None
+    if bool in parameter.kinds and tokens in ([], ["true"], ["false"]):
+        return tokens != ["false"]
     one = len(tokens) == 1 and (isinstance(tokens[0], str) or not parameter.is_list)
     return tokens[0] if one else tokens
 

@@ -70,12 +70,13 @@ class Reading:
     version: 1, from before proportions were kept: pictures are stretched, to 32 pixels by default,
     and `val` is not a split. 2, from before training and validation were split in the order of
     the pictures' content: there, renaming files changes the split. 3, from before copies of drawn
-    test pictures were test pictures, too. 4, from before each part of a split had every class.
+    test pictures were test pictures, too. 4, from before each part of a split had every class. 5,
+    from before data sets that an extension registers were split in the order of their content.
     """
 
     image_size: int | None = None  # side in pixels of a folder's images; None: chosen from them
     mirror_changes_class: bool | None = None  # overrides the data set's own setting
-    version: int = 5
+    version: int = 6
 
 
 def extent(values: NDArray[Any]) -> Range:

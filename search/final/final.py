@@ -11,6 +11,7 @@ from typing import Any
 
 from data.datasets import count_test, default_data_dir
 from models import build
+from models.family import count
 from models.summary import anatomy
 from search.analysis.candidates import Candidate
 from search.analysis.final_result import FeatureMaps, FinalResult, metrics
@@ -29,7 +30,7 @@ from search.final.folder import Final, check_writable, make_bundle, write_all
 from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
 from search.pages.render import evaluated_before, in_utc
-from search.spec.domains import SpecError, check_count, plain
+from search.spec.domains import SpecError, check_count, check_fields, check_ray, plain
 from search.spec.study_name import check_study_name
 from search.store import default_storage, folders
 from search.store.data import find_place, hold_out, keep_data, keep_weights
@@ -124,13 +125,15 @@ def finalise(
     """
     if study is not None:
         check_study_name(study)
-    seeds, epochs, candidates, candidate_seeds = map(
-        plain, (seeds, epochs, candidates, candidate_seeds)
+    seeds, epochs, candidates, candidate_seeds, trial, gpus_per_worker = map(
+        plain, (seeds, epochs, candidates, candidate_seeds, trial, gpus_per_worker)
     )
     check_count("seeds", seeds)
     check_count("epochs", epochs)
     check_count("candidates", candidates)
     check_count("candidate_seeds", candidate_seeds)
+    check_fields({"trial": trial}, {"trial": count(0, "its number", least=0)}, optional=["trial"])
+    check_ray(ray, gpus_per_worker)
     if candidates is None and candidate_seeds != CANDIDATE_SEEDS:
         raise SpecError("candidate_seeds", "candidate_seeds is for --candidates; give both")
     if candidates == 1:
@@ -241,7 +244,7 @@ def finalise(
             layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
             training_count=len(task.training),
             opened_at=row.opened_at,
-            hardware=describe_hardware(on),
+            hardware=("" if ray is None else "trained on Ray, tested on ") + describe_hardware(on),
             versions=versions(),
             temperature=bundle.temperature,
             why=chosen.why,

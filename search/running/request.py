@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from data.datasets import canonical_name, default_data_dir
 from data.errors import DataError
 from models.checks import shown
-from models.family import number
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError, check_count, check_fields, plain
+from search.spec.domains import SpecError, check_count, check_ray, plain
 from search.spec.extensions import Extension, register_from_here
 from search.spec.parameters import families_in, read_tables
 from search.spec.study_file import (
@@ -74,19 +73,12 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("workers", "trials_per_device"):
             check_count(name, getattr(self, name))
-        if not isinstance(self.ray, str | None):
-            problem = f"ray must be an address, such as auto or local, but got {shown(self.ray)}"
-            raise SpecError("ray", problem)
+        check_ray(self.ray, self.gpus_per_worker)
         for name in ("stop_when_flat", "cpus_per_worker"):
             value = getattr(self, name)
             is_above_0 = isinstance(value, int | float) and 0 < value < math.inf
             if value is not None and not is_above_0:
                 raise SpecError(name, f"{name} must be a number above 0, but got {value!r}")
-        gpus, share = self.gpus_per_worker, number(0.0, "of a node")
-        check_fields({"gpus_per_worker": gpus}, {"gpus_per_worker": share})
-        if gpus > 1 and gpus % 1:
-            problem = f"gpus_per_worker above 1 must be whole, but got {gpus}"
-            raise SpecError("gpus_per_worker", problem)
 
     @property
     def dataset(self) -> str | None:

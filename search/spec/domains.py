@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data.errors import DataError, did_you_mean
 from models import ArchitectureError, Parameter
 from models.checks import shown
-from models.family import Value, count
+from models.family import Value, count, number
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -250,6 +250,18 @@ def plain(value: Any) -> Any:
 def check_count(name: str, value: int | None) -> None:
     """Raises SpecError unless it is None or a whole number from 1 to MOST_AT_ONCE."""
     check_fields({name: value}, {name: count(1, name, most=MOST_AT_ONCE)}, optional=[name])
+
+
+def check_ray(address: object, gpus: object) -> None:
+    """Raises SpecError unless `address` is text or None, and Ray can give a process that many GPUs:
+    a share of one, or whole ones."""
+    if not isinstance(address, str | None):
+        problem = f"ray must be an address, such as auto or local, but got {shown(address)}"
+        raise SpecError("ray", problem)
+    check_fields({"gpus_per_worker": gpus}, {"gpus_per_worker": number(0.0, "of a node")})
+    if isinstance(gpus, float) and gpus > 1 and gpus % 1:
+        problem = f"gpus_per_worker above 1 must be whole, but got {gpus}"
+        raise SpecError("gpus_per_worker", problem)
 
 
 def differing(field: str, old: Any, new: Any) -> str:

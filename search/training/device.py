@@ -87,7 +87,7 @@ def return_memory(*, of_gpu: bool = True) -> None:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """The training hardware in a few words, for reports and `metrics.json`."""
+    """What this process trains or tests on, in a few words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     processor = platform.processor() or platform.machine()

@@ -23,9 +23,10 @@ from search.spec.config import StudySpec
 from search.spec.recipe import PARTIAL_EPOCH
 from search.training.epoch import Score
 
-# Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large
-# enough to fill it.
+# Of images up to 32x32. Small enough for the activations of a small CNN to stay in a CPU's caches;
+# on a GPU large enough to fill it.
 BATCH_SIZE = {"cpu": 256, "cuda": 2000}
+MIN_BATCH_SIZE = 64  # of larger ones, whose number falls with their area
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,9 @@ def load_study_task(
     info, examples = load_training(dataset, data_dir, reading=spec.reading)
     content = fingerprint(info, examples)
     own, usual = info.has_own_validation, info.validation_count
-    if spec.reading.version > 2 and find_dataset(dataset).path is not None:  # others are ordered
+    found, version = find_dataset(dataset), spec.reading.version
+    # Published data sets always come in one order.
+    if version > 2 and (found.path is not None or (version > 5 and not found.is_ours)):
         examples = in_order(examples, usual if own else 0)
     if final:
         return make_task(info, examples, examples.select(torch.arange(0)), device, content)
@@ -105,7 +108,7 @@ def load_study_task(
         seed=spec.seed,
         limit=spec.limit,
         drawn=not own,
-        of_each_class=spec.reading.version > 4,
+        of_each_class=version > 4,
     )
     return make_task(info, training, validation, device, content)
 
@@ -132,17 +135,24 @@ def make_task(
     ).to(device)
 
 
+def validation_batch_size(device: str, height: int, width: int) -> int:
+    """How many images are validated at once: activations need memory for each of their pixels."""
+    most = BATCH_SIZE[device]
+    return min(most, max(MIN_BATCH_SIZE, most * 32**2 // (height * width)))
+
+
 @torch.inference_mode()
 def logits(
     model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> torch.Tensor:
     """Logits (N, K), float32, of uint8 images on the model's device. Leaves the model as it was."""
+    size = validation_batch_size(images_NCHW.device.type, *images_NCHW.shape[2:])
     was_training = model.training
     model.eval()
     with autocast(images_NCHW.device):
         parts = [
             model(normalise(to_unit(images), mean_C, std_C)).float()
-            for images in torch.split(images_NCHW, BATCH_SIZE[images_NCHW.device.type])
+            for images in torch.split(images_NCHW, size)
         ]
     model.train(was_training)
     return torch.cat(parts)

@@ -32,6 +32,7 @@ IMAGENET = "imagenet"
 TIMEOUT_SECONDS = 20.0
 PARAMETER, FROZEN = "initial_weights", "frozen_epochs"
 NEW_LAYER = "output."
+_COUNTER = ".num_batches_tracked"  # of batch norm; unused unless its momentum is None
 _WRAPPERS = r"^((module|_orig_mod)\.)+"  # DataParallel's and torch.compile's prefixes of names
 
 
@@ -39,6 +40,9 @@ def fitting_weights(
     network: nn.Module, architecture: Architecture, source: str, *, frozen: bool = False
 ) -> dict[str, Tensor]:
     """The source's weights that fit a network: all but the output layer's.
+
+    Files from before torch 0.4.1, of which torchvision's first weights are, hold no counters of
+    batch norm's batches: the network keeps its own, as with torch's `load_state_dict`.
 
     Raises WeightsError if they cannot be read, belong to another network, or are to be `frozen`
     in one without an output layer of that name, so that nothing would learn.
@@ -55,6 +59,8 @@ def fitting_weights(
             "a network with only an output layer uses no initial weights; leave initial_weights out"
         )
     held = found = _read(source)
+    if not any(str(name).endswith(_COUNTER) for name in held):
+        own = {name: tensor for name, tensor in own.items() if not name.endswith(_COUNTER)}
     if not own.keys() <= found.keys():
         found = {re.sub(_WRAPPERS, "", str(name)): tensor for name, tensor in held.items()}
     theirs = family_of(architecture).imagenet_names

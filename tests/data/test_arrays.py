@@ -222,7 +222,21 @@ def test_darker_brighter_and_sparse_images_are_in_the_same_unit(
         (plain(class_names=np.array(["a", "b", "a"])), "class names a, b, a cannot be used"),
         (plain(y_train=labels(30) * 0), "class names 0 cannot be used; give at least two"),
         (plain(x_train=np.array([None] * 30)), "Object arrays cannot be loaded"),
-        (medmnist(val_images=images(6, 5, 5, 3)), "cannot be read .* dimensions"),
+        (
+            medmnist(val_images=images(6, 5, 5, 3)),
+            r"val_images has shape \(6, 5, 5, 3\), but for training it is \(30, 6, 5, 3\); give",
+        ),
+        (plain(x_val=images(6, 6, 5, 1), y_val=labels(6)), r"x_val has .* is \(30, 6, 5\); give"),
+        (plain(x_val=np.uint8(3), y_val=labels(6)), r"x_val has shape \(\), but"),
+        (
+            plain(y_train=labels(30)[:, None], x_val=images(6), y_val=labels(6)),
+            r"y_val has shape \(6,\), but for training it is \(30, 1\); give both the same",
+        ),
+        (
+            plain(y_train=np.eye(3, dtype=int)[labels(30)]),
+            r"labels have shape \(30, 3\), .* 30 integers from 0 to 2; of one-hot .* argmax\(1\)",
+        ),
+        (plain(y_train=np.eye(4)[labels(30)]), r"30 integers from 0 to 3; of one-hot labels take"),
     ],
 )
 def test_an_unfit_archive_is_refused_in_one_line(

@@ -37,6 +37,10 @@ def test_networks_that_differ_only_in_the_rate_of_dropout_are_looked_at_once() -
     [
         (BASELINE, 221_950),
         (f"{BASELINE} --batch-norm", 221_950 + 192),
+        (f"{BASELINE} --batch-norm true --residual false", 221_950 + 192),
+        (f"{BASELINE} --batch-norm false", 221_950),
+        ("--channels 8 8 8 --pool-after none --head global --residual true", 80 + 2 * 584 + 90),
+        ("--family resnet18 --side none --image 3x32x32", 11_181_642),
         ("--channels 8 --pool-after none --head global", 80 + 90),
         ("--family mlp --hidden --classes 3 --image 3x2x2", 39),
     ],
@@ -63,6 +67,8 @@ def test_command_as_json(
         ("--channels 8 --image 0x28x28", "3x32x32, but got '0x28x28'"),
         ("--channels 8 --classes 0", "--classes must be 1 or more, but got 0"),
         (f"--channels 8 --image 1x28x{10**20}", "the network does not fit in memory"),
+        ("--channels 8 --residual 1", "residual must be true or false, but got 1"),
+        ("--family resnet18 --side 0", "side must be a whole number from 32 up, but got 0"),
         ("--channels 8 --frobnicate", "--frobnicate"),
     ],
 )
@@ -83,6 +89,14 @@ def test_help_teaches_with_examples_that_run(capsys: pytest.CaptureFixture[str])
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out.replace("\\\n", " ")
+    words = " ".join(text.split())
+    for told in (
+        "--channels [N ...] channels of each convolution (required)",
+        "--hidden [N ...] units of the hidden layers (default: [] for cnn; required for mlp)",
+        "--residual [true|false ...] shortcuts around layer pairs (default: false)",
+        "--side [N ...] side in pixels, from 32 up, to scale images to (default: none)",
+    ):
+        assert told in words
     examples = re.findall(r"^ +python -m models.anatomy (.+)$", text, re.MULTILINE)
     assert len(examples) == 2
     for example in examples:

@@ -91,6 +91,20 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("place")
+def test_only_the_hardware_that_tested_is_known_of_trainings_on_ray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train_here(*jobs: Any, ray: str, **options: Any) -> Any:
+        assert ray == "auto"
+        return runs.train_all(*jobs, **options)
+
+    alone = finalise("digits", seeds=1).metrics["hardware"]
+    monkeypatch.setattr(final, "train_all", train_here)
+    on_ray = finalise("digits", seeds=1, ray="auto", device="cpu").metrics["hardware"]
+    assert on_ray == f"trained on Ray, tested on {alone}"
+
+
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -104,6 +118,10 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
         ({"candidates": 2, "candidate_seeds": 0}, "candidate_seeds must be a whole number"),
         ({"seeds": 10**8}, "seeds must be a whole number from 1 to 10000, but got 100000000"),
         ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, but got 0"),
+        ({"trial": "3"}, "trial must be a whole number from 0 up, but got '3'"),
+        ({"ray": 5}, "ray must be an address, such as auto or local, but got 5"),
+        ({"ray": "local", "gpus_per_worker": -1}, "gpus_per_worker must be a number from 0 up"),
+        ({"ray": "local", "gpus_per_worker": 1.5}, "gpus_per_worker above 1 must be whole, but"),
         ({"export": "tflite"}, "export must be 'onnx' or None, but got 'tflite'"),
         ({"study": "no such"}, "not usable"),
         ({"device": "tpu"}, "unknown device"),

@@ -96,4 +96,4 @@ def test_a_specification_without_reading_options_reads_as_before() -> None:
     for name in ("reading_version", "mirror_changes_class"):
         del stored[name]
     assert StudySpec.from_dict(stored).reading == Reading(version=1)
-    assert StudySpec(dataset="folder:/farm").reading == Reading(version=5)
+    assert StudySpec(dataset="folder:/farm").reading == Reading(version=6)

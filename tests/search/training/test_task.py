@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from data.datasets import DATASETS, from_arrays
+from data.examples import Examples, split
 from data.folders.held_out import record_test
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
-from search.training.task import load_study_task, stage_maps
+from search.training.task import load_study_task, logits, stage_maps, validation_batch_size
 from tests.data.pets import make_pets
 
 ANY_ORDER = """
@@ -107,6 +109,64 @@ def test_images_that_a_function_lists_in_any_order_are_divided_alike(tmp_path: P
     (tmp_path / "mine.py").write_text(ANY_ORDER)
     first, second = (parts(f"{tmp_path / 'mine.py'}:load", tmp_path) for _ in range(2))
     assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("version", [6, 5])
+def test_so_are_those_of_an_extension_except_in_older_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    images, labels = np.arange(60, dtype=np.uint8).repeat(64).reshape(60, 8, 8), np.arange(60) % 2
+
+    def load(*_: object) -> tuple[object, ...]:
+        order = next(orders)
+        return images[order], labels[order], ("even", "odd")
+
+    orders = iter((slice(None), slice(None, None, -1)))
+    monkeypatch.setitem(DATASETS, "mine", from_arrays(load, title="Mine"))
+    first, second = (parts("mine", tmp_path, version) for _ in range(2))
+    assert all(map(torch.equal, first, second)) == (version == 6)
+    if version == 5:  # in the order in which it was given
+        count = len(first[1])
+        given = torch.from_numpy(images[:, None]), torch.from_numpy(labels)
+        examples = Examples(images_NCHW=given[0], labels_N=given[1])
+        drawn = split(examples, validation_count=count, seed=0, limit=20, of_each_class=True)
+        assert all(map(torch.equal, first, (part.images_NCHW for part in drawn)))
+
+
+@pytest.mark.parametrize(
+    ("device", "sides", "expected"),
+    [
+        ("cuda", (8, 8), 2000),
+        ("cuda", (32, 32), 2000),
+        ("cuda", (28, 28), 2000),
+        ("cuda", (64, 64), 500),
+        ("cuda", (128, 128), 125),
+        ("cuda", (64, 256), 125),
+        ("cuda", (1024, 1024), 64),
+        ("cpu", (32, 32), 256),
+        ("cpu", (48, 48), 113),
+        ("cpu", (128, 128), 64),
+    ],
+)
+def test_fewer_large_images_are_validated_at_once(
+    device: str, sides: tuple[int, int], expected: int
+) -> None:
+    """Of 2000 at 128 x 128, two maps of 32 channels have 4.2 GB in bfloat16; of 125, 0.3 GB."""
+    assert validation_batch_size(device, *sides) == expected
+
+
+def test_all_images_are_validated_whatever_their_size() -> None:
+    sizes = list[int]()
+
+    class Counting(nn.Module):
+        def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images_NCHW))
+            return images_NCHW.mean((2, 3))
+
+    images = torch.randint(0, 256, (150, 3, 64, 256), dtype=torch.uint8)
+    found = logits(Counting(), images, torch.zeros(3), torch.ones(3))
+    assert sizes == [64, 64, 22]
+    assert found.shape == (150, 3)
 
 
 @pytest.mark.parametrize("version", [5, 4])

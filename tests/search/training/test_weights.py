@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
 
 from models import (
     FAMILIES,
+    Architecture,
     ConvNetConfig,
     MLPConfig,
     ResNetConfig,
@@ -73,6 +76,37 @@ def test_weights_as_training_scripts_save_them(tmp_path: Path, form: str) -> Non
     else:
         torch.save({f"{form}{name}": tensor for name, tensor in weights.items()}, file)
     found = fitting_weights(build(NET, SHAPE, 3), NET, str(file))
+    assert found.keys() == {name for name in weights if not name.startswith("output")}
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
+
+
+def without_counters(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As torch before 0.4.1 saved them."""
+    return {name: it for name, it in weights.items() if not name.endswith("num_batches_tracked")}
+
+
+def test_torchvisions_published_file_has_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are of 2017, from before batch norm counted its batches."""
+    torch.manual_seed(1)
+    published, config = without_counters(resnet18().state_dict()), ResNetConfig(side=32)
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: published)
+    torch.manual_seed(2)
+    network = build(config, SHAPE, 10)
+    found = fitting_weights(network, config, initial_weights.IMAGENET)
+    assert len(found) == len(published) - 2 == 100
+    network.load_state_dict(found, strict=False)
+    own = dict(zip(torchvision_names(), network.state_dict().values(), strict=True))
+    for name, tensor in own.items():
+        if name in published and not name.startswith("fc."):
+            assert torch.equal(tensor, published[name])
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("config", [NET, ResNetConfig(side=32)])
+def test_counters_may_be_absent(tmp_path: Path, config: Architecture, prefix: str) -> None:
+    weights, file = without_counters(build(config, SHAPE, 3).state_dict()), tmp_path / "old.pth"
+    torch.save({f"{prefix}{name}": tensor for name, tensor in weights.items()}, file)
+    found = fitting_weights(build(config, SHAPE, 10), config, str(file))
     assert found.keys() == {name for name in weights if not name.startswith("output")}
     assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
 
