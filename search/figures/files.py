@@ -131,7 +131,7 @@ def drawn(plot: go.Figure) -> Figure:
         _furnish(axes, "y", y)
     domains = [[axis.get("domain", (0, 1)) for axis in pair] for pair in given]
     for note in layout.get("annotations", ()):
-        place, text = (note["x"], note["y"]), plain(note["text"])
+        place, text = [note["x"], note["y"]], plain(note["text"])
         look = {"fontsize": 8, "ha": "center", "va": VERTICAL.get(note.get("yanchor"), "center")}
         if note.get("xref") == "paper":  # such as the titles of panels
             axes, place = min(
