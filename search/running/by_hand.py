@@ -24,7 +24,7 @@ from search.spec.domains import ParameterValue, SpecError, plain
 from search.spec.parameters import read_values
 from search.spec.space import CONTINUED, ENQUEUED, OVERRIDES
 from search.store.claims import COUNTED, is_paused
-from search.store.database import read
+from search.store.database import read, with_retry
 from search.store.leases import run_again
 from search.store.records import epochs_of
 from search.store.schema import REASON, leases, trials
@@ -134,7 +134,8 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
         SpecError: the study's total has no room for them; nothing was written.
     """
     # Optuna takes a paused trial for a running one. What another start queues meanwhile is waiting.
-    states = {trial.number: trial.state for trial in view_study(study).trials}
+    view = with_retry(study.db, lambda: view_study(study))
+    states = {trial.number: trial.state for trial in view.trials}
 
     def add(_connection: Connection) -> list[str]:
         there = _trials_of(study)
@@ -167,7 +168,7 @@ def foreseen(
     """
     if study is None:
         return spec, (), None
-    view = view_study(study)
+    view = with_retry(study.db, lambda: view_study(study))
     trials = tuple(
         replace(one, state="interrupted", continued=True)
         if one.number in request.continue_trials and one.state != "complete"
@@ -177,7 +178,7 @@ def foreseen(
     same = view.stop_when_flat == request.stop_when_flat and spec.trials == load_spec(study).trials
     if view.stopped is None or not same:
         return spec, trials, None
-    new = _missing(_trials_of(study), spec, queue)
+    new = _missing(read(study.db, lambda _: _trials_of(study)), spec, queue)
     return spec.with_total(view.finished + len(new)), trials, view.stopped
 
 

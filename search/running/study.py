@@ -20,7 +20,7 @@ from search.running.run import make_plan
 from search.running.worker import TRIALS_PER_GPU, train_shown, train_trials
 from search.spec.domains import SpecError, plain
 from search.spec.extensions import load_extension
-from search.store.database import optuna_warnings_only
+from search.store.database import optuna_warnings_only, with_retry
 from search.store.views import StudyView, view_study
 from search.terminal.commands import LONGEST, log
 from search.terminal.forecast import forecast
@@ -210,7 +210,7 @@ def search_study(
             with stop_after(timeout, stop):
                 train = pool.train if pool.devices else train_trials
                 train_shown(run, train, progress=progress)
-            return view_study(run.study)
+            return with_retry(run.db, lambda: view_study(run.study))
 
 
 def rehearse(request: Request) -> str:

@@ -170,7 +170,7 @@ def find_study(db: Database, name: str, check: Check = load_spec) -> StudyHandle
     except KeyError:
         return None
     handle = StudyHandle.of(db, study)
-    if SPEC not in handle.attributes and not study.get_trials(deepcopy=False):
+    if SPEC not in handle.attributes and not read(db, lambda _: study.get_trials(deepcopy=False)):
         return None  # made by a start that was killed before it stored more
     check(handle)
     return handle
@@ -182,7 +182,7 @@ def require_study(db: Database, name: str | None, check: Check = load_spec) -> S
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
     if (study := find_study(db, wanted, check)) is None:
-        names = sorted(optuna.get_all_study_names(db.optuna))
+        names = sorted(read(db, lambda _: optuna.get_all_study_names(db.optuna)))
         there = f"{did_you_mean(wanted, names)} (known: {', '.join(names) or 'none yet'})"
         raise StorageError(f"no study {wanted!r} in {db.url}{there}")
     return study
