@@ -54,7 +54,7 @@ def read_queue(
     return found
 
 
-def kept_total(study: StudyHandle | None, spec: StudySpec, request: Request) -> tuple[str, ...]:
+def kept_total(spec: StudySpec, request: Request) -> tuple[str, ...]:
     """A note if an existing study has a higher total than the option or the file asks for."""
     name = "repeats" if spec.is_comparison else "trials"
     total, of_file = getattr(spec, name), request.fields if request.names_file else {}
@@ -66,10 +66,7 @@ def kept_total(study: StudyHandle | None, spec: StudySpec, request: Request) -> 
         begun = f"repeat {total} has begun, so it is trained with every arm"
         told = f"{begun}: {total} repeats, not {asked}"
     else:
-        unbegun = (TrialState.WAITING, TrialState.FAIL)
-        there = [] if study is None else _trials_of(study)
-        total = sum(it.state not in unbegun for it in there)
-        told = f"{total} trials have begun, so the study has {total}, not {asked}"
+        told = f"{total} trials are finished or under way, so the study has {total}, not {asked}"
     return (told,) if asked < total else ()
 
 

@@ -220,7 +220,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             new = check_requests(existing, spec, request.continue_trials, queue, first=first)
             of_limits = () if limits is None else (limits.check(new),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
-            notes += (*without_effect(spec), *kept_total(existing, spec, request))
+            notes += (*without_effect(spec), *kept_total(spec, request))
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy import Connection, bindparam, exc, func, insert, select
+from sqlalchemy import Connection, bindparam, exc, func, insert, or_, select
 
 from data.errors import did_you_mean, reason
 from search.spec.config import WARM_START, Earlier, StudySpec
@@ -286,9 +286,16 @@ def set_total(study: StudyHandle, total: int, budget: float | None = None) -> No
 def _with_total(
     connection: Connection, study: StudyHandle, spec: StudySpec, total: int
 ) -> StudySpec:
-    if spec.is_comparison:
-        trials, arms = schema.trials.c, len(spec.arms)
-        begun = (trials.study_id == study.study_id, trials.state != TrialState.WAITING)
-        count = connection.scalar(select(func.count()).where(*begun)) or 0
-        total = max(total, arms * math.ceil(count / arms))
-    return spec.with_total(total)
+    """With the total, or with what has begun and is to be finished, if that is more.
+
+    Paused trials may be pruned instead. No study gets more than it has: it would resume them.
+    """
+    trials, arms = schema.trials, len(spec.arms) or 1
+    unbegun = [TrialState.WAITING] if spec.is_comparison else [TrialState.WAITING, TrialState.FAIL]
+    is_kept = or_(trials.c.state != TrialState.RUNNING, schema.leases.c.paused.is_(None))
+    begun = select(func.count()).select_from(trials.outerjoin(schema.leases))
+    begun = begun.where(
+        trials.c.study_id == study.study_id, trials.c.state.not_in(unbegun), is_kept
+    )
+    least = arms * math.ceil((connection.scalar(begun) or 0) / arms)
+    return spec.with_total(max(total, min(least, spec.trials)))
