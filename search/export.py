@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.to is not None:
         from search.running.exports import export_study
 
-        made = export_study(args.study, to=args.to, format=args.format, storage=args.storage)
+        where = {"storage": args.storage, "runs_dir": args.runs_dir}
+        made = export_study(args.study, to=args.to, format=args.format, **where)
         print(hide_passwords(f"Written: {made}"))
         return 0
     import torch

@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         print(listing())
         return 0
     if args.status:
-        print(how_it_stands(args.storage, named_study(args)))
+        print(how_it_stands(args.storage, named_study(args), args.runs_dir))
         return 0
     log(LOADING)
     given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
@@ -263,7 +263,7 @@ def named_study(args: argparse.Namespace) -> str | None:
     return request.study_name(canonical_name(request.dataset or "fashion_mnist"))
 
 
-def how_it_stands(storage: str, name: str | None) -> str:
+def how_it_stands(storage: str, name: str | None, runs_dir: Path | None = None) -> str:
     """The state of the named study, or of the one worked on last."""
     from search.terminal.status import quick_status
 
@@ -274,7 +274,7 @@ def how_it_stands(storage: str, name: str | None) -> str:
     from search.store.studies import require_study
     from search.store.views import view_study
 
-    with closing(open_database(storage, must_exist=True)) as db:
+    with closing(open_database(storage, must_exist=True, runs_dir=runs_dir)) as db:
         view = view_study(require_study(db, name, read_spec))
     from search.terminal.summary import status_text  # tests of arms take a while to load
 

@@ -28,7 +28,6 @@ from search.spec.study_name import check_study_name, study_name_for
 from search.store import default_checkpoints, default_storage
 
 if TYPE_CHECKING:
-    from search.store.database import Database
     from search.store.studies import StudyHandle
 
 OPTIONS = (  # fields of StudySpec that have an option of their own
@@ -105,12 +104,6 @@ class Request:
         if "limit" in self.options:
             name += f"-limit{self.options['limit']}"
         return check_study_name(name)
-
-    def find_study(self, db: Database, name: str) -> StudyHandle | None:
-        """The existing study of that name; raises StorageError if it cannot be trained here."""
-        from search.store import extensions, studies
-
-        return studies.find_study(db, name, extensions.files_check(self.storage, self.runs_dir))
 
     def spec(
         self, dataset: str, existing: StudyHandle | None = None, place: str | None = None
@@ -243,10 +236,12 @@ def _check_dataset(request: Request, name: str) -> None:
     try:
         canonical_name(name)
     except DataError:
-        from search.store.opening import database_exists, open_database  # takes a while to load
+        from search.store.extensions import check_files  # takes a while to load
+        from search.store.opening import database_exists, open_database
+        from search.store.studies import find_study
 
         if not database_exists(request.storage):
             raise
-        with closing(open_database(request.storage)) as db:
-            request.find_study(db, request.study_name(name))
+        with closing(open_database(request.storage, runs_dir=request.runs_dir)) as db:
+            find_study(db, request.study_name(name), check_files)
         canonical_name(name)

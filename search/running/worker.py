@@ -40,7 +40,7 @@ from search.store import FolderGoneError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place, hold_out
 from search.store.database import optuna_warnings_only, outages_told
-from search.store.extensions import files_check
+from search.store.extensions import check_files
 from search.store.folders import ARTIFACTS, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
@@ -90,11 +90,10 @@ def join_study(
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping):
         # A Ray pool restarts lost tasks by itself, so they need not be patient.
-        db = open_database(storage, must_exist=True, patient=task is None)
-        check = files_check(storage, runs_dir)
-        with outages_told(db), (found := require_study(db, study, check)).told_if_gone():
+        is_sent = task is not None
+        db = open_database(storage, must_exist=True, patient=not is_sent, runs_dir=runs_dir)
+        with outages_told(db), (found := require_study(db, study, check_files)).told_if_gone():
             spec = load_spec(found)
-            is_sent = task is not None
             if task is None:
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
@@ -107,8 +106,6 @@ def join_study(
                 spec,
                 task,
                 stopping,
-                storage=storage,
-                runs_dir=runs_dir,
                 checkpoints=checkpoints,
                 trials_per_device=trials_per_device,
             )
