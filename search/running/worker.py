@@ -75,6 +75,7 @@ def join_study(
     checkpoints: str | None = None,
     max_seconds: float | None = None,
     quiet: bool = False,
+    is_child: bool = False,
     task: Task | None = None,
 ) -> int:
     """Does what `python -m search.worker` does; the arguments are its options.
@@ -83,6 +84,7 @@ def join_study(
         The exit code: 0 when the study has its total.
 
     Args:
+        is_child: a pool has started it, whose process writes the dashboard's note and clears up.
         task: the study's, used instead of loading it from `data_dir`.
     """
     chosen = choose_device(device)
@@ -111,12 +113,11 @@ def join_study(
             )
             if not is_sent:
                 hold_out(task, data_dir)
-            if quiet:
-                train_trials(run)
-            else:
+            if not quiet:
                 log(f"{describe_hardware(chosen)} joins study {found.name}")
-                with _shown(run):
-                    train_trials(run)
+            with nullcontext() if quiet else _shown(run):
+                train_trials(run)
+            if not is_child:
                 # Only now, because this process trains; and not after an error, such as an outage.
                 ContentWriter(found).write()
                 sweep(found, run.folder, run.checkpoints)
@@ -130,7 +131,7 @@ def work_for_study(arguments: Mapping[str, Any]) -> int:
     An OutageError ends it with START_AGAIN: the pool starts another once the database answers.
     """
     try:
-        return join_study(**arguments, quiet=True)
+        return join_study(**arguments, quiet=True, is_child=True)
     except StudyGoneError:
         return BAD_INPUT  # the process that started this one reports it for all
 
