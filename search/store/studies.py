@@ -286,16 +286,11 @@ def set_total(study: StudyHandle, total: int, budget: float | None = None) -> No
 def _with_total(
     connection: Connection, study: StudyHandle, spec: StudySpec, total: int
 ) -> StudySpec:
-    """With the total, or with what has begun and is to be finished, if that is more.
-
-    Paused trials may be pruned instead. No study gets more than it has: it would resume them.
-    """
+    """Not below what has begun, except paused trials; more than the old total would resume them."""
     trials, arms = schema.trials, len(spec.arms) or 1
     unbegun = [TrialState.WAITING] if spec.is_comparison else [TrialState.WAITING, TrialState.FAIL]
     is_kept = or_(trials.c.state != TrialState.RUNNING, schema.leases.c.paused.is_(None))
     begun = select(func.count()).select_from(trials.outerjoin(schema.leases))
-    begun = begun.where(
-        trials.c.study_id == study.study_id, trials.c.state.not_in(unbegun), is_kept
-    )
-    least = arms * math.ceil((connection.scalar(begun) or 0) / arms)
-    return spec.with_total(max(total, min(least, spec.trials)))
+    begun = begun.where(trials.c.study_id == study.study_id, is_kept)
+    count = connection.scalar(begun.where(trials.c.state.not_in(unbegun))) or 0
+    return spec.with_total(max(total, min(arms * math.ceil(count / arms), spec.trials)))

@@ -93,6 +93,7 @@ def test_a_changed_file_of_the_users_is_read_from_its_copy_there(
     assert export.main([*words, "--format", "csv", "--to", "tables"]) == 0
     assert load_study("s", **where).finished == 0
     for main in (study.main, worker.main, finalize.main):
+        monkeypatch.setattr(extensions, "_loaded", {})
         with pytest.raises(StorageError, match="study's copy of it is elsewhere/s/extensions/mine"):
             main(words)
 
