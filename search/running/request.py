@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -204,7 +204,11 @@ def read_request(
     where = {name: plain(given[name]) for name in names}
     for name in ("continue_trials", "enqueue", "warm_start"):  # one or several
         named = where.get(name, ())
-        where[name] = [named] if isinstance(named, int | str | Mapping) else list(named)
+        is_one = isinstance(named, str | Mapping) or not isinstance(named, Iterable)
+        where[name] = [named] if is_one else list(named)
+    if not all(isinstance(one, str) for one in where["warm_start"]):
+        said = f"must be a study's name or URL#NAME, but got {shown(given['warm_start'])}"
+        raise SpecError("warm_start", f"warm_start {said}")
     where["enqueue"] = plain(read_configurations(where["enqueue"]))
     if "study" in where:
         check_study_name(where["study"])
