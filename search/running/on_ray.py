@@ -187,7 +187,5 @@ class RayPool(WorkerPool):
 @contextmanager
 def ray_pool(request: Request, arguments: Mapping[str, Any]) -> Iterator[RayPool]:
     """A pool on the request's cluster, which this process joins for the block."""
-    if request.device != "auto":
-        raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
     with joined(request.ray or "local"):
         yield RayPool(request, arguments)

@@ -76,6 +76,8 @@ class Request:
         if not isinstance(self.ray, str | None):
             problem = f"ray must be an address, such as auto or local, but got {shown(self.ray)}"
             raise SpecError("ray", problem)
+        if self.ray is not None and self.device != "auto":
+            raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
         for name in ("stop_when_flat", "cpus_per_worker"):
             value = getattr(self, name)
             is_above_0 = isinstance(value, int | float) and 0 < value < math.inf

@@ -221,7 +221,10 @@ def rehearse(request: Request) -> str:
     spec, begun, stopped = by_hand.foreseen(plan.existing, plan.spec, request, plan.queue)
     text = forecast(plan.name, spec, plan.task, begun, len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
-    notes = "".join(f"{printable(it)}\n" for it in (*plan.notes, *stopped_in_words(stopped)))
+    told = [*plan.notes, *stopped_in_words(stopped)]
+    if request.ray is not None:
+        told.append("The time is for workers on this machine; those on Ray may be more, or faster.")
+    notes = "".join(f"{printable(it)}\n" for it in told)
     end = "No study was created" if plan.existing is None else "The study was not changed"
     return f"{notice}{text}\n\n{notes}{end}. Leave out --dry-run to begin."
 

@@ -259,6 +259,11 @@ def test_a_dry_run_and_the_list_write_nothing(site: Any, call: Call) -> None:
     for arm in ("MLP", "CNN", "CNN, batch norm"):
         assert f"\n{arm}: " in out
     assert 'family = "mlp", hidden = [256, 128], dropout = 0.2' in out
+    assert "workers on this machine" not in out
+    out, _ = call(site, study.main, "--config", "c_networks", *SHORT, "--dry-run", "--ray", "auto")
+    assert "The time is for workers on this machine; those on Ray may be more, or faster." in out
+    ray = ("--ray", "auto", "--device", "cpu", "--dry-run")
+    assert "with --ray, --gpus-per-worker" in call(site, study.main, *SHORT, *ray, code=2)[1]
     assert call(site, study.main, "--list") == (f"{listing()}\n", "")
     assert list(site.folder.iterdir()) == []
 
