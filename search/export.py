@@ -32,7 +32,7 @@ def parser() -> Parser:
     )
     own.add_argument("--format", choices=FORMATS, default="onnx", help="see below")
     own.add_argument("--to", metavar="FOLDER", help="where tables go; for mlflow also a URI")
-    own.add_network()
+    own.add_network(", or tables (default: worked on last)")
     own.add("storage", "runs-dir")
     own.add_registry(
         "formats (pip install 'cnn-search[onnx]' for onnx, 'cnn-search[export]' for parquet, "

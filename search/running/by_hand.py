@@ -231,7 +231,9 @@ def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
     if row.state == TrialState.FAIL:
         return "failed and starts over"
     if not _is_stopped(row):
-        return "is under way and will now train to its end"
+        state = "interrupted" if row.claim is not None and row.expires_at is None else "under way"
+        state = "queued" if row.state == TrialState.WAITING else state
+        return f"is {state} and will now train to its end"
     rows = epochs_of(study.db, study.study_id, numbers=[row.number])
     if epoch := max((it.epoch for it in rows), default=0):
         return f"continues after epoch {epoch} of {spec.epochs} if its checkpoint still exists"

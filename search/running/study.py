@@ -139,7 +139,7 @@ def run_study(
     request = read_request(file, given, space=space, extensions=added)
 
     def warn(substitute: str) -> None:
-        warnings.warn(fallback_words(substitute), stacklevel=4)
+        warnings.warn(fallback_words(substitute), stacklevel=5)
 
     stop = stop or threading.Event()
     with kept_threads(), interrupts_set(stop):

@@ -242,8 +242,10 @@ def test_invalid_searches_for_a_pareto_front(
 def test_a_substitute_for_the_data_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     choose = "search.running.run.choose_dataset"
     monkeypatch.setattr(choose, lambda _: ("digits", "no network"))
-    with pytest.warns(UserWarning, match=r"is unavailable: no network\. This study runs on digits"):
+    said = r"is unavailable: no network\. This study runs on digits"
+    with pytest.warns(UserWarning, match=said) as told:
         view = run_study(trials=1, epochs=1, seed=0, progress=False)
+    assert told[0].filename == __file__
     assert view.dataset.name == "digits"
 
 
