@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     prepare_process(THREADS if device.type == "cpu" else None)
     storage = args.storage or default_storage()
     images = args.data_dir or default_data_dir()
-    with closing(open_database(storage, must_exist=True)) as db:
+    with closing(open_database(storage, must_exist=True, runs_dir=args.runs_dir)) as db:
         found = require_study(db, args.study)
         view = view_study(found)
         folder = folders.study_folder(found, folders.runs_folder(storage, args.runs_dir))

@@ -32,7 +32,7 @@ def parser() -> Parser:
     )
     own.add_argument("--format", choices=FORMATS, default="onnx", help="see below")
     own.add_argument("--to", metavar="FOLDER", help="where tables go; for mlflow also a URI")
-    own.add_network()
+    own.add_network(", or tables (default: worked on last)")
     own.add("storage", "runs-dir")
     own.add_registry(
         "formats (pip install 'cnn-search[onnx]' for onnx, 'cnn-search[export]' for parquet, "
@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.to is not None:
         from search.running.exports import export_study
 
-        made = export_study(args.study, to=args.to, format=args.format, storage=args.storage)
+        where = {"storage": args.storage, "runs_dir": args.runs_dir}
+        made = export_study(args.study, to=args.to, format=args.format, **where)
         print(hide_passwords(f"Written: {made}"))
         return 0
     import torch

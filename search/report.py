@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     from search.store.studies import require_study
     from search.store.views import all_study_names, view_study
 
-    with closing(open_database(args.storage, must_exist=True)) as db:
+    with closing(open_database(args.storage, must_exist=True, runs_dir=args.runs_dir)) as db:
         runs = runs_folder(args.storage, args.runs_dir)
         kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
         written = []

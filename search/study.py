@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         print(listing())
         return 0
     if args.status:
-        print(how_it_stands(args.storage, named_study(args)))
+        print(how_it_stands(args.storage, named_studies(args), args.runs_dir))
         return 0
     log(LOADING)
     given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
@@ -252,30 +252,33 @@ def listing() -> str:
     return "\n".join(in_columns(rows))
 
 
-def named_study(args: argparse.Namespace) -> str | None:
-    """The study that the same options would start or resume; None if they name none."""
+def named_studies(args: argparse.Namespace) -> list[str | None]:
+    """The studies that the same options may start or resume, likeliest first; None: the latest."""
     if args.study is not None:
-        return check_study_name(args.study)
+        return [check_study_name(args.study)]
     if not (args.config or args.dataset or args.limit):
-        return None
+        return [None]
     given = {name: getattr(args, name) for name in ("dataset", "limit", "storage")}
     request = read_request(args.config, given)
-    return request.study_name(canonical_name(request.dataset or "fashion_mnist"))
+    datasets = [request.dataset] if request.dataset else ["fashion_mnist", "digits"]
+    return [request.study_name(canonical_name(it)) for it in datasets]
 
 
-def how_it_stands(storage: str, name: str | None) -> str:
-    """The state of the named study, or of the one worked on last."""
+def how_it_stands(storage: str, names: Sequence[str | None], runs_dir: Path | None = None) -> str:
+    """The state of the first of these studies that exists; None: of the one worked on last."""
     from search.terminal.status import quick_status
 
-    if (text := quick_status(storage, name)) is not None:
-        return text
+    for name in names:
+        if (text := quick_status(storage, name)) is not None:
+            return text
     from search.store.extensions import read_spec
     from search.store.opening import open_database
     from search.store.studies import require_study
-    from search.store.views import view_study
+    from search.store.views import all_study_names, view_study
 
-    with closing(open_database(storage, must_exist=True)) as db:
-        view = view_study(require_study(db, name, read_spec))
+    with closing(open_database(storage, must_exist=True, runs_dir=runs_dir)) as db:
+        there = [name for name in names if name in all_study_names(db)]
+        view = view_study(require_study(db, (there or names)[0], read_spec))
     from search.terminal.summary import status_text  # tests of arms take a while to load
 
     return status_text(view)

@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 
 from search.figures import dashboard_figures
 from search.store import StorageError, StudyGoneError
-from search.store.database import with_retry, write
+from search.store.database import explain, is_transient, with_retry, write
 from search.store.leases import Lease, LostLeaseError, fence
 from search.store.studies import StudyHandle
 from search.store.views import StudyView, view_study
@@ -61,7 +61,8 @@ class ContentWriter:
         except StudyGoneError:
             pass  # the command notices it, too, and ends
         except Exception as error:  # of any kind: trials must not stop
-            _log.warning("cannot write the study's note and figures: %s", error)
+            why = explain(error) if is_transient(error) else error
+            _log.warning("cannot write the study's note and figures: %s", why)
         ended = time.monotonic()
         self._due = ended + max(INTERVAL_SECONDS, (ended - started) / SHARE)
 

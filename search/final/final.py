@@ -35,7 +35,7 @@ from search.spec.study_name import check_study_name
 from search.store import default_storage, folders
 from search.store.data import find_place, hold_out, keep_data, keep_weights
 from search.store.database import optuna_warnings_only
-from search.store.extensions import files_check
+from search.store.extensions import check_files
 from search.store.opening import open_database
 from search.store.records import complete_result, require_recordable
 from search.store.studies import require_study
@@ -156,8 +156,11 @@ def finalise(
     storage = storage or default_storage()
     images = default_data_dir() if data_dir is None else Path(data_dir)
     stop = stop or threading.Event()
-    with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
-        found = require_study(db, study, files_check(storage, runs_dir))
+    with (
+        interrupts_set(stop),
+        closing(open_database(storage, must_exist=True, runs_dir=runs_dir)) as db,
+    ):
+        found = require_study(db, study, check_files)
         view = view_study(found)
         epochs = epochs or view.spec.final_epochs
         chosen = stretched(choose_trial(view, trial, arm), epochs)

@@ -24,7 +24,7 @@ from search.spec.domains import ParameterValue, SpecError, plain
 from search.spec.parameters import read_values
 from search.spec.space import CONTINUED, ENQUEUED, OVERRIDES
 from search.store.claims import COUNTED, is_paused
-from search.store.database import read
+from search.store.database import read, with_retry
 from search.store.leases import run_again
 from search.store.records import epochs_of
 from search.store.schema import REASON, leases, trials
@@ -54,7 +54,7 @@ def read_queue(
     return found
 
 
-def kept_total(study: StudyHandle | None, spec: StudySpec, request: Request) -> tuple[str, ...]:
+def kept_total(spec: StudySpec, request: Request) -> tuple[str, ...]:
     """A note if an existing study has a higher total than the option or the file asks for."""
     name = "repeats" if spec.is_comparison else "trials"
     total, of_file = getattr(spec, name), request.fields if request.names_file else {}
@@ -66,10 +66,7 @@ def kept_total(study: StudyHandle | None, spec: StudySpec, request: Request) -> 
         begun = f"repeat {total} has begun, so it is trained with every arm"
         told = f"{begun}: {total} repeats, not {asked}"
     else:
-        unbegun = (TrialState.WAITING, TrialState.FAIL)
-        there = [] if study is None else _trials_of(study)
-        total = sum(it.state not in unbegun for it in there)
-        told = f"{total} trials have begun, so the study has {total}, not {asked}"
+        told = f"{total} trials are finished or under way, so the study has {total}, not {asked}"
     return (told,) if asked < total else ()
 
 
@@ -134,7 +131,8 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
         SpecError: the study's total has no room for them; nothing was written.
     """
     # Optuna takes a paused trial for a running one. What another start queues meanwhile is waiting.
-    states = {trial.number: trial.state for trial in view_study(study).trials}
+    view = with_retry(study.db, lambda: view_study(study))
+    states = {trial.number: trial.state for trial in view.trials}
 
     def add(_connection: Connection) -> list[str]:
         there = _trials_of(study)
@@ -167,7 +165,7 @@ def foreseen(
     """
     if study is None:
         return spec, (), None
-    view = view_study(study)
+    view = with_retry(study.db, lambda: view_study(study))
     trials = tuple(
         replace(one, state="interrupted", continued=True)
         if one.number in request.continue_trials and one.state != "complete"
@@ -177,7 +175,7 @@ def foreseen(
     same = view.stop_when_flat == request.stop_when_flat and spec.trials == load_spec(study).trials
     if view.stopped is None or not same:
         return spec, trials, None
-    new = _missing(_trials_of(study), spec, queue)
+    new = _missing(read(study.db, lambda _: _trials_of(study)), spec, queue)
     return spec.with_total(view.finished + len(new)), trials, view.stopped
 
 
@@ -233,7 +231,9 @@ def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
     if row.state == TrialState.FAIL:
         return "failed and starts over"
     if not _is_stopped(row):
-        return "is under way and will now train to its end"
+        state = "interrupted" if row.claim is not None and row.expires_at is None else "under way"
+        state = "queued" if row.state == TrialState.WAITING else state
+        return f"is {state} and will now train to its end"
     rows = epochs_of(study.db, study.study_id, numbers=[row.number])
     if epoch := max((it.epoch for it in rows), default=0):
         return f"continues after epoch {epoch} of {spec.epochs} if its checkpoint still exists"

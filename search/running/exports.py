@@ -43,6 +43,7 @@ def export_study(
     to: str | Path,
     format: str = "csv",
     storage: str | None = None,
+    runs_dir: str | Path | None = None,
 ) -> str:
     """Write a study's trials, epochs and test evaluations for other tools.
 
@@ -57,7 +58,7 @@ def export_study(
         to: a folder, created if it is missing; for MLflow also a tracking URI, such as
             `http://HOST:PORT`.
         format: csv, json, parquet, tensorboard or mlflow.
-        storage: URL of the database; None: $SEARCH_STORAGE, or studies.db in the current folder.
+        storage, runs_dir: see `load_study`.
 
     Returns:
         A phrase that says what was written, and where.
@@ -69,7 +70,7 @@ def export_study(
     if format not in FORMATS:
         known = f"one of {', '.join(FORMATS)}"
         raise SpecError("format", f"format must be {known}, but got {format!r}")
-    view = load_study(study, storage=storage)
+    view = load_study(study, storage=storage, runs_dir=runs_dir)
     try:
         return FORMATS[format](view, str(to))
     except ImportError as error:

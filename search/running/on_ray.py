@@ -26,7 +26,7 @@ from search.spec.domains import SpecError
 from search.spec.extensions import contents, handed_over
 from search.store import OutageError, StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
-from search.store.database import is_transient
+from search.store.database import is_transient, with_retry
 from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, log, one_line
 
 # Before Ray is loaded: its makers get no usage statistics; we tell tasks that they have no GPU.
@@ -166,7 +166,8 @@ class RayPool(WorkerPool):
 
     def train(self, run: Run) -> None:
         self._handed = ray.put(hand(run, self._arguments))
-        ended = run.study.study.get_trials(deepcopy=False, states=COUNTED)
+        trials = run.study.study.get_trials
+        ended = with_retry(run.db, lambda: trials(deepcopy=False, states=COUNTED))
         del self.devices[max(1, run.spec.trials - len(ended)) :]
         super().train(run)
 
@@ -186,7 +187,5 @@ class RayPool(WorkerPool):
 @contextmanager
 def ray_pool(request: Request, arguments: Mapping[str, Any]) -> Iterator[RayPool]:
     """A pool on the request's cluster, which this process joins for the block."""
-    if request.device != "auto":
-        raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
     with joined(request.ray or "local"):
         yield RayPool(request, arguments)

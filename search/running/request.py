@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,6 @@ from search.spec.study_name import check_study_name, study_name_for
 from search.store import default_checkpoints, default_storage
 
 if TYPE_CHECKING:
-    from search.store.database import Database
     from search.store.studies import StudyHandle
 
 OPTIONS = (  # fields of StudySpec that have an option of their own
@@ -74,6 +73,8 @@ class Request:
         for name in ("workers", "trials_per_device"):
             check_count(name, getattr(self, name))
         check_ray(self.ray, self.gpus_per_worker)
+        if self.ray is not None and self.device != "auto":
+            raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
         for name in ("stop_when_flat", "cpus_per_worker"):
             value = getattr(self, name)
             is_above_0 = isinstance(value, int | float) and 0 < value < math.inf
@@ -97,12 +98,6 @@ class Request:
         if "limit" in self.options:
             name += f"-limit{self.options['limit']}"
         return check_study_name(name)
-
-    def find_study(self, db: Database, name: str) -> StudyHandle | None:
-        """The existing study of that name; raises StorageError if it cannot be trained here."""
-        from search.store import extensions, studies
-
-        return studies.find_study(db, name, extensions.files_check(self.storage, self.runs_dir))
 
     def spec(
         self, dataset: str, existing: StudyHandle | None = None, place: str | None = None
@@ -203,7 +198,11 @@ def read_request(
     where = {name: plain(given[name]) for name in names}
     for name in ("continue_trials", "enqueue", "warm_start"):  # one or several
         named = where.get(name, ())
-        where[name] = [named] if isinstance(named, int | str | Mapping) else list(named)
+        is_one = isinstance(named, str | Mapping) or not isinstance(named, Iterable)
+        where[name] = [named] if is_one else list(named)
+    if not all(isinstance(one, str) for one in where["warm_start"]):
+        said = f"must be a study's name or URL#NAME, but got {shown(given['warm_start'])}"
+        raise SpecError("warm_start", f"warm_start {said}")
     where["enqueue"] = plain(read_configurations(where["enqueue"]))
     if "study" in where:
         check_study_name(where["study"])
@@ -235,10 +234,12 @@ def _check_dataset(request: Request, name: str) -> None:
     try:
         canonical_name(name)
     except DataError:
-        from search.store.opening import database_exists, open_database  # takes a while to load
+        from search.store.extensions import check_files  # takes a while to load
+        from search.store.opening import database_exists, open_database
+        from search.store.studies import find_study
 
         if not database_exists(request.storage):
             raise
-        with closing(open_database(request.storage)) as db:
-            request.find_study(db, request.study_name(name))
+        with closing(open_database(request.storage, runs_dir=request.runs_dir)) as db:
+            find_study(db, request.study_name(name), check_files)
         canonical_name(name)

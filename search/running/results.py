@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Self
 
@@ -140,7 +141,9 @@ class Study(StudyView):
         return table
 
 
-def load_study(study: str | None = None, *, storage: str | None = None) -> Study:
+def load_study(
+    study: str | None = None, *, storage: str | None = None, runs_dir: str | Path | None = None
+) -> Study:
     """A study as it is now; only reads the database, also while the study runs.
 
     Example:
@@ -151,6 +154,7 @@ def load_study(study: str | None = None, *, storage: str | None = None) -> Study
     Args:
         study: its name; None for the one that was worked on last.
         storage: URL of the database; None: $SEARCH_STORAGE, or studies.db in the current folder.
+        runs_dir: where its files are, among them copies of your own Python files.
 
     Returns:
         Specification, data set, trials with their epochs, and every test evaluation.
@@ -161,7 +165,8 @@ def load_study(study: str | None = None, *, storage: str | None = None) -> Study
     """
     if study is not None:
         check_study_name(study)
-    with closing(open_database(storage or default_storage(), must_exist=True)) as db:
+    storage = storage or default_storage()
+    with closing(open_database(storage, must_exist=True, runs_dir=runs_dir)) as db:
         return Study.of(view_study(require_study(db, study, read_spec)))
 
 

@@ -85,8 +85,6 @@ def begin_run(
     task: Task,
     stop: threading.Event,
     *,
-    storage: str,
-    runs_dir: Path | None,
     checkpoints: str | None,
     trials_per_device: int | None,
 ) -> Run:
@@ -97,7 +95,8 @@ def begin_run(
     study.db.leaving = stop
     keep_data(study, task)
     keep_weights(study, sources_of(spec))
-    folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
+    runs = folders.runs_folder(study.db.url, study.db.runs_dir)
+    folder = folders.study_folder(study, runs)
     extensions.keep_copies(spec.extensions, folder)
     kept: Path | Remote = folder / folders.CHECKPOINTS
     if checkpoints is not None:
@@ -147,7 +146,7 @@ class Plan:
         """
         request, task = self.request, self.task
         hold_out(task, request.data_dir)  # may fail, and there must be no study then
-        db = self.db or open_database(request.storage)
+        db = self.db or open_database(request.storage, runs_dir=request.runs_dir)
         study = self.existing or studies.create_study(
             db,
             self.name,
@@ -168,8 +167,6 @@ class Plan:
             spec,
             task,
             stop,
-            storage=request.storage,
-            runs_dir=request.runs_dir,
             checkpoints=request.checkpoints,
             trials_per_device=request.trials_per_device,
         )
@@ -195,12 +192,13 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         StorageError: the database or the folder cannot be used.
     """
     with ExitStack() as undo:
-        db = open_database(request.storage) if database_exists(request.storage) else None
-        if db is not None:
+        db = None
+        if database_exists(request.storage):
+            db = open_database(request.storage, runs_dir=request.runs_dir)
             undo.callback(db.close)
         dataset, substitute = _choose_dataset(request, db)
         name = request.study_name(dataset)
-        existing = None if db is None else request.find_study(db, name)
+        existing = None if db is None else studies.find_study(db, name, extensions.check_files)
         place = dataset
         try:
             if existing is not None:
@@ -221,7 +219,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             new = check_requests(existing, spec, request.continue_trials, queue, first=first)
             of_limits = () if limits is None else (limits.check(new),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
-            notes += (*without_effect(spec), *kept_total(existing, spec, request))
+            notes += (*without_effect(spec), *kept_total(spec, request))
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -280,7 +278,7 @@ def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | N
     """(data set, why it is a substitute or None)."""
     dataset, reason = request.dataset, None
     if dataset is None and request.study is not None and db is not None:
-        found = request.find_study(db, request.study)
+        found = studies.find_study(db, request.study, extensions.check_files)
         dataset = None if found is None else studies.load_facts(found).name
     if dataset is None:
         dataset, reason = choose_dataset(request.data_dir)

@@ -20,7 +20,7 @@ from search.running.run import make_plan
 from search.running.worker import TRIALS_PER_GPU, train_shown, train_trials
 from search.spec.domains import SpecError, plain
 from search.spec.extensions import load_extension
-from search.store.database import optuna_warnings_only
+from search.store.database import optuna_warnings_only, with_retry
 from search.store.views import StudyView, view_study
 from search.terminal.commands import LONGEST, log
 from search.terminal.forecast import forecast
@@ -139,7 +139,7 @@ def run_study(
     request = read_request(file, given, space=space, extensions=added)
 
     def warn(substitute: str) -> None:
-        warnings.warn(fallback_words(substitute), stacklevel=4)
+        warnings.warn(fallback_words(substitute), stacklevel=5)
 
     stop = stop or threading.Event()
     with kept_threads(), interrupts_set(stop):
@@ -210,7 +210,7 @@ def search_study(
             with stop_after(timeout, stop):
                 train = pool.train if pool.devices else train_trials
                 train_shown(run, train, progress=progress)
-            return view_study(run.study)
+            return with_retry(run.db, lambda: view_study(run.study))
 
 
 def rehearse(request: Request) -> str:
@@ -221,7 +221,10 @@ def rehearse(request: Request) -> str:
     spec, begun, stopped = by_hand.foreseen(plan.existing, plan.spec, request, plan.queue)
     text = forecast(plan.name, spec, plan.task, begun, len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
-    notes = "".join(f"{printable(it)}\n" for it in (*plan.notes, *stopped_in_words(stopped)))
+    told = [*plan.notes, *stopped_in_words(stopped)]
+    if request.ray is not None:
+        told.append("The time is for workers on this machine; those on Ray may be more, or faster.")
+    notes = "".join(f"{printable(it)}\n" for it in told)
     end = "No study was created" if plan.existing is None else "The study was not changed"
     return f"{notice}{text}\n\n{notes}{end}. Leave out --dry-run to begin."
 

@@ -40,7 +40,7 @@ from search.store import FolderGoneError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place, hold_out
 from search.store.database import optuna_warnings_only, outages_told
-from search.store.extensions import files_check
+from search.store.extensions import check_files
 from search.store.folders import ARTIFACTS, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
@@ -75,6 +75,7 @@ def join_study(
     checkpoints: str | None = None,
     max_seconds: float | None = None,
     quiet: bool = False,
+    is_child: bool = False,
     task: Task | None = None,
 ) -> int:
     """Does what `python -m search.worker` does; the arguments are its options.
@@ -83,6 +84,7 @@ def join_study(
         The exit code: 0 when the study has its total.
 
     Args:
+        is_child: a pool has started it, whose process writes the dashboard's note and clears up.
         task: the study's, used instead of loading it from `data_dir`.
     """
     chosen = choose_device(device)
@@ -90,11 +92,10 @@ def join_study(
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping):
         # A Ray pool restarts lost tasks by itself, so they need not be patient.
-        db = open_database(storage, must_exist=True, patient=task is None)
-        check = files_check(storage, runs_dir)
-        with outages_told(db), (found := require_study(db, study, check)).told_if_gone():
+        is_sent = task is not None
+        db = open_database(storage, must_exist=True, patient=not is_sent, runs_dir=runs_dir)
+        with outages_told(db), (found := require_study(db, study, check_files)).told_if_gone():
             spec = load_spec(found)
-            is_sent = task is not None
             if task is None:
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
@@ -107,19 +108,16 @@ def join_study(
                 spec,
                 task,
                 stopping,
-                storage=storage,
-                runs_dir=runs_dir,
                 checkpoints=checkpoints,
                 trials_per_device=trials_per_device,
             )
             if not is_sent:
                 hold_out(task, data_dir)
-            if quiet:
-                train_trials(run)
-            else:
+            if not quiet:
                 log(f"{describe_hardware(chosen)} joins study {found.name}")
-                with _shown(run):
-                    train_trials(run)
+            with nullcontext() if quiet else _shown(run):
+                train_trials(run)
+            if not is_child:
                 # Only now, because this process trains; and not after an error, such as an outage.
                 ContentWriter(found).write()
                 sweep(found, run.folder, run.checkpoints)
@@ -133,7 +131,7 @@ def work_for_study(arguments: Mapping[str, Any]) -> int:
     An OutageError ends it with START_AGAIN: the pool starts another once the database answers.
     """
     try:
-        return join_study(**arguments, quiet=True)
+        return join_study(**arguments, quiet=True, is_child=True)
     except StudyGoneError:
         return BAD_INPUT  # the process that started this one reports it for all
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import optuna
@@ -52,12 +53,14 @@ class Database:
     Attributes:
         url: with the password masked.
         optuna: for `optuna.create_study` and `load_study`, always this one object.
+        runs_dir: where the user keeps its studies' files, see `search.store.folders.runs_folder`.
         patience_seconds: how long to wait for an outage to end.
         leaving: once set, perhaps by a signal, the wait for an outage to end is short.
     """
 
     url: str
     optuna: RDBStorage
+    runs_dir: str | Path | None = None
     patience_seconds: float = PATIENCE_SECONDS
     leaving: threading.Event = field(default_factory=threading.Event)
 

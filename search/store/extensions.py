@@ -18,7 +18,7 @@ from search.spec.extensions import SHOWN, Extension, ExtensionError, read_own, v
 from search.store import StorageError
 from search.store.folders import claimed_folder, from_here, runs_folder
 from search.store.schema import SPEC
-from search.store.studies import Check, StudyHandle, load_spec
+from search.store.studies import StudyHandle, load_spec
 
 COPIES = "extensions"  # in a study's folder
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def read_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -
     try:
         return load_spec(study, attributes)
     except StorageError as error:
-        folder = claimed_folder(study, runs_folder(study.db.url))
+        folder = claimed_folder(study, runs_folder(study.db.url, study.db.runs_dir))
         if not isinstance(error.__cause__, ExtensionError) or folder is None:
             raise
         try:
@@ -43,22 +43,19 @@ def read_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -
             raise error from error.__cause__
 
 
-def files_check(storage: str, runs_dir: str | Path | None) -> Check:
-    """A check for those who train: `load_spec`, whose error names the copy of a file if it can."""
-
-    def check(study: StudyHandle) -> None:
-        try:
-            load_spec(study)
-        except StorageError as error:
-            cause, folder = error.__cause__, claimed_folder(study, runs_folder(storage, runs_dir))
-            if isinstance(cause, ExtensionError) and folder is not None:
-                copy = _copy(cause.extension, folder.absolute())
-                told = f"{error}; the study's copy of it is {from_here(copy)}"
-                if cause.extension.matches(read_own(copy)):
-                    raise StorageError(told) from cause
-            raise
-
-    return check
+def check_files(study: StudyHandle) -> None:
+    """`load_spec` for those who train: its error names the study's copy of a file if it can."""
+    try:
+        load_spec(study)
+    except StorageError as error:
+        folder = claimed_folder(study, runs_folder(study.db.url, study.db.runs_dir))
+        cause = error.__cause__
+        if isinstance(cause, ExtensionError) and folder is not None:
+            copy = _copy(cause.extension, folder.absolute())
+            told = f"{error}; the study's copy of it is {from_here(copy)}"
+            if cause.extension.matches(read_own(copy)):
+                raise StorageError(told) from cause
+        raise
 
 
 def keep_copies(extensions: Iterable[Extension], folder: Path) -> None:

@@ -94,18 +94,18 @@ def folder_name(study_name: str) -> str:
     return f"study-{name}" if taken or not name else name
 
 
-def usable(folder: Path, *, write: bool = True) -> Path:
+def usable(folder: Path, *, write: bool = True, option: str = "--runs-dir") -> Path:
     """The folder, which need not exist yet; `StorageError` if it cannot be created or, unless only
-    to be read, written."""
+    to be read, written. The option is the one that names another."""
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
-        raise StorageError(f"cannot use {folder} ({error.strerror}); give --runs-dir") from error
+        raise StorageError(f"cannot use {folder} ({error.strerror}); give {option}") from error
     if not existing.is_dir():
         raise StorageError(f"{existing.absolute()} is not a folder; move that file away")
     if write and not os.access(existing, os.W_OK | os.X_OK):
         raise StorageError(
-            f"no permission to write into {existing.absolute()}; give another --runs-dir"
+            f"no permission to write into {existing.absolute()}; give another {option}"
         )
     return folder
 
@@ -154,15 +154,17 @@ def find_checkpoints(url: str) -> Path | Remote:
     try:
         system, path = fsspec.core.url_to_fs(url)
         if isinstance(system, LocalFileSystem):
-            return usable(Path(path))
+            return usable(Path(path), option="--checkpoints")
         probe = Remote(url) / f"probe-{secrets.token_hex(8)}"
         probe.write_bytes(b"")  # the bucket may be missing, or read-only for us
         probe.unlink(missing_ok=True)
+    except StorageError:
+        raise
     except Exception as error:  # whatever its libraries raise
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(
             f"cannot keep checkpoints in {url} ({reason}); give --checkpoints a folder, or a URL "
-            "that fsspec can use, with its package (s3://: pip install s3fs)"
+            "that fsspec can use, with its package (s3://: pip install 'cnn-search[s3]')"
         ) from error
     return Remote(url)
 

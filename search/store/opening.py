@@ -78,13 +78,20 @@ def database_exists(url: str) -> bool:
     return not is_sqlite(address) or Path(address.database or "").exists()
 
 
-def open_database(url: str, *, must_exist: bool = False, patient: bool = False) -> Database:
+def open_database(
+    url: str,
+    *,
+    must_exist: bool = False,
+    patient: bool = False,
+    runs_dir: str | Path | None = None,
+) -> Database:
     """Open a database and create what it lacks; any number of processes may do so at once.
 
     Args:
         url: `sqlite:///FILE` or `postgresql://USER@HOST/NAME`; psycopg 3 is the driver.
         must_exist: refuse a database without studies, and create nothing.
         patient: wait for a server that cannot be reached, unless the URL is certainly wrong.
+        runs_dir: see `Database`.
 
     Raises `StorageError` if it cannot be used, whatever the reason; `OutageError` after waiting
     patiently for what may still pass.
@@ -96,7 +103,9 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
     started, is_told = time.monotonic(), False
     while True:
         try:
-            return _open(address, name, must_exist=must_exist)
+            db = _open(address, name, must_exist=must_exist)
+            db.runs_dir = runs_dir
+            return db
         except ModuleNotFoundError as error:
             reason = "its driver is missing; pip install 'cnn-search[postgres]'"
             raise StorageError(f"cannot open {name}: {reason}") from error

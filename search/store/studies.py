@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy import Connection, bindparam, exc, func, insert, select
+from sqlalchemy import Connection, bindparam, exc, func, insert, or_, select
 
 from data.errors import did_you_mean, reason
 from search.spec.config import WARM_START, Earlier, StudySpec
@@ -170,7 +170,7 @@ def find_study(db: Database, name: str, check: Check = load_spec) -> StudyHandle
     except KeyError:
         return None
     handle = StudyHandle.of(db, study)
-    if SPEC not in handle.attributes and not study.get_trials(deepcopy=False):
+    if SPEC not in handle.attributes and not read(db, lambda _: study.get_trials(deepcopy=False)):
         return None  # made by a start that was killed before it stored more
     check(handle)
     return handle
@@ -182,7 +182,7 @@ def require_study(db: Database, name: str | None, check: Check = load_spec) -> S
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
     if (study := find_study(db, wanted, check)) is None:
-        names = sorted(optuna.get_all_study_names(db.optuna))
+        names = sorted(read(db, lambda _: optuna.get_all_study_names(db.optuna)))
         there = f"{did_you_mean(wanted, names)} (known: {', '.join(names) or 'none yet'})"
         raise StorageError(f"no study {wanted!r} in {db.url}{there}")
     return study
@@ -289,9 +289,11 @@ def set_total(study: StudyHandle, total: int, **others: Any) -> None:
 def _with_total(
     connection: Connection, study: StudyHandle, spec: StudySpec, total: int
 ) -> StudySpec:
-    if spec.is_comparison:
-        trials, arms = schema.trials.c, len(spec.arms)
-        begun = (trials.study_id == study.study_id, trials.state != TrialState.WAITING)
-        count = connection.scalar(select(func.count()).where(*begun)) or 0
-        total = max(total, arms * math.ceil(count / arms))
-    return spec.with_total(total)
+    """Not below what has begun, except paused trials; more than the old total would resume them."""
+    trials, arms = schema.trials, len(spec.arms) or 1
+    unbegun = [TrialState.WAITING] if spec.is_comparison else [TrialState.WAITING, TrialState.FAIL]
+    is_kept = or_(trials.c.state != TrialState.RUNNING, schema.leases.c.paused.is_(None))
+    begun = select(func.count()).select_from(trials.outerjoin(schema.leases))
+    begun = begun.where(trials.c.study_id == study.study_id, is_kept)
+    count = connection.scalar(begun.where(trials.c.state.not_in(unbegun))) or 0
+    return spec.with_total(max(total, min(arms * math.ceil(count / arms), spec.trials)))

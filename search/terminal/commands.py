@@ -252,10 +252,12 @@ class Parser(argparse.ArgumentParser):
             given = {**SHARED[name], "default": default() if callable(default) else default}
             self.add_argument(f"--{name}", **given)
 
-    def add_network(self) -> None:
+    def add_network(self, others: str = "") -> None:
         which = self.add_mutually_exclusive_group()
         of_study: dict[str, Any] = {"type": study_name, "metavar": "NAME"}
-        which.add_argument("--study", **of_study, help="whose network (default: finished last)")
+        which.add_argument(
+            "--study", **of_study, help=f"whose network (default: finished last){others}"
+        )
         which.add_argument(
             "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it is"
         )

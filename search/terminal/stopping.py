@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
+from search.store import StorageError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AFTER_IMPORT_SECONDS = 0.05  # until an interrupt that came during an import is tried again
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -109,7 +113,8 @@ class StopOnSignal(threading.Event):
 
     A block that has not asked yet whether it is set would not notice: it may be downloading images.
     The signal then raises KeyboardInterrupt, too, which ends the block quietly; even if a
-    destructor swallows that, the event is set.
+    destructor swallows that, the event is set. That a database is unavailable is only logged after
+    a signal, and ends the block likewise: leases run out by themselves.
 
     Attributes:
         signal: which one it was; None before it.
@@ -139,9 +144,15 @@ class StopOnSignal(threading.Event):
             self._undo.callback(signal.signal, number, signal.signal(number, self._handle))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> bool:
         self._undo.close()
-        return kind is KeyboardInterrupt and self.signal is not None
+        if self.signal is None or not isinstance(error, StorageError):
+            return self.signal is not None and isinstance(error, KeyboardInterrupt)
+        from search.store.database import is_transient  # whoever raises it has loaded this
+
+        if is_away := is_transient(error.__cause__):
+            _log.warning("%s", error)
+        return is_away
 
     @property
     def exit_code(self) -> int:

@@ -259,6 +259,11 @@ def test_a_dry_run_and_the_list_write_nothing(site: Any, call: Call) -> None:
     for arm in ("MLP", "CNN", "CNN, batch norm"):
         assert f"\n{arm}: " in out
     assert 'family = "mlp", hidden = [256, 128], dropout = 0.2' in out
+    assert "workers on this machine" not in out
+    out, _ = call(site, study.main, "--config", "c_networks", *SHORT, "--dry-run", "--ray", "auto")
+    assert "The time is for workers on this machine; those on Ray may be more, or faster." in out
+    ray = ("--ray", "auto", "--device", "cpu", "--dry-run")
+    assert "with --ray, --gpus-per-worker" in call(site, study.main, *SHORT, *ray, code=2)[1]
     assert call(site, study.main, "--list") == (f"{listing()}\n", "")
     assert list(site.folder.iterdir()) == []
 
@@ -270,15 +275,19 @@ def test_the_status_of_the_study_that_the_options_name(
     refused: Refused,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names = ("a4_dropout", "mnist-limit70", "other")
+    names = ("a4_dropout", "mnist-limit70", "other", "small-digits")
     with closing(open_database("sqlite:///studies.db")) as db:
         for name in names:
             create_study(db, name, StudySpec(dataset="digits"), INFO, validation_count=287)
     options = ("--config a4_dropout", "--dataset mnist --limit 70", "--dataset mnist --study other")
-    for name, words in zip(names, options, strict=True):
+    for name, words in zip(names[:3], options, strict=True):
         assert study.main(["--status", *words.split()]) == 0
         assert capsys.readouterr().out.startswith(f"Study {name}: ")
     assert "no study 'digits'" in refused(study.main, ["--status", "--dataset", "digits"])
+    # Without Fashion-MNIST, such a study was made of digits.
+    assert study.main(["--status", "--config", "small"]) == 0
+    assert capsys.readouterr().out.startswith("Study small-digits: ")
+    assert "no study 'fast-fashion_mnist'" in refused(study.main, ["--status", "--config", "fast"])
     # With its name, the study's file and other options are not read: they may have moved.
     moved = "--config moved.toml --dataset gone --enqueue gone.toml --status --study other"
     assert study.main(moved.split()) == 0

@@ -78,7 +78,7 @@ def test_a_stopped_trial_continues_to_its_end_and_counts_once(make_run: Make, pr
     assert ("continues after epoch" in told[1]) == bool(before.trials[last].curve)
     during = view_study(run.study)
     assert (during.finished, during.count()) == (6, 8)
-    assert go_on(run, first) == [f"trial {first} is under way and will now train to its end"]
+    assert go_on(run, first) == [f"trial {first} is interrupted and will now train to its end"]
     train_trials(run)
     after = view_study(run.study)
     assert after.finished == after.count() == 8
@@ -100,9 +100,11 @@ def test_a_stopped_trial_is_resumed_first_and_by_only_one_worker(
     late = stop_one(study, state)
     view_study(study)  # Optuna caches trials that it has seen end
     assert by_hand.enqueue(study, spec, [{"depth": 4}]) == ["trial 2 is queued: depth = 4"]
-    for said in ("starts over because it has no whole epoch yet", "is under way and will now"):
+    for said in ("starts over because it has no whole epoch yet", "is interrupted and will now"):
         (told,) = by_hand.continue_trials(study, spec, [1])
         assert said in told
+    (told,) = by_hand.continue_trials(study, spec, [2])
+    assert told == "trial 2 is queued and will now train to its end"
     assert view_study(study).trials[1].state == "interrupted"
     with pytest.raises(LostLeaseError):
         record_epoch(db, late, FED.report(1, 0.1), 0.1)
@@ -187,7 +189,7 @@ def test_a_comparisons_trial_that_failed_is_trained_again_unless_it_diverged(
         go_on(run, 0, 1)
     assert view_study(run.study) == before
     assert go_on(run, 0) == ["trial 0 failed and starts over"]
-    assert go_on(run, 0) == ["trial 0 is under way and will now train to its end"]
+    assert go_on(run, 0) == ["trial 0 is interrupted and will now train to its end"]
     during = view_study(run.study)
     assert (during.trials[0].state, during.finished) == ("interrupted", 1)
     train_trials(compared(make_run, 2, train=fed([0.5, 0.4, 0.3, 0.2])))

@@ -123,7 +123,7 @@ def test_a_total_below_what_has_begun_is_not_followed(plan: Make) -> None:
     assert plan(trials=3).notes == first.notes
     assert plan(trials=2).notes == (
         *first.notes,
-        "3 trials have begun, so the study has 3, not 2",
+        "3 trials are finished or under way, so the study has 3, not 2",
     )
 
 

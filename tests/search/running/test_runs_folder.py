@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
-from search import report, worker
+from search import export, finalize, report, study, worker
 from search.final.final import finalise
 from search.final.predict import bundle_folder
+from search.running.results import load_study
 from search.running.study import run_study
+from search.spec import extensions
 from search.store import StorageError
 from tests.search.running.made_up import TINY
 
@@ -72,6 +75,27 @@ def test_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SEARCH_RUNS_DIR", str(runs))
     assert worker.main(["--study", "s", "--storage", url, "--device", "cpu"]) == 0
     assert not Path("runs").exists()
+
+
+def test_a_changed_file_of_the_users_is_read_from_its_copy_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By those who only read; others say where the copy is."""
+    monkeypatch.setattr(extensions, "_loaded", {})
+    file, where = Path("mine.py"), {"storage": "sqlite:///studies.db", "runs_dir": "elsewhere"}
+    file.write_text("")
+    (stop := threading.Event()).set()
+    run_study(study="s", trials=1, extensions=file, stop=stop, **where, **TINY)
+    file.write_text("# another\n")
+    monkeypatch.setattr(extensions, "_loaded", {})  # as in a new process
+    words = ["--study", "s", "--storage", where["storage"], "--runs-dir", where["runs_dir"]]
+    assert study.main(["--status", *words]) == report.main([*words, "--formats", "svg"]) == 0
+    assert export.main([*words, "--format", "csv", "--to", "tables"]) == 0
+    assert load_study("s", **where).finished == 0
+    for main in (study.main, worker.main, finalize.main):
+        monkeypatch.setattr(extensions, "_loaded", {})
+        with pytest.raises(StorageError, match="study's copy of it is elsewhere/s/extensions/mine"):
+            main(words)
 
 
 def test_an_unusable_folder_is_reported_before_anything_is_written(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -98,9 +99,16 @@ def test_its_exit_code_says_whether_to_start_a_worker_again(db: Database) -> Non
     assert worker.main([*WORK, "--max-seconds", "60"]) == 0
 
 
-@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize(
+    ("work", "written"),
+    [
+        (lambda: worker.main(WORK), [4]),
+        (lambda: worker.main([word for word in WORK if word != "--quiet"]), [4]),
+        (lambda: work_for_study(LOCAL), []),  # a pool's, whose process writes it
+    ],
+)
 def test_a_worker_writes_the_note_once_at_its_end(
-    db: Database, monkeypatch: pytest.MonkeyPatch, quiet: bool
+    db: Database, monkeypatch: pytest.MonkeyPatch, work: Callable[[], int], written: list[int]
 ) -> None:
     change(load(db), trials=4)
     db.close()
@@ -110,8 +118,8 @@ def test_a_worker_writes_the_note_once_at_its_end(
         finished.append(view.finished)
 
     monkeypatch.setattr("search.dashboard.content.write_content", write)
-    assert worker.main(WORK if quiet else [word for word in WORK if word != "--quiet"]) == 0
-    assert finished == ([] if quiet else [4])
+    assert work() == 0
+    assert finished == written
 
 
 LOCAL = {"storage": "sqlite:///studies.db", "study": "s", "data_dir": Path(), "device": "cpu"}

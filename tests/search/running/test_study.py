@@ -26,6 +26,7 @@ from search.running.exports import export_study
 from search.running.request import read_request
 from search.running.results import Study, load_study, study_figures
 from search.running.study import run_study, what_a_seed_costs
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
 from search.store import StorageError
@@ -157,6 +158,12 @@ def test_a_new_study_refuses_a_network_in_several_files(
         ({"timeout": True}, "timeout must be seconds above 0, at most a year, but got True"),
         ({"extensions": "mine.py"}, "mine.py"),
         ({"enqueue": 3}, "enqueue is not usable: 3; write"),
+        ({"enqueue": Path("mine.toml")}, "mine.toml: cannot be read"),
+        ({"continue_trials": 2.5}, "trial 2.5 cannot be continued"),
+        *(
+            ({"warm_start": it}, "warm_start must be a study's name or URL#NAME, but got ")
+            for it in (5, Path("x"), ["x", {}], StudySpec(dataset="digits"))
+        ),
         ({"study": 5}, "study name 5 is not usable"),
         ({"storage": Path("studies.db")}, r"storage must be a URL, .*\(.studies\.db.\)"),
         ({"dataset": Path("photos")}, r"dataset must be text \(.*folder:PATH.*\('photos'\)"),
@@ -235,8 +242,10 @@ def test_invalid_searches_for_a_pareto_front(
 def test_a_substitute_for_the_data_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     choose = "search.running.run.choose_dataset"
     monkeypatch.setattr(choose, lambda _: ("digits", "no network"))
-    with pytest.warns(UserWarning, match=r"is unavailable: no network\. This study runs on digits"):
+    said = r"is unavailable: no network\. This study runs on digits"
+    with pytest.warns(UserWarning, match=said) as told:
         view = run_study(trials=1, epochs=1, seed=0, progress=False)
+    assert told[0].filename == __file__
     assert view.dataset.name == "digits"
 
 

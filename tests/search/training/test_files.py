@@ -93,6 +93,17 @@ def test_an_impossible_or_unwritable_place_is_an_error(url: str, reason: str) ->
         find_checkpoints(url)
 
 
+def test_a_folder_that_cannot_be_used_is_told_in_one_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"^[^;]*/file is not a folder; move that file away$"):
+        find_checkpoints(str(tmp_path / "file"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(StorageError, match=r"^no permission [^;]*; give another --checkpoints$"):
+        find_checkpoints(str(tmp_path / "new"))
+
+
 @pytest.mark.faults
 def test_flipped_bits_and_truncation_are_detected_and_cost_one_epoch(tmp_path: Path) -> None:
     file = tmp_path / "trial-3.pt"
