@@ -124,8 +124,7 @@ def train_trial(
         return None if goes_on else (TrialState.RUNNING, None)
 
     path = checkpoint_path(run.checkpoints, lease.trial_number)
-    # The file must match this, because it may stem from a study since deleted. The order of the
-    # images is part of it: it decides which of them are for validation.
+    # The file must match this, because it may stem from a study since deleted.
     identity = {
         "trial": lease.trial_id,
         "started": str(started and started.astimezone(UTC)),
