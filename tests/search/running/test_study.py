@@ -158,7 +158,6 @@ def test_a_new_study_refuses_a_network_in_several_files(
         ({"timeout": True}, "timeout must be seconds above 0, at most a year, but got True"),
         ({"extensions": "mine.py"}, "mine.py"),
         ({"enqueue": 3}, "enqueue is not usable: 3; write"),
-        ({"enqueue": Path("mine.toml")}, "mine.toml: cannot be read"),
         ({"continue_trials": 2.5}, "trial 2.5 cannot be continued"),
         *(
             ({"warm_start": it}, "warm_start must be a study's name or URL#NAME, but got ")
@@ -189,6 +188,11 @@ def test_bad_arguments_end_before_anything_is_written(
     assert len(str(refused.value).splitlines()) == 1
     assert not isinstance(refused.value, StudyFileError)  # it stems from no file
     assert list(here.iterdir()) == []
+
+
+def test_a_file_of_configurations_may_be_a_path() -> None:
+    with pytest.raises(StudyFileError, match=r"mine\.toml: cannot be read"):
+        run_study(dataset="digits", enqueue=Path("mine.toml"))
 
 
 @pytest.mark.parametrize(
