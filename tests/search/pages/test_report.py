@@ -173,7 +173,8 @@ def test_the_journal_of_a_comparison(compared: StudyView) -> None:
         "“low” changes dropout 0 → 0.2.",
         "at most 3 epochs; the same 3 seeds for each arm.",
         "**Evaluation.** Contradicted.",
-        "contradicted (expected: lower): “lost” diverged in every seed, which counts as worse than “base”",
+        "contradicted (expected: lower): “lost” diverged in every seed, which counts as worse than "
+        "“base”",
         "### Entry 2: undecided",
         "**Methodology.** Not given.",
     ):
