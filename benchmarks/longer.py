@@ -2,8 +2,7 @@
 
 Each is trained with fresh seeds on the study's own split: up to its best epoch (its whole schedule
 if it had been stopped), and as `finalize --epochs` does for a multiple of the study's epochs. All
-are judged by the last epoch's weights,
-which `finalize` keeps. The test set is not read.
+are judged by the last epoch's weights, which `finalize` keeps. The test set is not read.
 
     python -m search.study --dataset cifar10
     python -m benchmarks.longer --study cifar10 --best 3 --times 2

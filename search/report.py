@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         def report(name: str | None) -> None:
             study = require_study(db, name, read_spec)
             view, folder = view_study(study), study_folder(study, runs)
-            log("Drawing the figures ...")
+            log(f"Drawing the figures of {printable(study.name)} ...")
             files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
             for evaluation in evaluate_journal(view):
                 print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")

@@ -277,8 +277,9 @@ def how_it_stands(storage: str, names: Sequence[str | None], runs_dir: Path | No
     from search.store.views import all_study_names, view_study
 
     with closing(open_database(storage, must_exist=True, runs_dir=runs_dir)) as db:
-        there = [name for name in names if name in all_study_names(db)]
-        view = view_study(require_study(db, (there or names)[0], read_spec))
+        known = all_study_names(db)
+        name = next((it for it in names if it in known), names[0])
+        view = view_study(require_study(db, name, read_spec))
     from search.terminal.summary import status_text  # tests of arms take a while to load
 
     return status_text(view)

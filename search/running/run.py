@@ -172,7 +172,7 @@ class Plan:
         )
         set_flat(study, request.stop_when_flat, spec.trials)
         if spec != stored:
-            others = {"budget": spec.budget, "final_stretch": spec.final_stretch}
+            others = {name: getattr(spec, name) for name in studies.BESIDE_TOTALS}
             studies.set_total(study, spec.trials, **others)
 
         def describe(_: Connection) -> None:

@@ -30,7 +30,8 @@ from search.store.schema import epochs, trials
 from search.store.studies import StudyHandle
 from search.store.views import STATES
 
-TELLING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)  # of their network
+# States of trials that say something about their configuration.
+TELLING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 # Paused trials to keep: with checkpoints, and with only a partial-epoch validation.
 KEPT, KEPT_WITHOUT = 20, 200
 AT_ONCE = 100  # are dropped per transaction: a study made by an older version may have thousands

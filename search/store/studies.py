@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from search.store.views import TrialView
 
 # In a stored specification: totals, and what older studies do not record about their report.
-MAY_CHANGE = ("trials", "repeats", "budget", "final_stretch", "published")
+BESIDE_TOTALS = ("budget", "final_stretch")
+MAY_CHANGE = ("trials", "repeats", *BESIDE_TOTALS, "published")
 FIXED = tuple(one.name for one in fields(StudySpec) if one.name not in MAY_CHANGE)
 T = TypeVar("T")
 Check = Callable[["StudyHandle"], object]
@@ -263,12 +264,12 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
             raise SpecError(name, f"study {study.name!r} was made {made}")
     total = given.get("trials", stored.trials)
     changed = read(study.db, lambda connection: _with_total(connection, study, stored, total))
-    others = {name: given[name] for name in ("budget", "final_stretch") if name in given}
+    others = {name: given[name] for name in BESIDE_TOTALS if name in given}
     return replace(changed, **others)
 
 
 def set_total(study: StudyHandle, total: int, **others: Any) -> None:
-    """Change the study's total and others of `MAY_CHANGE`.
+    """Change the study's total and any of `BESIDE_TOTALS`.
 
     If it may spend more, trials that paused at its end pause again.
 

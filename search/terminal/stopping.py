@@ -146,8 +146,10 @@ class StopOnSignal(threading.Event):
 
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> bool:
         self._undo.close()
-        if self.signal is None or not isinstance(error, StorageError):
-            return self.signal is not None and isinstance(error, KeyboardInterrupt)
+        if self.signal is None:
+            return False
+        if not isinstance(error, StorageError):
+            return isinstance(error, KeyboardInterrupt)
         from search.store.database import is_transient  # whoever raises it has loaded this
 
         if is_away := is_transient(error.__cause__):

@@ -68,6 +68,14 @@ def train(run: Run, gain: float | None, trials: int = 16) -> StudyView:
     return view
 
 
+@pytest.fixture
+def ended(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, StudyView]:
+    """A study of at most 32 trials that ended as flat."""
+    monkeypatch.setattr(flat, "FEWEST", 8)
+    run = make_run(trials=32, epochs=2, pruner="promotion", sampler="random")
+    return run, train(run, ALL, 32)
+
+
 @pytest.mark.parametrize("pruner", ["promotion", "halving"])
 def test_a_flat_study_ends_says_why_and_can_be_resumed(
     make_run: Make, monkeypatch: pytest.MonkeyPatch, pruner: str
@@ -100,11 +108,9 @@ def test_a_flat_study_ends_says_why_and_can_be_resumed(
 
 
 def test_a_flat_study_goes_on_to_any_total_above_the_one_shown(
-    make_run: Make, monkeypatch: pytest.MonkeyPatch
+    ended: tuple[Run, StudyView],
 ) -> None:
-    monkeypatch.setattr(flat, "FEWEST", 8)
-    run = make_run(trials=32, epochs=2, pruner="promotion", sampler="random")
-    first = train(run, ALL, 32)
+    run, first = ended
     assert first.finished < 16
     assert train(run, ALL, 32) == first
     more = train(run, ALL, 24)
@@ -113,12 +119,8 @@ def test_a_flat_study_goes_on_to_any_total_above_the_one_shown(
     assert train(run, ALL, more.finished) == more
 
 
-def test_failed_trials_do_not_put_off_its_end(
-    make_run: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flat, "FEWEST", 8)
-    run = make_run(trials=32, epochs=2, pruner="promotion", sampler="random")
-    first = train(run, ALL, 32)
+def test_failed_trials_do_not_put_off_its_end(ended: tuple[Run, StudyView]) -> None:
+    run, first = ended
     for _ in range(20):
         run.study.study.add_trial(create_trial(state=TrialState.FAIL))
     set_flat(run.study, ALL, 24)
