@@ -175,6 +175,9 @@ class RayPool(WorkerPool):
         submit = partial(self._task.remote, handed=self._handed, study=study, device=device)
         return RayTask(submit, min(LONGEST_BACKOFF, 2.0**self._deaths - 1))
 
+    def ask_to_stop(self) -> None:
+        """Only `stop` does: cancelled twice, a task would be interrupted while it releases them."""
+
     def stop(self) -> None:
         """Cancelling interrupts a task as Ctrl-C does, so that it releases its trials."""
         if refs := [task.ref for _, task in self._running if task.ref is not None]:

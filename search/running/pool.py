@@ -171,6 +171,8 @@ class WorkerPool:
                 the user must fix (it has said so on standard error).
             StudyGoneError: the study was deleted, or its database or folder removed.
         """
+        over = threading.Event()
+        threading.Thread(target=self._ask_once, args=(run.stop, over), daemon=True).start()
         try:
             for device in self.devices:
                 self._running.append((device, self._start(device, run.study.name)))
@@ -184,7 +186,20 @@ class WorkerPool:
             run.check()  # a worker that finds its folder gone leaves it to this process to say so
             raise
         finally:
+            over.set()
             self.stop()
+
+    def _ask_once(self, stop: threading.Event, over: threading.Event) -> None:
+        """Ask as soon as `stop` is set: this process may draw figures for seconds."""
+        while not over.is_set() and not stop.wait(WATCH_SECONDS):
+            pass
+        if stop.is_set():
+            self.ask_to_stop()
+
+    def ask_to_stop(self) -> None:
+        """Ask every worker to release its trials; `stop` waits for them."""
+        for _, child in list(self._running):
+            child.ask_to_stop()
 
     def _watch(self, run: Run) -> bool:
         """Replace workers that died; returns whether there is still work to do."""

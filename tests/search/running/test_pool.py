@@ -200,3 +200,21 @@ def test_a_pool_survives_an_outage_that_ends_all_its_workers(
     WorkerPool(["cpu"] * 3, {}).train(fake_run(monkeypatch, count))
     assert away == []
     assert len(asked) < 80  # not in a tight loop, however slowly the workers start
+
+
+def test_workers_stop_while_their_pool_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as with drawing figures, which takes seconds on a busy machine."""
+    (tmp_path / "torch.py").write_text("import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pool, run = WorkerPool(["cpu"] * 2, {}), fake_run(monkeypatch, lambda: 0)
+    codes: list[int] = []
+
+    def draw() -> None:
+        run.stop.set()
+        codes.extend(child.process.wait(SECONDS) for _, child in pool._running)
+
+    run.on_change = draw
+    pool.train(run)
+    assert codes == [128 + signal.SIGTERM] * 2
