@@ -213,6 +213,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
     return {
         "study": final.view.name,
         "trial": final.trial.number,
+        "params": final.trial.values,  # as searched; `chosen` says what differs in the final runs
         "chosen": final.why or STUDYS_BEST,
         "candidates": candidates_to_dict(final.candidates, final.view.spec.objective),
         "dataset": final.view.dataset.name,

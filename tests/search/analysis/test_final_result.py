@@ -52,6 +52,7 @@ def test_metrics_hold_what_scripts_rely_on() -> None:
     assert [run["accuracy"] for run in test["per_seed"]] == pytest.approx([0.93, 0.94])
     assert np.array(found["confusion"]).sum() == 2 * test["images"]
     assert found["validation"]["loss"] == 0.25
+    assert found["params"]["learning_rate"] == final_result().trial.values["learning_rate"]
     assert found["parameters"] == sum(layer.parameters for layer in final_result().layers)
     assert set(found) >= {"epochs", "hardware", "versions"}
     assert metrics(final_result(accuracies=(0.93,)))["test"]["std"] is None
