@@ -54,7 +54,7 @@ def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Diff
                 for seed, difference in enumerate(map(sub, winner.values, other.values))
                 if math.isfinite(difference)
             },
-            diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
+            diverged=f"trial {other.trial}" if _always_diverged(other) else None,
             lost={
                 f"trial {one.trial}": (diverged, len(one.values))
                 for one in (winner, other)
@@ -63,6 +63,11 @@ def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Diff
         )
         for other in others
     )
+
+
+def _always_diverged(one: Candidate) -> bool:
+    """In every seed, of which one alone decides nothing."""
+    return len(one.values) > 1 and not any(map(math.isfinite, one.values))
 
 
 def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
@@ -110,7 +115,7 @@ def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[
             "mean": second.mean,
             "std": spread(list(second.by_repeat.values())),
             "pairs": second.pairs,
-            "interval_95": None if second.low is None else [second.low, second.high],
+            "interval_holm": None if second.low is None else [second.low, second.high],
             "p_holm": second.p_holm,
         },
     }

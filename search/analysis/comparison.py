@@ -3,7 +3,8 @@
 Arms share their seeds, so differences are taken seed by seed and tested with Student's paired t
 test (two-sided, assuming normal differences). Multiple tests are corrected after Holm (1979), which
 keeps the chance of any false finding below ALPHA. Their 95 % confidence intervals are widened to
-agree: one excludes 0 if and only if the corrected p of a paired t test is below ALPHA.
+agree: one excludes 0 if and only if the corrected p of a paired t test is below ALPHA. The tests
+know what seeds vary, not what another choice of validation images would.
 
 "Better" and "worse" in a hypothesis are supported if that test finds a difference in that direction
 and contradicted if it finds one in the other; "no different" is supported if two one-sided t tests
@@ -29,6 +30,8 @@ from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05
+# Of an accuracy: with fewer, no sign test on the images could find a difference (2 / 2^5 > ALPHA).
+FEWEST_IMAGES = 6
 DIVERGED = "diverged"  # prefix of a failed trial's reason if its loss became infinite
 
 Decision = Literal["supported", "contradicted", "undecided"]
@@ -115,6 +118,7 @@ class Difference:
     diverged: str | None = None  # the arm that diverged in every seed, of which the other lost none
     lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # arm: diverged seeds of all
     expected: Expectation | None = None  # that it decides
+    images: int | None = None  # that an accuracy or error is counted on, the same in all seeds
     p: float | None = None  # with a margin: of TOST if the mean lies within, else of lying beyond
     p_holm: float | None = None  # corrected over all tests made together
     low: float | None = None  # confidence interval of the mean: 95 %, or more to agree with p_holm
@@ -141,10 +145,21 @@ class Difference:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the corrected test is significant at ALPHA, or no test is needed."""
+        """Whether the corrected test is significant at ALPHA, or no test is needed.
+
+        A difference of hardly any images is not: seeds do not vary them.
+        """
         if self.p_holm is not None:
-            return self.p_holm < ALPHA
+            return self.p_holm < ALPHA and not self.is_of_few_images
         return self.diverged is not None or (self.metric == "parameters" and self.pairs > 0)
+
+    @property
+    def is_of_few_images(self) -> bool:
+        """Whether an accuracy or error differs by less than FEWEST_IMAGES, without a margin."""
+        if self.images is None or self.mean is None or self.margin is not None:
+            return False
+        # Up to rounding: errors are multiples of 1 / images.
+        return abs(self.mean) * self.images < FEWEST_IMAGES - 1e-6
 
     @property
     def verdict(self) -> Literal["better", "worse", "no evidence"]:
@@ -170,11 +185,15 @@ class Difference:
 def against_base(view: StudyView, metric: str) -> list[Difference]:
     """Every other arm against the base arm; tests are corrected over all of them together."""
     base, *others = runs_by_arm(view).values()
-    return tested(_difference(arm, base, metric) for arm in others)
+    return tested(_difference(view, arm, base, metric) for arm in others)
 
 
 def _difference(
-    arm: ArmRuns, than: ArmRuns, metric: str, expected: Expectation | None = None
+    view: StudyView,
+    arm: ArmRuns,
+    than: ArmRuns,
+    metric: str,
+    expected: Expectation | None = None,
 ) -> Difference:
     """Not tested yet."""
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
@@ -185,12 +204,14 @@ def _difference(
     worse = [a.arm.name for a, b in both if a.diverged == a.repeats and b in steady]
     lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both if a.diverged}
     counted = metric == "parameters" and by_repeat
+    is_share = metric in ("validation_accuracy", "validation_error")
     return Difference(
         arm=arm.arm.name,
         than=than.arm.name,
         metric=metric,
         by_repeat=by_repeat,
         expected=expected,
+        images=view.dataset.validation_count if is_share else None,
         diverged=worse[0] if worse and not counted else None,
         lost={} if counted else lost,
     )
@@ -251,7 +272,7 @@ def evaluate_journal(view: StudyView) -> list[Evaluation]:
     runs, found = runs_by_arm(view), []
     for entry in view.spec.journal:
         checks = tested(
-            _difference(runs[one.arm], runs[one.than], one.metric, one)
+            _difference(view, runs[one.arm], runs[one.than], one.metric, one)
             for one in dict.fromkeys(entry.expect)
         )
         found.append(Evaluation(entry=entry, checks=tuple(checks)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from data.errors import grouped
 from search.analysis.comparison import (
+    ALPHA,
     ArmRuns,
     Difference,
     Evaluation,
@@ -21,7 +22,7 @@ from search.spec.space import base_values
 from search.store.views import StudyView
 
 SPREAD = "Mean ± sample standard deviation over the seeds"
-INTERVAL = "95 % interval"  # how Difference.low and high are labelled everywhere
+INTERVAL = "95 % interval after Holm"  # how Difference.low and high are labelled everywhere
 
 
 def mean_in_words(runs: ArmRuns, metric: str, *, unit: bool = False) -> str:
@@ -98,13 +99,23 @@ def verdict_in_words(difference: Difference) -> str:
     elif difference.p is None:
         seeds = counted(difference.pairs, "seed")
         verdict = f"no evidence: {seeds} without a spread to test with"
-    return verdict + _lost_in_words(difference)
+    return verdict + _few_in_words(difference) + _lost_in_words(difference)
 
 
 def verdicts_in_words(view: StudyView) -> dict[str, str]:
     """Of each arm against the base, in the study's objective."""
     found = {one.arm: verdict_in_words(one) for one in against_base(view, view.spec.objective)}
     return {view.spec.arms[0].name: "the base", **found}
+
+
+def _few_in_words(difference: Difference) -> str:
+    """Why a significant difference counts for nothing, if it does."""
+    if difference.images is None or difference.mean is None or difference.is_certain:
+        return ""
+    if difference.p_holm is None or difference.p_holm >= ALPHA:
+        return ""
+    few = f"{abs(difference.mean) * difference.images:.1f}"
+    return f": it is {few} of {grouped(difference.images)} images, the same for all seeds"
 
 
 def _lost_in_words(difference: Difference) -> str:
@@ -135,7 +146,7 @@ def seeds_lost(arm: str, diverged: int, repeats: int) -> str:
 
 def finding_in_words(difference: Difference) -> str:
     """A sentence without its full stop: which way, by how much, how sure."""
-    return _finding(difference) + _lost_in_words(difference)
+    return _finding(difference) + _few_in_words(difference) + _lost_in_words(difference)
 
 
 def _finding(difference: Difference) -> str:
@@ -158,8 +169,10 @@ def _finding(difference: Difference) -> str:
         return f"{head} ({seeds}, no spread to test with)"
     p = p_in_words(difference.p_holm)
     p = p if p.startswith("<") else f"= {p}"
-    interval = interval_in_words(difference)
-    return f"{head} (mean of {seeds}; {INTERVAL} {interval}; p {p} after Holm)"
+    if difference.margin is not None:
+        where = "within" if abs(middle) <= difference.margin else "beyond"
+        p = f"{p} that it lies {where} ±{measure.size(difference.margin)}"
+    return f"{head} (mean of {seeds}; {INTERVAL} {interval_in_words(difference)}, p {p})"
 
 
 def differing_setup(view: StudyView) -> list[str]:
@@ -218,9 +231,10 @@ def conclusion(evaluation: Evaluation) -> str:
 
 
 def _expected(check: Difference) -> str:
-    """As the finding says it: `higher`, `lower` or `no different`."""
+    """As the finding says it: `higher`, `lower` or `no different by more than 1.00 points`."""
     assert check.expected is not None
     if check.margin is not None:
-        return check.expected.outcome
+        size = measure_of(check.metric).size(check.margin)
+        return f"{check.expected.outcome} by more than {size}"
     falls = (check.expected.outcome == "better") == measure_of(check.metric).lower_is_better
     return "lower" if falls else "higher"

@@ -83,8 +83,9 @@ def gain_in_words(view: StudyView, trial: TrialView | None = None) -> str | None
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
     link = "and" if (gained >= 0) == (points >= 0) else "but"
     trend = "higher" if points >= 0 else "lower"
-    sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
-    noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
+    errors, images = (best.best, baseline.best), view.dataset.validation_count
+    sigma = math.hypot(*(sampling_error(one.validation_error, images) for one in errors))
+    noise = ", which is within the sampling error" if abs(points) < 2 * 100 * sigma else ""
     head = f"{view.spec.value.word} {size} {'lower' if gained >= 0 else 'higher'}"
     return f"{head} {link} accuracy {abs(points):.2f} points {trend}{noise}"
 

@@ -30,7 +30,7 @@ def test_the_studys_own_value_does_not_count() -> None:
     )
     assert (
         "“trial 5” is lower than that of “trial 3”, a difference of −0.0150 (mean of 2 seeds; "
-        "95 % interval −0.0785 to +0.0485; "
+        "95 % interval after Holm −0.0785 to +0.0485, "
     ) in said
     assert said.endswith("no evidence that “trial 5” is better than the second.")
     assert mean_over_seeds(steady, LOSS) == "0.2550 ± 0.0071"
@@ -47,13 +47,17 @@ def test_a_difference_that_all_seeds_show_is_reported() -> None:
     difference = found["winner_minus_second"]
     assert difference["mean"] == pytest.approx(-0.10033, abs=1e-5)
     assert difference["std"] == pytest.approx(0.000577, abs=1e-5)
-    assert difference["interval_95"][1] < 0
+    assert difference["interval_holm"][1] < 0
 
 
 def test_one_seed_and_divergence_are_reported() -> None:
     gone = candidate(2, math.inf, 0.1)
     one, other = candidate(1, 0.3), candidate(3, 0.4)
     assert "(1 seed, no spread to test with): no evidence" in decision_in_words([one, other], LOSS)
+    unlucky = decision_in_words([one, candidate(2, math.inf)], LOSS)  # one seed decides nothing
+    assert unlucky.endswith(
+        "diverged and cannot be compared: no evidence that “trial 1” is better than the second."
+    )
     two = candidate(1, 0.3, 0.31)
     assert ranked([gone, two])[0] == two
     assert json.dumps(candidates_to_dict([gone, two], LOSS), allow_nan=False)

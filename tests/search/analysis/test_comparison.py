@@ -21,6 +21,7 @@ from search.analysis.comparison import (
     ranked_arms,
     runs_by_arm,
 )
+from search.analysis.comparison import tested as with_tests
 from search.analysis.comparison_words import (
     conclusion,
     finding_in_words,
@@ -248,7 +249,9 @@ def test_a_hypothesis_is_decided_by_its_test(
 ) -> None:
     evaluation = judge({"base": FIVE, "arm": arm}, *[expect(outcome, margin=margin)] * 2)
     assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # stated twice: one test
-    expected = {"better": "lower", "worse": "higher"}.get(outcome, outcome)
+    expected = {"better": "lower", "worse": "higher"}.get(outcome)
+    if margin is not None:
+        expected = f"no different by more than {margin:.4f}"
     head = f"{verdict.capitalize()} (expected: {expected}): "
     assert conclusion(evaluation).startswith(head)
     assert says in conclusion(evaluation)
@@ -265,6 +268,9 @@ def test_a_margin_is_tested_by_two_one_sided_tests(arm: list[float]) -> None:
     within = max(one_sided(-0.02, "greater"), one_sided(0.02, "less"))
     beyond = 2 * min(one_sided(-0.02, "less"), one_sided(0.02, "greater"))
     assert check.p == pytest.approx(min(within, beyond))
+    where = "within" if within < beyond else "beyond"
+    said = "< 0.001" if check.p < 0.001 else f"= {check.p:.3f}"
+    assert f"p {said} that it lies {where} ±0.0200)" in finding_in_words(check)
 
 
 def test_one_seed_decides_nothing() -> None:
@@ -284,11 +290,27 @@ def test_seeds_that_diverged_are_named_with_the_difference_that_leaves_them_out(
         for count, name in ((1, "arm"), (2, "base"))
     )
     assert verdict_in_words(found) == f"better; {of_arm}; {of_base}"
-    assert conclusion(judge(losses, expect())).endswith(f" after Holm); {of_arm}; {of_base}.")
+    assert conclusion(judge(losses, expect())).endswith(f"); {of_arm}; {of_base}.")
     (count,) = judge(losses, expect(metric="parameters")).checks  # known of all
     assert "diverged" not in finding_in_words(count)
     failed = comparison_view(losses, reason="out of memory")
     assert verdict_in_words(difference(failed)) == "better"
+
+
+@pytest.mark.parametrize(("images", "certain"), [(20, False), (149, False), (150, True)])
+def test_a_difference_of_hardly_any_images_is_no_evidence(images: int, certain: bool) -> None:
+    """The same images are judged in all seeds, so that seeds alone say nothing about chance."""
+    by_repeat = dict(enumerate([0.05, 0.05, 0.05, 0.05, 0.0]))
+    found = Difference(
+        arm="a", than="b", metric="validation_accuracy", by_repeat=by_repeat, images=images
+    )
+    (one,) = with_tests([found])
+    assert one.p_holm == pytest.approx(0.0161, abs=1e-4)
+    assert (one.verdict == "better") == certain
+    few = f": it is {0.04 * images:.1f} of {images} images, the same for all seeds"
+    says = "better" if certain else f"no evidence of a difference{few}"
+    assert verdict_in_words(one) == says
+    assert finding_in_words(one).endswith("p = 0.016)" + ("" if certain else few))
 
 
 def test_counts_need_no_test() -> None:

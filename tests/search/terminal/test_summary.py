@@ -55,6 +55,13 @@ def test_the_gain_over_the_baseline_in_words() -> None:
     assert gain(baseline, trial_view(1, [0.299])) == (
         "loss 0.0010 lower and accuracy 0.03 points higher, which is within the sampling error"
     )
+    few = study_view([trial_view(0, [0.3], is_baseline=True), trial_view(1, [0.1])])
+    few = replace(few, dataset=replace(few.dataset, validation_count=20))
+    said = gain_in_words(few)  # 1.3 images
+    assert (
+        said
+        == "loss 0.2000 lower and accuracy 6.67 points higher, which is within the sampling error"
+    )
     mixed = trial_view(1, [0.29])
     mixed = replace(mixed, curve=(replace(mixed.curve[0], validation_error=0.12),))
     assert gain(baseline, mixed) == "loss 0.0100 lower but accuracy 2.00 points lower"
