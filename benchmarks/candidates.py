@@ -5,7 +5,8 @@
 A draw simulates a study: some of the configurations, all with the same seed. The single best has
 the lowest calibrated validation loss. Then the best K get fresh seeds, the same for each, stopped
 at the epoch at which each was best, and the lowest mean wins, as in the command. Both choices are
-judged on images held out of the search, over the seeds that neither has seen.
+judged on images held out of the search, over the seeds that neither has seen. The intervals say
+how much the mean would vary with other configurations, not with the number of draws.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.curves import read
 from benchmarks.record import BenchmarkParser, record_file
@@ -32,7 +34,8 @@ def parser() -> BenchmarkParser:
     own = BenchmarkParser(__doc__)
     seeded = "from benchmarks.curves, with seeds"
     own.add_argument("record", type=record_file, metavar="FILE", help=seeded)
-    own.add_counts(("draws", 100, "studies"), ("trials", 30, "configurations per study"))
+    own.add_counts(("draws", 300, "studies"), ("trials", 30, "configurations per study"))
+    own.add_counts(("resamples", 200, "of the configurations, for the intervals"))
     return own
 
 
@@ -72,6 +75,19 @@ def draw(by: By, trials: int, random: np.random.Generator) -> dict[tuple[int, in
     return found
 
 
+def mean_of_draws(by: By, trials: int, draws: int) -> NDArray[np.float64]:
+    """The mean of `draw`, a row for the single best and one for each of CHOICES."""
+    found = [draw(by, trials, np.random.default_rng(number)) for number in range(draws)]
+    means: NDArray[np.float64] = np.mean([list(one.values()) for one in found], axis=0)
+    return means
+
+
+def resampled(by: By, number: int) -> By:
+    """As many configurations, drawn with replacement (a bootstrap)."""
+    drawn = np.random.default_rng(number).choice(sorted(by), len(by))
+    return {place: by[int(one)] for place, one in enumerate(drawn)}
+
+
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     by = with_all_seeds(args.record)
@@ -81,23 +97,29 @@ def main(argv: list[str] | None = None) -> int:
             f"{args.record} has {len(by)} configurations with {seeds} seeds; record more seeds "
             f"with python -m benchmarks.curves {args.record} --seeds 6"
         )
-    draws = [draw(by, args.trials, np.random.default_rng(number)) for number in range(args.draws)]
-    single = np.mean([one[1, 0] for one in draws], 0)
+    single, *gained = mean_of_draws(by, args.trials, args.draws)
+    others = [
+        mean_of_draws(resampled(by, number), args.trials, args.draws)[1:]
+        for number in range(args.resamples)
+    ]
+    low, high = np.percentile(others, (2.5, 97.5), axis=0)
     print(
         f"{len(by)} configurations, {seeds} seeds; {args.draws} studies of {args.trials}. The "
         f"single best: held-out loss {single[0]:.4f}, error {100 * single[1]:.2f} %\n"
     )
-    print("| candidates | fresh seeds | another wins | held-out loss | held-out error, points |")
-    print("|---|---|---|---|---|")
-    for choice in CHOICES:
-        gained = np.array([one[choice] for one in draws])
-        around = 1.96 * gained.std(0, ddof=1) / np.sqrt(len(gained))
-        others = np.mean(gained[:, 0] != 0)
+    print("| candidates | fresh seeds | held-out loss | held-out error, points |")
+    print("|---|---|---|---|")
+    for (candidates, fresh), (loss, error), least, most in zip(
+        CHOICES, gained, low, high, strict=True
+    ):
         print(
-            f"| {choice[0]} | {choice[1]} | {100 * others:.0f} % | {gained[:, 0].mean():+.4f} ± "
-            f"{around[0]:.4f} | {100 * gained[:, 1].mean():+.2f} ± {100 * around[1]:.2f} |"
+            f"| {candidates} | {fresh} | {loss:+.4f} ({least[0]:+.4f} to {most[0]:+.4f}) | "
+            f"{100 * error:+.2f} ({100 * least[1]:+.2f} to {100 * most[1]:+.2f}) |"
         )
-    print("\nDifferences from the single best, mean ± half of the 95 % interval over the studies.")
+    print(
+        "\nDifferences from the single best, mean over the studies (95 % interval from "
+        f"{args.resamples} resamples of the configurations)."
+    )
     return 0
 
 

@@ -140,7 +140,10 @@ def page(found: Sequence[Mapping[str, Any]], remarks: Mapping[str, str]) -> str:
         "`--run NAME` runs one, resumes it if it was interrupted, and evaluates on the test set "
         "if the report did. The reports' metrics are single runs. Ours are means ± sample "
         "standard deviations over seeds; accuracies in percent; the difference is ours minus "
-        "theirs. Verdicts come from paired t tests against the first arm, with Holm correction.",
+        "theirs. Verdicts come from paired t tests over the seeds against the first arm, with Holm "
+        "correction over the arms of a study; hypotheses are corrected within their entry, not "
+        "over the page. All seeds are judged on the same validation images: what another choice "
+        "of images would change is in no interval.",
     ]
     for one in found:
         lines += ["", f"## {one['source']}: {one['title']}", "", *_section(one, remarks)]

@@ -74,13 +74,19 @@ def compare(
     def against(
         statistic: Callable[[Array, Array], float], mine: Array, its: Array
     ) -> list[float | None]:
-        """The statistic of both, and its 95 % interval over paired resamples of the seeds."""
+        """The statistic of both, and its 95 % interval over paired resamples of the seeds, without
+        those that know nothing (NaN)."""
         drawn = [statistic(mine[draw_S], its[draw_S]) for draw_S in draws_BS]
-        return [_round(x) for x in (statistic(mine, its), *np.percentile(drawn, (2.5, 97.5)))]
+        known = [value for value in drawn if not math.isnan(value)] or [math.nan]
+        return [_round(x) for x in (statistic(mine, its), *np.percentile(known, (2.5, 97.5)))]
+
+    def relative(mine: float, its: float) -> float:
+        """Their ratio, at most that if `its` lies beyond the horizon; NaN if both do."""
+        beyond = math.isinf(mine) and math.isinf(its)
+        return math.nan if beyond else min(mine, horizon) / min(its, horizon)
 
     def ratio(mine_S: Array, its_S: Array) -> float:
-        """The ratio of medians; a search that never gets there counts as the horizon."""
-        return float(min(np.median(mine_S), horizon) / min(np.median(its_S), horizon))
+        return relative(_quartile(mine_S, 50), _quartile(its_S, 50))
 
     def less(mine_S: Array, its_S: Array) -> float:
         return float((mine_S - its_S).mean())
@@ -88,14 +94,13 @@ def compare(
     def described(one: _Replays) -> dict[str, Any]:
         def within(points: float) -> dict[str, Any]:
             def mean_ratio(mine_SG: Array, its_SG: Array) -> float:
-                found = (_mean_within(values, points, grid_G) for values in (mine_SG, its_SG))
-                mine, its = (min(compute, horizon) for compute in found)
-                return mine / its
+                return relative(*(_mean_within(it, points, grid_G) for it in (mine_SG, its_SG)))
 
             return {
                 **_quartiles(one.first_S[points]),
                 "reached": float(np.isfinite(one.first_S[points]).mean()),
                 "ratio": against(ratio, one.first_S[points], other.first_S[points]),
+                "ratio_is_at_most": math.isinf(_quartile(other.first_S[points], 50)),
                 "mean_regret": _round(_mean_within(one.regret_SG, points, grid_G)),
                 "mean_regret_ratio": against(mean_ratio, one.regret_SG, other.regret_SG),
             }
@@ -129,9 +134,13 @@ def _mean_within(regret_SG: Array, points: float, grid_G: Array) -> float:
     return float(grid_G[above[-1] + 1]) if above[-1] + 1 < len(grid_G) else math.inf
 
 
+def _quartile(values_S: Array, percent: float) -> float:
+    return float(np.percentile(values_S, percent, method="inverted_cdf"))  # inf - inf would be NaN
+
+
 def _quartiles(values_S: Array) -> dict[str, float | None]:
-    found = np.percentile(values_S, (25, 50, 75), method="inverted_cdf")  # inf - inf would be NaN
-    return dict(zip(("lower", "median", "upper"), map(_round, found), strict=True))
+    places = {"lower": 25, "median": 50, "upper": 75}
+    return {name: _round(_quartile(values_S, percent)) for name, percent in places.items()}
 
 
 def _round(value: float) -> float | None:
@@ -164,7 +173,7 @@ def _table(strategies: Mapping[str, Mapping[str, Any]]) -> str:
         firsts = [found["compute_to_within"][str(points)] for points in WITHIN]
         regrets = [found["regret_after"][compute] for compute in after]
         cells = [name, *(_spread(one) for one in firsts)]
-        cells += [_interval(one["ratio"]) for one in firsts]
+        cells += ["≤ " * one["ratio_is_at_most"] + _interval(one["ratio"]) for one in firsts]
         cells += [_short(one["mean_regret"]) for one in firsts]
         cells += [f"{_spread(one)}; {one['mean']:.2f}" for one in regrets]
         cells += [_interval(one["less_baseline"]) for one in regrets]
@@ -181,8 +190,9 @@ def _spread(found: Mapping[str, Any]) -> str:
     return f"{_short(found['median'])} ({_short(found['lower'])} to {_short(found['upper'])})"
 
 
-def _interval(found: Sequence[float]) -> str:
-    middle, low, high = (f"{value:.2f}" for value in found)
+def _interval(found: Sequence[float | None]) -> str:
+    """`0.14 [0.13, 0.16]`; `?` for what is unknown."""
+    middle, low, high = ("?" if value is None else f"{value:.2f}" for value in found)
     return f"{middle} [{low}, {high}]"
 
 

@@ -13,7 +13,15 @@ from optuna.samplers import RandomSampler
 from benchmarks import replay
 from benchmarks.curves import data_set, draw
 from benchmarks.prior import elsewhere, learn, load
-from benchmarks.replay_simulation import CALIBRATED, SearchState, Strategy, simulate
+from benchmarks.replay_results import compare
+from benchmarks.replay_simulation import (
+    CALIBRATED,
+    HeldOutScore,
+    Incumbent,
+    SearchState,
+    Strategy,
+    simulate,
+)
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
 from benchmarks.replay_surrogate import Surrogate, make_world
 from benchmarks.replay_worlds import Clocked, Pool, on_cpu, read_runs
@@ -240,3 +248,25 @@ def test_priors_for_recorded_data_sets_are_learned_without_their_own_curves() ->
         assert json.loads(prior_for(data_set(file)).read_text()) == others
     everything = json.loads(prior_for("folder:/pets").read_text())
     assert everything == learn(list(records.values()))
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "expected"),
+    [
+        ([1, 1, None, None], [2, 2, None, None], 0.5),  # the medians beside it are 1 and 2
+        ([None] * 4, [None] * 4, None),  # neither is known to be faster
+        ([4] * 4, [None] * 4, 0.1),  # at most: 4 of the horizon's 40
+    ],
+)
+def test_a_ratio_is_that_of_the_medians_beside_it(
+    mine: list[float | None], its: list[float | None], expected: float | None
+) -> None:
+    best = HeldOutScore(0.1, 0.3)
+
+    def runs(computes: list[float | None]) -> list[list[Incumbent]]:
+        return [[] if one is None else [Incumbent(one, *best)] for one in computes]
+
+    found = compare({"a": runs(mine), "b": runs(its)}, best, "b", 40)["a"]
+    within = found["compute_to_within"]["0.1"]
+    assert within["ratio"][0] == expected
+    assert within["ratio_is_at_most"] == (its[1] is None)
