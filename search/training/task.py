@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.datasets import find_dataset, load_training
-from data.errors import DataError
+from data.errors import DataError, grouped
 from data.examples import DatasetInfo, Examples, normalisation, split, thinned, to_unit
-from data.fingerprint import Fingerprint, fingerprint, in_order
+from data.fingerprint import Fingerprint, count_shared, fingerprint, in_order
 from search.spec.config import StudySpec
 from search.spec.recipe import PARTIAL_EPOCH
 from search.training.epoch import Score
@@ -110,6 +110,10 @@ def load_study_task(
         drawn=not own,
         of_each_class=version > 4,
     )
+    if not found.is_ours and (shared := count_shared(validation, training)):
+        of_all = f"{grouped(shared)} of {grouped(len(validation))} validation images"
+        note = f"{of_all} are training images, too: what is measured on them is too good"
+        info = replace(info, notes=(*info.notes, note))
     return make_task(info, training, validation, device, content)
 
 

@@ -180,3 +180,23 @@ def test_a_rare_class_is_validated_except_in_older_studies(tmp_path: Path, versi
         part.labels_N.bincount(minlength=2).tolist() for part in (task.training, task.validation)
     ]
     assert found == ([[19, 1], [11, 1]] if version == 5 else [[19, 1], [12, 0]])
+
+
+def test_copies_across_training_and_validation_are_told(tmp_path: Path) -> None:
+    """An export twice, or a rare class repeated: validation would reward learning by heart."""
+    images = np.arange(40, dtype=np.uint8).repeat(16).reshape(40, 4, 4)
+    once, labels = {"x_test": images, "y_test": np.arange(40) % 2}, np.arange(40) % 2
+    np.savez(tmp_path / "once.npz", x_train=images, y_train=labels, **once)
+    twice = np.concatenate([images, images]), np.concatenate([labels, labels])
+    np.savez(tmp_path / "twice.npz", x_train=twice[0], y_train=twice[1], **once)
+
+    def notes(name: str) -> list[str]:
+        spec = StudySpec(dataset=f"npz:{tmp_path / name}")
+        task = load_study_task(spec, tmp_path, torch.device("cpu"))
+        known = {image.numpy().tobytes() for image in task.training.images_NCHW}
+        shared = sum(it.numpy().tobytes() in known for it in task.validation.images_NCHW)
+        said = f"{shared} of {len(task.validation)} validation images are training images, too: "
+        return [said in note for note in task.info.notes if "are training images" in note]
+
+    assert notes("once.npz") == []
+    assert notes("twice.npz") == [True]
