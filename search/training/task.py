@@ -112,7 +112,7 @@ def load_study_task(
     )
     if not found.is_ours and (shared := count_shared(validation, training)):
         of_all = f"{grouped(shared)} of {grouped(len(validation))} validation images"
-        note = f"{of_all} are training images, too: what is measured on them is too good"
+        note = f"{of_all} are training images, too: results on them are too good; remove the copies"
         info = replace(info, notes=(*info.notes, note))
     return make_task(info, training, validation, device, content)
 
