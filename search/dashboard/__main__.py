@@ -14,6 +14,7 @@ from search.terminal.stopping import StopOnSignal
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
 python -m search.dashboard --edit               # with notes and deletion
+python -m search.dashboard --token-file dashboard.token      # on a machine that others use, too
 ssh -L 8080:127.0.0.1:8080 gpu7                 # then open http://127.0.0.1:8080 at home
 python -m search.dashboard --host 0.0.0.0 --allow-host gpu7 --token-file dashboard.token
 """
@@ -22,7 +23,8 @@ python -m search.dashboard --host 0.0.0.0 --allow-host gpu7 --token-file dashboa
 def parser() -> Parser:
     own = Parser(
         description="Browse studies in a web browser: notes, learning curves, what the search has "
-        "found. Read-only without --edit, and for this host only unless there is a token.",
+        "found. Read-only without --edit. Without a token, all users of this machine, and only "
+        "they, can open it.",
         examples=EXAMPLES,
     )
     own.add("storage", "runs-dir")

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -168,16 +169,24 @@ class ArtifactStore(FileSystemArtifactStore):
 
     Anyone who can write to the database can announce any artifact id, even `../../.bashrc`. And
     earlier versions announced pictures that were never drawn; such a study can still be deleted.
-    Pictures may also lie on another machine: the browser is told that they are not found.
+    Pictures may also lie on another machine: the browser is told that they are not found. Links and
+    pipes are no pictures.
     """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         from bottle import HTTPError
 
         try:
-            return super().open_reader(artifact_id)
-        except ArtifactNotFound as error:
-            raise HTTPError(404, "this picture is not in the folder of artifacts here") from error
+            path = self._folder / artifact_id
+            if _ID.fullmatch(artifact_id) and stat.S_ISREG(path.lstat().st_mode):
+                return super().open_reader(artifact_id)
+        except (ArtifactNotFound, OSError):
+            pass
+        raise HTTPError(404, "this picture is not in the folder of artifacts here")
 
     def remove(self, artifact_id: str) -> None:
         if _ID.fullmatch(artifact_id):

@@ -69,8 +69,12 @@ HEADERS = {
 # it is a user following a link from there ("navigate").
 OWN_PAGES = ("same-origin", "none", None)
 # What a spreadsheet would evaluate, at the start of a cell or after a line end or any locale's
-# separator, with signs of any width; signed numbers, and lists of them, are not formulas.
-FORMULA = re.compile(r"(^|[,;|，；｜]|[^\S ])(?=[\s\"\u200b-\u200f\ufeff]*[=+@＝＋＠−－-])")
+# separator, with signs of any width; signed numbers, and lists of them, are not formulas. From one
+# line end it looks to the next at most: a run of them must not take a time that is quadratic.
+_SKIPPED, _SIGNS = r"\"\u200b-\u200f\ufeff", r"[=+@＝＋＠−－-]"
+FORMULA = re.compile(
+    rf"((?:^|[,;|，；｜])(?=[\s{_SKIPPED}]*{_SIGNS})|[^\S ](?=[ {_SKIPPED}]*{_SIGNS}))"
+)
 _NUMBER = r"[+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf)"
 NUMBERS = re.compile(rf"[\[({{]*{_NUMBER}(?:, ?{_NUMBER})*[\])}}]*", re.ASCII)
 

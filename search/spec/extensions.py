@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.datasets import DATASETS
+from data.errors import shown
 from data.extensions import (
     MAX_BYTES,
     LoadedFile,
@@ -182,8 +183,14 @@ def require(
 
     The data set's own file is not run, and need not be there before its images are. Where a file is
     missing or another version, `copy_of` names a copy to load. Raises ExtensionError if that is
-    None, or no copy of the study's version.
+    None, or no copy of the study's version, and SpecError if a file is named without its SHA-256,
+    as only a changed database does.
     """
+    named = {file_of(it) for it in (*families, dataset) if is_reference(it)}
+    for name in sorted(named - {one.name for one in extensions}):
+        raise SpecError(
+            "extensions", f"the study names {shown(name)} without its SHA-256, so it is not run"
+        )
     for one in extensions:
         of_data = is_reference(dataset) and file_of(dataset) == one.name
         there = versions_of(one)

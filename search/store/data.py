@@ -7,6 +7,7 @@ are also part of what a study was made with.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ from sqlalchemy import Connection
 
 from data.datasets import FOLDER, canonical_name, find_dataset
 from data.errors import DataError
+from data.extensions import is_reference
 from data.fingerprint import Fingerprint, differences
 from data.folders import held_out
+from search.spec import extensions
 from search.spec.domains import SpecError
 from search.store.database import with_retry
 from search.store.schema import FINGERPRINT
@@ -57,8 +60,10 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         return place
     remembered = with_retry(study.db, partial(_remembered, study))
     if named is None:
-        paths = ((it, find_dataset(it).path) for it in [*remembered.get(PLACES, ()), own])
-        found = next((it for it, path in paths if path is not None and path.exists()), None)
+        places = [it for it in remembered.get(PLACES, ()) if _runs_nothing_else(study, it)]
+        paths = ((it, find_dataset(it).path) for it in [*places, own])
+        # Another user's folder may not even be entered.
+        found = next((it for it, path in paths if path and os.access(path, os.R_OK)), None)
         if found is None:
             raise DataError(
                 f"there is no {find_dataset(own).path}, where the images of study {study.name!r} "
@@ -68,6 +73,16 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
     if HELD_OUT in remembered and place.startswith(FOLDER):
         held_out.keep(Path(place.removeprefix(FOLDER)), remembered[HELD_OUT], data_dir)
     return place
+
+
+def _runs_nothing_else(study: StudyHandle, place: str) -> bool:
+    """Whether loading images from a remembered place runs at most the study's own code."""
+    if not is_reference(place):
+        return True
+    spec = load_spec(study)
+    content = extensions.read_own(Path(extensions.file_of(place)))
+    own = [one for one in spec.extensions if one.name == extensions.file_of(spec.dataset)]
+    return any(one.matches(content) for one in own)
 
 
 def _remembered(study: StudyHandle) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from data.errors import shown
 from search.store import (
     DEFAULT_STORAGE,
     NOT_SHOWN,
@@ -44,12 +45,12 @@ def same_command(arguments: Iterable[str]) -> str:
     url = os.environ.get(STORAGE_VARIABLE)
     if url and not any(word.startswith("--storage") for word in given):
         given += ["--storage", url]  # the next shell may not have the variable
-    shown = []
+    told = []
     for word in given:
         held = _url_in(word)
-        shown.append(word.removesuffix(held) + without_password(held) if held else word)
-    hint = "" if shown == given else f"  ({PASSWORD_HINT})"
-    return f"{this_command()} {shlex.join(shown)}".rstrip() + hint
+        told.append(word.removesuffix(held) + without_password(held) if held else word)
+    hint = "" if told == given else f"  ({PASSWORD_HINT})"
+    return f"{this_command()} {shlex.join(told)}".rstrip() + hint
 
 
 def command(module: str, study: str | None, storage: str, *more: str) -> str:
@@ -64,7 +65,7 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
     words += _given("--runs-dir") if module != "leaderboard" else []
     words += _given("--data-dir") if module in ("study", "finalize") else []
     words += _given("--checkpoints") if module == "study" else []
-    return f"{as_called(f'python -m search.{module}')} {shlex.join(words)}".rstrip()
+    return f"{as_called(f'python -m search.{module}')} {shown(shlex.join(words))}".rstrip()
 
 
 def _given(name: str) -> list[str]:

@@ -106,6 +106,7 @@ def one_line(text: str) -> str:
 
 def log(text: str) -> None:
     """Print a line to standard error, with the time of day unless it is a terminal: for logs."""
+    text = shown(text)  # study names are anybody's in a shared database
     line = text if sys.stderr.isatty() else f"{time.strftime(CLOCK)} {text}"
     print(line, file=sys.stderr, flush=True)
 
@@ -258,9 +259,8 @@ class Parser(argparse.ArgumentParser):
         which.add_argument(
             "--study", **of_study, help=f"whose network (default: finished last){others}"
         )
-        which.add_argument(
-            "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it is"
-        )
+        trust = "a network's folder, wherever it is; code of its own runs: use folders you trust"
+        which.add_argument("--bundle", type=Path, metavar="FOLDER", help=trust)
 
     def add_registry(self, title: str, entries: Mapping[str, Any]) -> None:
         """List names and descriptions at the end of --help: from a registry, or given as text."""

@@ -49,7 +49,7 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
     room -= len(arms)
     rest = rest[: max(LEAST_REST, min(MOST_REST, room - len(running)))]
     parts: list[RenderableType] = [
-        _line((view.name, "bold"), ("  " + data_in_words(view), "")),
+        _line((printable(view.name), "bold"), ("  " + data_in_words(view), "")),
         _line((printable(view.hardware), "dim")),
         _bar(view, elapsed),
         _line((all_counts(view) + flat_in_words(view), "")),

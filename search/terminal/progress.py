@@ -173,7 +173,7 @@ def _plain_lines(console: Console, heartbeat: float) -> Iterator[Show]:
 
     def say(line: str) -> None:
         nonlocal printed_at
-        console.print(Text(f"{time.strftime(CLOCK)} {line}"), soft_wrap=True)
+        console.print(Text(f"{time.strftime(CLOCK)} {printable(line)}"), soft_wrap=True)
         printed_at = time.monotonic()
 
     def show(told: StudyView | str) -> None:
@@ -185,7 +185,7 @@ def _plain_lines(console: Console, heartbeat: float) -> Iterator[Show]:
             return
         rest = {(trial.number, outcome(trial)): trial for trial in ended_or_paused(told)[::-1]}
         if known is None:
-            say(f"{told.name}: {data_in_words(told)}; {printable(told.hardware)}")
+            say(f"{told.name}: {data_in_words(told)}; {told.hardware}")
             new, is_due = [], True
         else:
             new = [trial for key, trial in rest.items() if key not in known]

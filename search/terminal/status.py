@@ -215,9 +215,9 @@ def next_commands(
 
 
 def wrap(text: str, first: str = "", indent: str = "") -> list[str]:
-    """Lines of at most WIDTH that do not split what `unbroken` keeps together."""
+    """Printable lines of at most WIDTH that do not split what `unbroken` keeps together."""
     lines = textwrap.wrap(
-        unbroken(text),
+        unbroken(printable(text)),
         WIDTH,
         initial_indent=first,
         subsequent_indent=indent,

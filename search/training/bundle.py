@@ -197,8 +197,6 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Bundle:
-    if (code := stored.get("code")) is not None:
-        restore_family(stored["architecture"]["family"], code)
     channels, height, width = map(int, stored["image_shape"])
     mean_C, std_C = (torch.tensor(stored[name], dtype=torch.float32) for name in ("mean", "std"))
     if not mean_C.shape == std_C.shape == (channels,):
@@ -212,9 +210,12 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
         raise TypeError(f"{', '.join(TEXTS)} must be text")
     if not all(type(stored[name]) is int and 0 <= stored[name] < 2**63 for name in COUNTS):
         raise TypeError(f"{', '.join(COUNTS)} must be integers from 0 up")
+    class_names, recipe = tuple(map(str, stored["class_names"])), dict(stored["recipe"])
+    if (code := stored.get("code")) is not None:  # runs once all else is known to be in order
+        restore_family(stored["architecture"]["family"], code)
     return Bundle(
         **{name: stored[name] for name in (*TEXTS, *COUNTS)},
-        class_names=tuple(map(str, stored["class_names"])),
+        class_names=class_names,
         image_shape=(channels, height, width),
         mean_C=mean_C,
         std_C=std_C,
@@ -223,6 +224,6 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),
         architecture=from_dict(stored["architecture"]),
-        recipe=dict(stored["recipe"]),
+        recipe=recipe,
         weights=weights,
     )

@@ -283,6 +283,17 @@ def test_an_archive_that_would_not_fit_in_memory_is_refused_unread(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**24))
     with pytest.raises(DataError, match=r"has 0.0279 GiB of arrays, but only 0.0156 GiB of memory"):
         load_training(f"npz:{path}", path.parent)
+    with (
+        zipfile.ZipFile(path) as whole,
+        zipfile.ZipFile(path.parent / "other.npz", "w", 8) as other,
+    ):
+        for name in whole.namelist():  # NumPy finds an array without the ending, too
+            other.writestr(name.removesuffix(".npy"), whole.read(name))
+    names = np.zeros(2**24, "U1")  # class names are read with the labels
+    np.savez_compressed(path, **plain(), class_names=names)
+    for archive in (path, path.parent / "other.npz"):
+        with pytest.raises(DataError, match=r"of arrays, but only 0.0156 GiB of memory"):
+            load_training(f"npz:{archive}", path.parent)
 
 
 MINE = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import optuna
 import optuna_dashboard
 import plotly.graph_objects as go
 import pytest
+from bottle import HTTPError
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
@@ -141,6 +144,24 @@ def test_a_complete_trial_has_its_pictures_only_once(study: StudyHandle, tmp_pat
     assert ask(app, "DELETE", "/api/studies/1", {}).status_code == 204
     assert [path.name for path in tmp_path.iterdir() if path.name == "precious"]
     assert not list((tmp_path / "artifacts").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "other name"])
+def test_only_pictures_are_served(tmp_path: Path, kind: str) -> None:
+    """Whoever writes to the database and the folder cannot have the user's other files shown."""
+    folder, name = tmp_path / "artifacts", str(uuid.uuid4())
+    folder.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    if kind == "link":
+        (folder / name).symlink_to(tmp_path / "secret")
+    elif kind == "pipe":
+        os.mkfifo(folder / name)  # opening it would wait
+    else:
+        name = "0a-1"
+        (folder / name).write_text("picture")
+    with pytest.raises(HTTPError) as refused:
+        ArtifactStore(folder).open_reader(name)
+    assert refused.value.status_code == 404
 
 
 @pytest.mark.parametrize("deleted", [False, True])

@@ -245,7 +245,10 @@ def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
         ("1,-2+3", "1,'-2+3"),
     ]
     + [(text, text) for text in ("-0.25", "+1e-05", "-inf", "a=b", "", "[0.5, -0.25]", "a-b; c")]
-    + [pytest.param("x" * 200_000, "x" * 200_000, id="long")],
+    + [
+        pytest.param(sign * 200_000, sign * 200_000, id=f"{sign!r} long")
+        for sign in ("x", "\n", '"', ", ", "\n ")
+    ],
 )
 def test_a_table_holds_no_formula(cell: str, shown: str, place: Place) -> None:
     study = optuna.load_study(study_name="one", storage=place.db.optuna)

@@ -18,6 +18,7 @@ from search.pages.render import page
 from search.pages.report import make_report
 from search.spec.arms import Expectation, JournalEntry
 from search.store.views import StudyView
+from search.terminal.command_line import command
 from search.terminal.commands import one_line
 from search.terminal.summary import status_text
 from tests.search.made_up_views import comparison_view, final_result, study_view, trial_view
@@ -121,7 +122,10 @@ def test_pages_have_the_same_structure_under_any_name(names: list[str]) -> None:
 def test_terminals_get_no_control_characters(names: list[str]) -> None:
     for name in names:
         view, _ = called(name)
-        for text in (status_text(view), final_text(final_result(view=view, kernels=None))):
+        named = replace(view, name=name)  # Optuna takes any text
+        texts = [status_text(view), final_text(final_result(view=view, kernels=None))]
+        texts += [status_text(named), command("study", name, view.storage)]
+        for text in texts:
             bad = [sign for sign in text if sign != "\n" and not sign.isprintable()]
             assert not bad, (name[:100], bad)
         for shown in (printable(name), one_line(name)):

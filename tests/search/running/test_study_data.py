@@ -1,10 +1,12 @@
 """A study resumes with the data that it was made with, wherever they are, and with no others."""
 
+import os
 import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
 from search.spec.domains import SpecError
-from search.store.data import HELD_OUT, PLACES, WEIGHTS
+from search.store.data import HELD_OUT, PLACES, WEIGHTS, find_place
 from search.store.opening import open_database
 from search.store.schema import FINGERPRINT
 from search.store.studies import require_study
@@ -147,7 +149,7 @@ def test_other_test_pictures_are_refused(place: Path) -> None:
 
 
 def test_moved_data_are_found_where_the_user_says_and_remembered(
-    place: Path, tmp_path: Path
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = tmp_path / "elsewhere"
     shutil.move(place / "pets", moved)
@@ -172,7 +174,19 @@ def test_moved_data_are_found_where_the_user_says_and_remembered(
         assert worker.main([*words, "--dataset", f"folder:{tmp_path / 'host/pets'}"]) == 0
         places = database.optuna.get_study_system_attrs(study.study_id)[PLACES]
         assert places == [f"folder:{tmp_path / 'host/pets'}", f"folder:{moved}"]
+        (tmp_path / "owned.py").write_text("raise RuntimeError('this file was run')")
+        others = [f"{tmp_path / 'owned.py'}:load", f"folder:{tmp_path / 'not mine'}"]
+        attributes = {PLACES: [*others, *places]}  # whoever writes to the database may say so
+        monkeypatch.setattr(database.optuna, "get_study_system_attrs", lambda _: attributes)
+        refused = partial(accessible, but=tmp_path / "not mine")
+        monkeypatch.setattr("search.store.data.os.access", refused)
+        assert find_place(study, None, tmp_path / "host/data") == places[0]
     assert load_study("pets").finished == 5
+
+
+def accessible(path: Path, mode: int, *, but: Path, access: Any = os.access) -> bool:
+    """As `os.access`, but for a folder that another user's rights close."""
+    return path != but and access(path, mode)
 
 
 def test_a_moved_archive_is_found_where_the_message_says(

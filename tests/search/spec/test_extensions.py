@@ -209,6 +209,24 @@ def test_a_changed_or_missing_file_is_refused(folder: Path) -> None:
     assert StudySpec.from_dict(stored(spec)) == spec
 
 
+@pytest.mark.parametrize("where", ["dataset", "space", "baseline", "arm"])
+def test_a_file_that_is_named_without_its_sha256_is_not_run(folder: Path, where: str) -> None:
+    """A database from elsewhere may name any file on the machine."""
+    values = stored(spec_of(folder)) | {"extensions": [], "space": {"family": "cnn"}}
+    owned, mark = folder / "owned.py", folder / "ran"
+    owned.write_text(f"from pathlib import Path; Path({str(mark)!r}).touch()")
+    named = f"{owned}:f"
+    values |= {
+        "dataset": {"dataset": named},
+        "space": {"space": {"family": named}},
+        "baseline": {"baseline": {"family": named}},
+        "arm": {"arms": [{"name": "a", "values": {"family": named}, "reported": {}}]},
+    }[where]
+    with pytest.raises(SpecError, match=r"names .*owned\.py without its SHA-256, so it is not run"):
+        StudySpec.from_dict(values)
+    assert not mark.exists()
+
+
 def test_a_study_whose_file_has_changed_is_read_but_not_trained(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -162,6 +162,18 @@ FAMILIES["mine"] = Family(description="own", config=Config, build=build, paramet
 """
 
 
+def test_code_runs_only_if_all_else_is_in_order(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(bundle, tmp_path)
+    mark = tmp_path / "ran"
+    content = json.loads((tmp_path / CONFIG).read_text())
+    del content["class_names"]
+    content["code"] = f"from pathlib import Path; Path({str(mark)!r}).touch()"
+    (tmp_path / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="class_names"):
+        read_bundle(tmp_path)
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("code", [OF_FUNCTION, OF_CLASS])
 def test_it_keeps_the_code_that_it_was_trained_with(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
