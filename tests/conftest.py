@@ -55,6 +55,19 @@ def _no_command_ends_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "leave", sys.exit)
 
 
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Studies draw no pictures of trials, and neither note nor figures for the dashboard."""
+    content = "search.dashboard.content"
+    patch.setattr(f"{content}.TrialPictures.upload", lambda *_: None)
+    patch.setattr(f"{content}.write_content", lambda *_: None)
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves time where nothing reads what studies draw."""
+    draw_nothing(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`times(few, all)`: how often to do a costly thing; `all` with --all-faults."""

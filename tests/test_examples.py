@@ -37,13 +37,15 @@ def html(cell: Any) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
-def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_the_notebook_runs_in_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From its first cell to its last."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # no further processes, which take seconds
     notebook = nbformat.read(NOTEBOOK, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     imported, run, shown, trials, epochs, figures, final, picture, export = code
     study = load_study("notebook", storage=f"sqlite:///{tmp_path / 'studies.db'}")
     assert study.finished == 6

@@ -81,7 +81,7 @@ def test_the_dashboard_shows_the_figure_and_the_metric(folder: Path) -> None:
 
 
 def test_the_finalised_network_needs_none_of_the_files(folder: Path) -> None:
-    run(folder, "search.finalize", "--seeds", "2")
+    run(folder, "search.finalize", "--seeds", "1")
     (metrics,) = (folder / "runs").rglob("metrics.json")
     assert json.loads(metrics.read_text())
     for name in LISTINGS:

@@ -1,5 +1,7 @@
 """A small task and the benchmark's networks, for images as large as Fashion-MNIST's."""
 
+import multiprocessing
+
 import pytest
 import torch
 
@@ -8,6 +10,16 @@ from search.training.task import Task, make_task
 from tests.made_up_data import made_up_info
 
 COUNT, VALIDATION = 64, 40
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes come from one that has loaded the libraries, which takes seconds. There is only
+    one for all tests of a process, so it also loads what workplaces need."""
+    server = multiprocessing.get_context("forkserver")
+    ours = ["benchmarks.contender_workers", "benchmarks.memory"]
+    server.set_forkserver_preload([*ours, "tests.search.worker_processes"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: server)
 
 
 @pytest.fixture

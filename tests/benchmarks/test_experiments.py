@@ -40,6 +40,7 @@ def test_the_page_matches_the_stored_results() -> None:
     assert {one["study"] for one in experiments.kept()} <= set(known)
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_second_run_evaluates_nothing_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

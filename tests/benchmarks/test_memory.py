@@ -1,9 +1,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks import memory
 
 
+@pytest.mark.usefixtures("forked")
 def test_more_trials_take_more_memory_but_share_the_images(tmp_path: Path) -> None:
     file = tmp_path / "memory.json"
     arguments = ["--packed", "1", "8", "--dataset", "digits", "--device", "cpu"]

@@ -11,6 +11,7 @@ from benchmarks.study_runs import StudyRun, write_study
 from search.spec.study_file import find_study_file, read_study_file
 
 
+@pytest.mark.usefixtures("unseen")
 def test_ours_and_optunas_whole_studies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

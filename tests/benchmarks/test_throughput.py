@@ -1,7 +1,6 @@
 """The whole command on a few digits, contenders in processes of their own, and their speeds."""
 
 import json
-import multiprocessing
 from contextlib import closing
 from pathlib import Path
 
@@ -37,6 +36,7 @@ def job(dataset: str = "digits") -> Workload:
     )
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_command_writes_and_shows_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,10 +46,6 @@ def test_the_command_writes_and_shows_its_result(
         Contender(name="dataloader_2", title="DataLoader", style="dataloader", loaders=2),
         Contender(name="ray_dataloader", title="Ray", style="ray"),
     ]
-    # Four processes from one that has loaded the libraries, which takes seconds.
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["benchmarks.contender_workers"])
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: server)
     monkeypatch.setattr(throughput, "contenders", lambda _: chosen)
     monkeypatch.setattr(record, "ray_version", lambda: None)
     monkeypatch.setattr(throughput, "LEAST_SECONDS", 0.0)
@@ -71,6 +67,7 @@ def test_the_command_writes_and_shows_its_result(
     assert "vs_dataloader" in shown
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_contender_that_fails_says_which_and_why() -> None:
     broken = Contender(name="dataloader_9", title="", style="dataloader")
     with (

@@ -30,6 +30,7 @@ from search.store.studies import find_study, require_study
 from search.store.views import StudyView, view_study
 from search.terminal.commands import LOADING, run
 from search.training.device import kept_threads
+from tests.conftest import draw_nothing
 
 # Fixtures of their own files, for every test below this folder.
 from tests.search.blobs import bundle, network, task  # noqa: F401
@@ -92,9 +93,9 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """A headless chromium, driven by selenium."""
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Any]:
+    """A headless chromium, driven by selenium, which takes seconds to start."""
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if driver is None or chromium is None:
         missing = "no chromium with chromedriver (Debian: apt-get install chromium-driver)"
@@ -111,9 +112,20 @@ def browser() -> Iterator[Any]:
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    found.set_page_load_timeout(60)
+    found.set_page_load_timeout(180)
     yield found
     found.quit()
+
+
+@pytest.fixture
+def browser(chrome: Any) -> Iterator[Any]:
+    """The chromium, as if it had just been started."""
+    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    chrome.get_log("browser")  # empties it
+    yield chrome
+    chrome.get("about:blank")
 
 
 def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -252,6 +264,7 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 def search_in(folder: Path, **options: Any) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        draw_nothing(patch)
         run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False, **options)
     return folder
 

@@ -137,7 +137,7 @@ def result_row() -> ResultRow:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_study() -> StudyView:
     return study_view(
         [

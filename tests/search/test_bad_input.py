@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from search import export, finalize, study, worker
+from tests.conftest import draw_nothing
 from tests.search.conftest import Main, Refused
 
 Prepare = Callable[[Path], None]
@@ -63,7 +64,8 @@ def other_sqlite(folder: Path) -> None:
 
 def a_study(folder: Path) -> None:
     """Make a study `digits` and train its single trial."""
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
         study.main([*TINY.split(), "--workers", "1"])
 
 

@@ -44,7 +44,7 @@ def start(site: Any, *words: str) -> tuple[Any, str]:
 def stop(process: Any, number: signal.Signals) -> tuple[int, str]:
     """Send it a signal. Returns its exit code and what it printed meanwhile."""
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out + err
 
 
@@ -57,7 +57,9 @@ def fetch(url: str, **headers: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
-def test_it_creates_missing_files_serves_new_studies_and_stops(make_site: Make) -> None:
+def test_it_creates_missing_files_serves_new_studies_notes_their_removal_and_stops(
+    make_site: Make,
+) -> None:
     site = make_site()
     process, url = start(site)
     assert url.startswith("http://127.0.0.1:")
@@ -68,6 +70,10 @@ def test_it_creates_missing_files_serves_new_studies_and_stops(make_site: Make) 
     optuna.create_study(storage=db.optuna, study_name="late")
     db.close()
     assert b"late" in fetch(f"{url}api/studies")[1]
+    (site.folder / "studies.db").unlink()
+    status, body = fetch(f"{url}api/studies")
+    assert status == 503
+    assert "the file was removed or replaced" in json.loads(body)["reason"]
     code, printed = stop(process, signal.SIGINT)
     assert code == 130, printed
     assert "read-only" in printed
@@ -258,7 +264,7 @@ def furnish(folder: Path, names: tuple[str, ...]) -> list[str]:
 
 def settled(browser: Any, script: str) -> Any:
     """The script's value as soon as it is true, because JavaScript renders the pages."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while not (found := browser.execute_script(f"return {script}")):
         assert time.monotonic() < deadline, (script, browser.page_source[:2000])
         time.sleep(0.1)

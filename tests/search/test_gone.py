@@ -3,9 +3,7 @@
 A few times in CI; often with `pytest -m faults --all-faults`.
 """
 
-import json
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +20,6 @@ from search import study
 from search.store.opening import open_database
 from search.store.studies import StudyHandle
 from tests.search.conftest import SAME, Call, children_of
-from tests.search.test_dashboard import fetch, start, stop
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
@@ -92,17 +89,6 @@ def test_the_database_file_removed_or_replaced(
         "nothing more can be stored; put it back, or run the command again to start from scratch"
     )
     assert database.exists() == replaced
-
-
-def test_the_dashboard_says_that_the_file_was_removed(make_site: Callable[..., Any]) -> None:
-    site = make_site()
-    process, url = start(site)
-    assert fetch(f"{url}api/studies")[0] == 200
-    (site.folder / "studies.db").unlink()
-    status, body = fetch(f"{url}api/studies")
-    assert status == 503
-    assert "the file was removed or replaced" in json.loads(body)["reason"]
-    assert "Traceback" not in stop(process, signal.SIGTERM)[1]
 
 
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])

@@ -14,7 +14,7 @@ import pytest
 from search import study
 from tests.search.conftest import Call
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LIMIT_BYTES = 1_300_000_000  # room for two workers on small networks, not for the large one
 STUDY = """\
 [study]

@@ -57,7 +57,7 @@ def test_ctrl_c_and_the_same_command_again(make_site: Callable[..., Any], tmp_pa
     path = os.pathsep.join([str(tools), str(ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "CI": "true", "OMP_NUM_THREADS": "1"}
     options = {"env": env, "stderr": subprocess.PIPE}
-    process = site.search(8, "--workers", "2", **options)
+    process = site.search(500, "--workers", "2", **options)  # more than there is time for
     site.wait_for_reports(4)
     process.send_signal(signal.SIGINT)
     _, err = site.output_of(process, 130, seconds=30)
@@ -66,6 +66,8 @@ def test_ctrl_c_and_the_same_command_again(make_site: Callable[..., Any], tmp_pa
     assert all(row.worker.endswith(":?") for one in before.trials for row in one.reports)
     assert site.held() == 0  # the workers have released all trials
 
-    out, _ = site.output_of(site.search(8, "--workers", "1", **options))
-    assert "8 of 8 trials" in out
+    total = str(len(before.trials) + 2)
+    again = site.search(500, "--workers", "1", "--trials", total, **options)
+    out, _ = site.output_of(again)
+    assert f"{total} of {total} trials" in out
     assert not site.view().in_state("running", "interrupted")

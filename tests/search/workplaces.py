@@ -164,7 +164,7 @@ class Workplace:
 
     def wait_for(self, reports: int) -> None:
         """Wait until so many reports are acknowledged."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while len(self.lines()) < reports:
             assert time.monotonic() < deadline, f"{reports} reports did not come"
             time.sleep(0.01)

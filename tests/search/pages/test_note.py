@@ -221,9 +221,9 @@ def test_files_that_a_repeated_study_needs_are_named(small_study: StudyView) -> 
 )
 def test_a_long_note_takes_little_time(line: str) -> None:
     whole = line * (200_000 // len(line))
-    began = time.perf_counter()
+    began = time.process_time()
     placed(OURS, whole)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_markers_in_a_title_have_no_effect() -> None:

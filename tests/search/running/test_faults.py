@@ -42,10 +42,10 @@ def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
 def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
     kills = times(8, 200)
     chance = random.Random(0)
-    # Each trial takes 0.1 s or more, and a kill plus its successor's start as long as four to eight
+    # Each trial takes 0.2 s or more, and a kill plus its successor's start as long as two to four
     # trials: some must be left at the last kill, or the test fails.
     total = 12 * kills
-    workers = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=True)
+    workers = workplace.start(total=total, processes=4, epochs=4, seconds=0.05, replace=True)
     for _ in range(kills):
         time.sleep(chance.uniform(0.0, 0.1))
         workers.kill(chance.choice(workers.pids))
@@ -70,7 +70,7 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
     for number in range(times(1, 10)):
         total = 8 * (number + 1)
         seen = len(workplace.lines())
-        options = {"total": total, "epochs": 3, "seconds": 0.2, "lease": 0.6}
+        options = {"total": total, "epochs": 3, "seconds": 0.2, "lease": 2.0}
         sleeper = workplace.start(**options)
         workplace.wait_for(seen + 1)
         held = workplace.stop_in_mid_trial(sleeper)
@@ -110,11 +110,11 @@ def test_workers_share_a_connection(postgres: Any, make_workplace: Any) -> None:
 def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
     """All are stopped together for longer than their leases, and resume together."""
     sleeps = times(1, 10)
-    workers = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
+    workers = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=3.0)
     for number in range(sleeps):
         workplace.wait_for(3 + 18 * number)
         os.killpg(workers.process.ident, signal.SIGSTOP)
-        time.sleep(2.0)
+        time.sleep(4.0)
         os.killpg(workers.process.ident, signal.SIGCONT)
     workplace.finish(workers, 6 * sleeps, undisturbed=True)
     assert workplace.attempts() == {1}
@@ -124,12 +124,12 @@ def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
 def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
     """By an hour, for the database: every lease expires, though none twice in one term.
 
-    A lease is extended once until its holder renews it, here half a second later. With fifty jumps
+    A lease is extended once until its holder renews it, here a second later. With fifty jumps
     in half a minute, another jump would fall into that time now and then.
     """
     jump = update(leases).where(leases.c.extended.is_(None))
     jumps = times(2, 50)
-    workers = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=1.5)
+    workers = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=3.0)
     for number in range(jumps):
         workplace.wait_for(3 + 30 * number)
         with closing(open_database(workplace.url)) as db, db.engine.begin() as connection:

@@ -28,10 +28,12 @@ from search.store.schema import FINGERPRINT
 from search.store.studies import require_study
 from search.training import repeat
 from search.training.epoch import StoppedError
+from tests.conftest import draw_nothing
 from tests.data.pets import SIZES, draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
 Change = Callable[[Path], object]
+pytestmark = pytest.mark.usefixtures("unseen")
 
 
 def search(**options: Any) -> Any:
@@ -49,6 +51,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         make_pets(live / "pets", "test")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(live)
+        draw_nothing(patch)
         search(dataset="folder:pets", trials=2, epochs=1, seed=0, space=SPACE, data_dir="data")
     shutil.copytree(live, folder / "pristine")
     return folder

@@ -30,6 +30,7 @@ from tests.search.long_studies import SPEC, fill
 from tests.search.running.made_up import TINY
 
 Spec = Callable[..., StudySpec]
+pytestmark = pytest.mark.usefixtures("unseen")
 SPACE = {
     "depth": {"low": 1, "high": 2},
     "width": {"low": 4, "high": 12},

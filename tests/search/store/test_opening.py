@@ -2,9 +2,10 @@
 
 import socket
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
+from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -18,6 +19,14 @@ from search.store.opening import open_database
 from search.store.schema import OURS
 from tests.search.conftest import SECRET
 from tests.search.workplaces import SmallDisk, open_at_once
+
+
+@pytest.fixture
+def only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is tried again after a pause."""
+    time = SimpleNamespace(monotonic=monotonic, sleep=lambda _: pytest.fail("it tries again"))
+    for module in ("opening", "database"):
+        monkeypatch.setattr(f"search.store.{module}.time", time)
 
 
 def message(url: str, *, must_exist: bool = False) -> str:
@@ -53,13 +62,12 @@ def test_an_interrupted_creation_is_completed(tmp_path: Path) -> None:
         assert optuna.create_study(storage=db.optuna).trials == []
 
 
+@pytest.mark.usefixtures("only_once")
 def test_a_full_disk_is_named_at_once(small_disk: SmallDisk) -> None:
     url = f"sqlite:///{small_disk.folder / 'studies.db'}"
     open_database(url).close()
     small_disk.fill()
-    started = time.monotonic()
     assert message(url) == f"cannot open {url}: its disk is full; free some space"
-    assert time.monotonic() - started < 5
     small_disk.empty()
     open_database(url).close()
 
@@ -173,7 +181,7 @@ def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     open_database(url).close()
 
 
-@pytest.mark.usefixtures("guarded")
+@pytest.mark.usefixtures("guarded", "only_once")
 def test_a_wrong_url_is_refused_at_once_even_by_a_worker(
     postgres: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +189,6 @@ def test_a_wrong_url_is_refused_at_once_even_by_a_worker(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr("socket.getaddrinfo", unknown)
-    started = time.monotonic()
     for url, says in {
         "postgresql://me@nosuch.invalid/x": "failed to resolve host",
         postgres.url("absent"): 'database "absent" does not exist',
@@ -192,7 +199,6 @@ def test_a_wrong_url_is_refused_at_once_even_by_a_worker(
         with pytest.raises(StorageError, match=says) as refused:
             open_database(url, patient=True)
         assert not isinstance(refused.value, OutageError)
-        assert time.monotonic() - started < 30
 
 
 def test_a_process_keeps_one_connection(postgres: Any) -> None:
@@ -205,7 +211,7 @@ def test_a_process_keeps_one_connection(postgres: Any) -> None:
         other.autocommit = True
         with db.engine.connect(), db.engine.connect(), db.engine.connect():
             assert other.execute(count).fetchone() == (3,)
-        deadline = time.monotonic() + 10
+        deadline = monotonic() + 60
         while other.execute(count).fetchone() != (1,):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+            assert monotonic() < deadline
+            sleep(0.01)

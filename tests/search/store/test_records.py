@@ -4,7 +4,7 @@ import math
 import sqlite3
 import time
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Le
         "images": 50_000,
     }
     epoch = Epoch(**values, metrics={"calibrated_loss": 0.25, "odd": math.nan})  # type: ignore[arg-type]
+    began = time.time()
     record_epoch(db, lease, epoch, 0.25)
     (row,) = epochs_of(db, study.study_id, objective="calibrated_validation_loss")
     assert {name: getattr(row, name) for name in values} == values
@@ -51,7 +52,7 @@ def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Le
     assert (row.worker, row.attempt) == (lease.worker, 1)
     assert row.value == 0.25
     assert epochs_of(db, study.study_id)[0].value == 1 / 3
-    assert abs(row.reported_at - time.time()) < 5
+    assert began - 0.01 <= row.reported_at <= time.time() + 0.01
     assert study.study.trials[0].intermediate_values == {3: 0.25}
 
 
@@ -92,6 +93,7 @@ def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path) -> None:
 def test_results_record_when_the_test_set_was_opened(db: Database, study: StudyHandle) -> None:
     assert results_of(study) == []
     other = StudyHandle.of(db, optuna.create_study(study_name="other", storage=db.optuna))
+    began, moment = datetime.now(UTC), timedelta(seconds=0.01)
     for opened_by, number, seeds in ((study, 7, [1, 2, 3]), (study, 8, [4]), (other, 1, [])):
         add_result(opened_by, trial_number=number, seeds=seeds, result_id=f"of trial {number}")
     add_result(study, trial_number=9, seeds=[9], result_id="of trial 8")  # already on record
@@ -103,7 +105,7 @@ def test_results_record_when_the_test_set_was_opened(db: Database, study: StudyH
     assert (opened.result_id, opened.seeds) == ("of trial 7", (1, 2, 3))
     assert opened.figures is None  # it was opened, however that ended
     assert (scored.trial_number, scored.seeds, scored.figures) == (8, (4,), figures)
-    assert abs((datetime.now(UTC) - scored.opened_at).total_seconds()) < 5
+    assert began - moment <= scored.opened_at <= datetime.now(UTC) + moment
     ahead = update(results).where(results.c.result_id == "of trial 7").values(opened_at=4e9)
     write(db, lambda connection: connection.execute(ahead))  # by a clock that was then set back
     add_result(study, trial_number=6, seeds=[5], result_id="of trial 6")

@@ -87,14 +87,15 @@ def test_a_trial_that_ended_paused_is_shown_paused_again(db: Database, noise: St
 @pytest.mark.parametrize("where", [EAST, WEST])
 def test_times_are_local(db: Database, noise: StudyHandle, where: str) -> None:
     with zone(where):
-        lease, now = begin(noise), time.time()
+        began = time.time()
+        lease = begin(noise)
         report(db, lease, 1)
         finish(noise, lease, state=TrialState.COMPLETE, value=1.0)
         (trial,) = view_study(noise).trials
         assert trial.started is not None
         assert trial.finished is not None
-        times = [trial.started.timestamp(), now, trial.curve[0].reported_at]
-        assert [*times, trial.finished.timestamp()] == pytest.approx([now] * 4, abs=5)
+        times = [trial.started.timestamp(), trial.curve[0].reported_at, trial.finished.timestamp()]
+        assert all(began - 0.01 <= it <= time.time() + 0.01 for it in times)
         assert repr(view_study(noise)) == repr(fresh(db))
 
 

@@ -141,8 +141,11 @@ def test_few_of_many_arms_are_measured_and_lack_of_memory_is_no_crash(
     assert "No estimate" in said(COMPARISON, task)
 
 
-def test_an_epoch_is_extrapolated_from_single_steps(task: Task) -> None:
-    """Loosely, because other work comes and goes; torch's random state is left alone."""
+def test_an_epoch_is_extrapolated_from_single_steps(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loosely, and without what other processes take; torch's random state is left alone."""
+    monkeypatch.setattr(time, "perf_counter", time.thread_time)
     config = make_config(ARMS[0].values, COMPARISON)
     state = torch.get_rng_state()
     estimated = epoch_seconds(config, task, 0.2)

@@ -47,7 +47,7 @@ class Feed:
         self.pass_time()
 
     def pass_time(self, reads: int = 3) -> None:
-        until, deadline = self.reads + reads, time.monotonic() + 10
+        until, deadline = self.reads + reads, time.monotonic() + 60
         while self.reads < until:
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -119,7 +119,7 @@ def test_heartbeats_are_no_more_frequent_than_requested(output: Output) -> None:
     with showing(feed, output, heartbeat=0.1):
         started = time.monotonic()
         while len(output.lines()) < 4:
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 60
             time.sleep(0.001)
         assert time.monotonic() - started >= 0.18
     assert output.lines()[2].startswith("0/50 trials (0 complete)")
@@ -144,12 +144,19 @@ def test_failing_reads_are_tolerated(output: Output, capfd: pytest.CaptureFixtur
 def test_a_slow_terminal_does_not_lengthen_the_pauses(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pauses, wait = list[float](), threading.Event.wait
+
+    def noted(event: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread().name == "progress" and timeout is not None:
+            pauses.append(timeout)
+        return wait(event, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", noted)
     monkeypatch.setattr(output, "print", lambda *_, **_options: time.sleep(0.2))
     feed = Feed(study_view([]))
     with showing(feed, output, heartbeat=0):
-        began = time.monotonic()
         feed.pass_time()
-    assert time.monotonic() - began < 3  # not 4 s for each pause
+    assert min(pauses) < 3  # not 4 s each
 
 
 def test_a_hanging_read_does_not_delay_the_end(output: Output) -> None:
@@ -157,17 +164,17 @@ def test_a_hanging_read_does_not_delay_the_end(output: Output) -> None:
 
     def read() -> StudyView:
         inside.set()
-        database_is_back.wait(10)
+        database_is_back.wait(60)
         return study_view([])
 
     with show_progress(read, console=output):
-        inside.wait(10)
+        inside.wait(60)
         left = time.monotonic()
-    assert time.monotonic() - left < 5
+    assert time.monotonic() - left < 30
     database_is_back.set()
     for thread in threading.enumerate():
         if thread.name == "progress":
-            thread.join(10)
+            thread.join(60)
     assert output.lines() == []  # nothing is printed after the end
 
 

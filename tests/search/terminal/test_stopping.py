@@ -65,7 +65,7 @@ def test_an_ordinary_interrupt_and_none() -> None:
         raise ValueError("its own")
 
 
-@pytest.mark.parametrize("seconds", [0, 10])
+@pytest.mark.parametrize("seconds", [0, 60])
 def test_an_import_is_not_interrupted(
     seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +84,7 @@ def test_an_import_is_not_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert imported[0].done
     time.sleep(0.2)  # it is raised once
 

@@ -154,6 +154,9 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_with_a_remedy(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    (job.checkpoints.parent / "file").write_text("")
+    with pytest.raises(CheckpointUnwritableError, match="cannot write "):
+        train_job(replace(job, checkpoints=job.checkpoints.parent / "file" / "below"), task)
     monkeypatch.setattr(os, "fsync", full)
     said = rf"cannot write {job.checkpoint} \(No space left on device\); nothing is lost: make room"
     with pytest.raises(CheckpointUnwritableError, match=said):
