@@ -120,7 +120,7 @@ def test_hundreds_of_idle_connections_keep_nobody_out(says: bytes, served: Serve
         for _ in range(3):
             began = time.monotonic()
             assert served.is_well()
-            assert time.monotonic() - began < 30  # idle ones may stay for 60 s
+            assert time.monotonic() - began < 5
             for one in held:  # a byte now and then does not make them worth more
                 with suppress(OSError):
                     one.sendall(b"a")

@@ -84,7 +84,7 @@ def test_an_import_is_not_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 5
     assert imported[0].done
     time.sleep(0.2)  # it is raised once
 
