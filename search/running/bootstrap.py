@@ -7,6 +7,7 @@ path is set. See `search.running.pool.ChildProcess`.
 """
 
 import gc
+import io
 import os
 import pickle
 import signal
@@ -32,6 +33,8 @@ def stop_with_parent(pipe: int) -> None:
 
 def main() -> None:
     gc.set_threshold(50_000)  # see `search.terminal.commands.run`
+    if isinstance(sys.stderr, io.TextIOWrapper):  # whatever the system's encoding
+        sys.stderr.reconfigure(encoding="utf-8", newline="\n")
     path, command = pickle.load(sys.stdin.buffer)  # from the process that started this one
     sys.path[:] = [str(Path(__file__).parents[2]), *path]
     import_module("search")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -37,6 +39,7 @@ def report(*said):
 def fail():
     print("a warning", file=sys.stderr)
     os.write(2, "Überhaupt\\n".encode())
+    print("José ± −", file=sys.stderr)
     raise ValueError("no such thing" * 50)
 
 def die():
@@ -119,7 +122,10 @@ def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("probed")
-def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_it_ended_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as of pipes on Windows
     children = [ChildProcess(f"probe:{name}") for name in ("report", "fail", "die", "nothing")]
     assert [ended(child) for child in children] == [7, 1, -signal.SIGKILL, 1]
     quoted = ("ValueError: " + "no such thing" * 50)[:MOST_QUOTED]
@@ -127,7 +133,13 @@ def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert children[2].cause_of_death() == "SIGKILL: is there enough memory?"
     assert "AttributeError" in children[3].cause_of_death()
     err = capsys.readouterr().err
-    for words in ("a warning\n", "Überhaupt\n", "a warning of long ago\n", "Traceback"):
+    for words in (
+        "a warning\n",
+        "Überhaupt\n",
+        "José ± −\n",
+        "a warning of long ago\n",
+        "Traceback",
+    ):
         assert words in err
 
 
@@ -145,6 +157,33 @@ def test_all_are_stopped_even_those_that_ignore_sigterm(monkeypatch: pytest.Monk
     stop_all([*children, loading])
     assert [child.poll() for child in children] == [128 + signal.SIGTERM, -signal.SIGKILL]
     assert loading.poll() in (128 + signal.SIGTERM, -signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("probed")
+def test_a_child_that_died_early_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows does not call it a broken pipe."""
+
+    class Gone(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, _: object) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        def close(self) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            assert self.stdin is not None
+            self.stdin.close()
+            self.stdin = Gone()  # type: ignore[assignment]
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    child = ChildProcess("probe:report")
+    assert ended(child) == 1  # it was told nothing
+    child.ask_to_stop()
 
 
 def fake_run(monkeypatch: pytest.MonkeyPatch, count: Callable[[], int]) -> Any:
