@@ -1,6 +1,8 @@
 """This package's error; how messages show names, paths and numbers. Does not import torch."""
 
+import io
 import os
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -15,6 +17,17 @@ def shown(path: str | bytes | Path) -> str:
     """The path on one line, with unprintable bytes and characters as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_any_text() -> None:
+    """Let standard output and standard error take any text: what they cannot show becomes `?`.
+
+    On Windows, files and pipes are in UTF-8, as from Python 3.15 on: its older encodings have no −.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_redirected = sys.platform == "win32" and not stream.isatty()
+            stream.reconfigure(encoding="utf-8" if is_redirected else None, errors="replace")
 
 
 def reason(error: BaseException) -> str:

@@ -123,8 +123,8 @@ def not_installed(file: LoadedFile) -> list[Path]:
     if not places:
         return []
     # Without what this process, its folder and its environment add to the path.
-    command = [sys.executable, "-E", "-P", "-c", _FIND, *places]
-    installed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-E", "-P", "-X", "utf8", "-c", _FIND, *places]
+    installed = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     return sorted({*places.values()} - {Path(line).resolve() for line in installed.splitlines()})
 
 

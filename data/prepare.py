@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.datasets import DATASETS, FORMS, count_test, default_data_dir, load_training
-from data.errors import DataError, grouped, shown
+from data.errors import DataError, grouped, print_any_text, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="folder of the data files (default: %(default)s; $SEARCH_DATA_DIR changes it)",
     )
+    print_any_text()
     options = parser.parse_args(arguments)
     try:
         info, _ = load_training(options.dataset, options.data_dir)

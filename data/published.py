@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
@@ -29,6 +30,10 @@ from data.reading import read_regular, write_atomically
 if TYPE_CHECKING:
     from data.arrays import Part
 
+CERTIFICATES = (
+    "if Python has no certificates, run its “Install Certificates.command” (macOS), or pip install "
+    "certifi and set SSL_CERT_FILE to the path that python -m certifi prints"
+)
 STALL_SECONDS = 10.0  # for a host to answer, and for each read of a download
 
 
@@ -161,11 +166,11 @@ def _fetch(archive: _Archive) -> bytes:
     """Atomically stores a verified copy from the first URL that has one. Raises OSError."""
     reasons = []
     for url in archive.urls:
-        why: object = "sent something else"
+        why = "sent something else"
         try:
             content = _download(url, archive.path.name)
         except (OSError, HTTPException) as error:
-            why = error.reason if type(error) is URLError else error
+            why = why_not_fetched(error)
             if isinstance(error, HTTPError):
                 error.close()  # the error is the response
         else:
@@ -177,6 +182,12 @@ def _fetch(archive: _Archive) -> bytes:
         f"{archive.path.name} is missing or damaged (wrong MD5) and could not be fetched "
         f"({' '.join('; '.join(reasons).split())})"
     )
+
+
+def why_not_fetched(error: Exception) -> str:
+    """The reason for a failed download; with the remedy, if Python has no certificates."""
+    why = error.reason if type(error) is URLError else error
+    return f"{why}; {CERTIFICATES}" if isinstance(why, SSLCertVerificationError) else str(why)
 
 
 def _download(url: str, name: str) -> bytes:

@@ -10,13 +10,16 @@ import os
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 STUDY_MARK = "study.json"  # in a study's folder below runs/: says whose it is
 TEMPORARY = ".partial.tmp"
+HELD = (5, 32)  # Windows' errors for a file that another process has open
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
 
 
 @contextmanager
@@ -68,6 +71,22 @@ def host_digest() -> str:
     return hashlib.sha256(os.fsencode(":".join(this_host()))).hexdigest()[:8]
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder; a file at `target` is replaced. Raises OSError.
+
+    On Windows, a virus scanner or search indexer holds new files for moments, in which they cannot
+    be renamed: there it tries for two seconds.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            source.replace(target)
+            return
+        except OSError as error:
+            if pause is None or getattr(error, "winerror", None) not in HELD:
+                raise
+        time.sleep(pause)
+
+
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file.
 
@@ -81,17 +100,15 @@ def write_atomically(path: Path, payload: bytes) -> None:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        move(temporary, path)
     except OSError as error:
         error.filename = str(path)  # a full disk names none, others the temporary one
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    try:
+    with suppress(OSError):  # Windows cannot open folders, and some network drives cannot sync them
         folder = os.open(path.parent, os.O_RDONLY)
-    except PermissionError:
-        return  # Windows cannot open folders
-    try:
-        os.fsync(folder)  # makes the rename durable
-    finally:
-        os.close(folder)
+        try:
+            os.fsync(folder)  # makes the rename durable
+        finally:
+            os.close(folder)

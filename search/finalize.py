@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import suppress
 
-from search.terminal.command_line import as_called
+from search.terminal.command_line import as_called, for_shell
 from search.terminal.commands import LOADING, Parser, log, positive_int, run, trial_number
 from search.terminal.stopping import StopOnSignal
 
@@ -82,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         if final.exported is not None:
             print(f"Also written: {final.exported}")
         predict = as_called("python -m search.predict --bundle")
-        print(f"Next: {predict} {shlex.quote(str(final.folder))} PICTURE_OR_FOLDER")
+        print(f"Next: {predict} {for_shell([str(final.folder)])} PICTURE_OR_FOLDER")
         return 0
     print("Stopped, nothing is lost: the same command resumes.", file=sys.stderr)
     return stopping.exit_code

@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
         rows = study.to_pandas("leaderboard")
         rows = rows if args.top is None else rows.head(args.top)
-        print(encoded(rows, args.format).decode(), end="")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(encoded(rows, args.format))  # no text: print would change it
         return 0
     table = study.standings(args.top)
     table.expand = table.expand and sys.stdout.isatty()

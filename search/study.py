@@ -66,7 +66,7 @@ python -m search.study --timeout 30m            # stop after half an hour; repea
 python -m search.study --dataset folder:photos  # your own images: photos/<class>/*
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
 python -m search.study --continue 17            # train trial 17, which was stopped, to its end
-python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # your own trial
+python -m search.study --trials 51 --enqueue "learning_rate=3e-3, depth=4"   # your own trial
 python -m search.study --dataset mnist --warm-start fashion_mnist  # begin with its best
 python -m search.study --status                 # its progress, from another terminal
 python -m search.study --config small           # networks of at most 50 000 parameters

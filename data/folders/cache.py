@@ -20,6 +20,7 @@ from filelock import FileLock
 from data.arrays import Part
 from data.folders.held_out import RECORDS
 from data.folders.preparation import Preparation
+from data.reading import move
 
 VERSION = 3  # raise it if pictures become other pixels, or the format of the cache changes
 WORTH = 10_000_000  # bytes of picture files from which to cache, about a second's decoding
@@ -109,6 +110,6 @@ def _store(path: Path, state: str, part: Part) -> None:
         try:
             with partial.open("wb") as file:
                 np.savez(file, images=part.images, labels=part.labels, told=text)
-            partial.replace(path)
+            move(partial, path)
         finally:
             partial.unlink(missing_ok=True)

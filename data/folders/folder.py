@@ -90,8 +90,14 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
         raise DataError(f"{root} has folders {listed(own)}; keep one, for the validation images")
     validation = _scan(root, own[0], skipped, names) if own else []
     if split:
-        others = {path.name for path in root.iterdir() if path.is_dir()} - {split, "test", *own}
-        skipped += [root / name for name in sorted(others) if not is_system_folder(name)]
+        used = [path for name in (split, "test", *own) if (path := root / name).is_dir()]
+        others = [path for path in root.iterdir() if path.is_dir()]
+        skipped += [
+            path
+            for path in sorted(others)
+            # Where case does not matter, train/ may be called Train.
+            if not (is_system_folder(path.name) or any(map(path.samefile, used)))
+        ]
     notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
     drawn = not (split and (root / "test").is_dir())
     if drawn:

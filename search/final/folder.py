@@ -19,7 +19,7 @@ import torch
 from rich.text import Text
 
 from data.folders.composition import measure
-from data.reading import write_atomically
+from data.reading import move, write_atomically
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.files import write_pictures
 from search.figures.final import final_pictures
@@ -100,9 +100,9 @@ def write_all(
         write_pictures(final_pictures(result), target)
         write_atomically(target / "report.html", final_page(result).encode())
         write_atomically(target / METRICS, text.encode())
-        lead_to_first(folder)
         if onnx_NCHW is not None:
             exported = export_onnx(bundle, target, onnx_NCHW)
+        lead_to_first(folder)  # last: it may be a copy
     return Final(
         folder=target,
         metrics=json.loads(text),  # lists, as in the file
@@ -117,11 +117,12 @@ def lead_to_first(folder: Path) -> None:
     whole = [path for path in folder.glob(f"{FINAL}-*") if (path / METRICS).is_file()]
     first = min(whole, key=lambda path: (len(path.name), path.name))
     link = folder / FINAL
-    if link.exists() and not link.is_symlink():
+    if link.exists() and (link.samefile(first) or not link.is_symlink()):
         return
     temporary = folder / f".{FINAL}.{os.getpid()}"
     try:
         temporary.symlink_to(first.name, target_is_directory=True)
     except (OSError, NotImplementedError):
         shutil.copytree(first, temporary, dirs_exist_ok=True)
-    temporary.replace(link)
+    link.unlink(missing_ok=True)  # Windows cannot replace a link to a folder
+    move(temporary, link)

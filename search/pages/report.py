@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -89,7 +88,7 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
     """Write `index.html` into `runs`: a row for each study, linked to its report and final page."""
 
     def link(words: object, target: Path) -> Markup:
-        shown, there = escape(str(words)), quote(os.path.relpath(target, runs))
+        shown, there = escape(str(words)), quote(target.relative_to(runs).as_posix())
         return Markup(f"[{shown}]({there})") if target.exists() else shown
 
     def data(view: StudyView) -> str:

@@ -23,6 +23,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import Domain, SpecError, choice_label, corners
 from search.spec.space import searched
 from search.store.views import StudyView, TrialView
+from search.terminal.command_line import for_shell
 
 FILES = ("trials", "epochs", "results")
 TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: its trial, its content
@@ -152,7 +153,7 @@ def _tensorboard(view: StudyView, to: str) -> str:
             for name, value, step, when in _measured(view, trial):
                 writer.add_scalar(name, value, step, when)
             writer.add_hparams(params, {"best_value": best}, run_name=".")
-    return f"event files of {len(trials)} trials; tensorboard --logdir {to} shows them"
+    return f"event files of {len(trials)} trials; tensorboard --logdir {for_shell([to])} shows them"
 
 
 def _mlflow(view: StudyView, to: str) -> str:
@@ -171,7 +172,7 @@ def _mlflow(view: StudyView, to: str) -> str:
         Path(to).mkdir(parents=True, exist_ok=True)
         artifacts = Path(to, "mlruns").absolute().as_uri()  # by default in the current folder
         to = f"sqlite:///{Path(to) / 'mlflow.db'}"
-        shown = f"; mlflow ui --backend-store-uri {to} shows them"
+        shown = f"; mlflow ui --backend-store-uri {for_shell([to])} shows them"
     begun = [(trial, trial.started) for trial in view.trials if trial.started is not None]
     try:
         client = MlflowClient(tracking_uri=to)

@@ -89,14 +89,15 @@ class ChildProcess:
             thread.start()
         assert self.process.stdin is not None
         self._input = self.process.stdin
-        with suppress(BrokenPipeError):  # it has died, which `poll` reports
+        # It has died, which `poll` reports; Windows has no BrokenPipeError.
+        with suppress(OSError):
             for content in ((list(map(str, sys.path)), sys.argv[0]), arguments):
                 pickle.dump(content, self._input)
             self._input.flush()
 
     def ask_to_stop(self) -> None:
         """Send its function a SIGTERM, by closing its standard input."""
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             self._input.close()
 
     def _pass_on(self, line: bytes) -> None:

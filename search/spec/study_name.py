@@ -28,6 +28,6 @@ def check_study_name(name: str) -> str:
 
 def study_name_for(dataset: str) -> str:
     """The default name of a study: its data set's, or its folder's."""
-    last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
+    last = re.split(r"[/\\]", dataset.removeprefix("folder:").rstrip("/\\"))[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
     return name[:MAX_NAME] if name and name.lower() != RESERVED_NAME else "images"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -39,6 +40,16 @@ def as_called(text: str) -> str:
     return _MODULE.sub(CONSOLE_SCRIPT, text) if is_script else text
 
 
+def for_shell(words: Iterable[str]) -> str:
+    """Arguments as one line to paste into a shell; on Windows, into cmd.exe or PowerShell."""
+    if sys.platform != "win32":
+        return shlex.join(words)
+    escaped = [subprocess.list2cmdline([word]) for word in words]  # only quotes and spaces
+    return " ".join(
+        word if re.fullmatch(r'[\w+=:./\\-]+|".*"', word) else f'"{word}"' for word in escaped
+    )
+
+
 def same_command(arguments: Iterable[str]) -> str:
     """The command line to paste into a shell, with a hint in place of any password."""
     given = list(arguments)
@@ -50,7 +61,7 @@ def same_command(arguments: Iterable[str]) -> str:
         held = _url_in(word)
         told.append(word.removesuffix(held) + without_password(held) if held else word)
     hint = "" if told == given else f"  ({PASSWORD_HINT})"
-    return f"{this_command()} {shlex.join(told)}".rstrip() + hint
+    return f"{this_command()} {for_shell(told)}".rstrip() + hint
 
 
 def command(module: str, study: str | None, storage: str, *more: str) -> str:
@@ -65,7 +76,7 @@ def command(module: str, study: str | None, storage: str, *more: str) -> str:
     words += _given("--runs-dir") if module != "leaderboard" else []
     words += _given("--data-dir") if module in ("study", "finalize") else []
     words += _given("--checkpoints") if module == "study" else []
-    return f"{as_called(f'python -m search.{module}')} {shown(shlex.join(words))}".rstrip()
+    return f"{as_called(f'python -m search.{module}')} {shown(for_shell(words))}".rstrip()
 
 
 def _given(name: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
-import io
 import math
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from data.datasets import default_data_dir
-from data.errors import did_you_mean, shown
+from data.errors import did_you_mean, print_any_text, shown
 from search.spec.config import MOST_SEED
 from search.store import (
     CHECKPOINTS_VARIABLE,
@@ -47,7 +46,8 @@ HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 CLOCK = "%H:%M:%S"  # the time of day at the start of a log line
 OURS = ("data", "models", "search")
-UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # files, not bugs
+# Files, not bugs. macOS refuses folders such as Desktop with EPERM.
+UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
@@ -60,9 +60,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     hear_sigterm()
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
     wipe_passwords()
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows ? instead
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    print_any_text()
     if not {"-h", "--help", "--list", "--status"} & set(sys.argv):
         import optuna  # takes a tenth of a second
 
@@ -78,9 +76,10 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         code = START_AGAIN if isinstance(error, OutageError) else BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of its output is gone, as after `| head`
-        code = READER_GONE
     except OSError as error:
+        is_gone = sys.platform == "win32" and (error.errno, error.filename) == (errno.EINVAL, None)
+        if is_gone or isinstance(error, BrokenPipeError):  # nobody reads on, as after `| head`
+            leave(READER_GONE)
         if error.errno not in UNUSABLE:
             raise
         problem = f"cannot use {error.filename or 'the output'} ({error.strerror})"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from data.reading import TEMPORARY, host_digest, read_regular, write_atomically
+from data.reading import TEMPORARY, host_digest, move, read_regular, write_atomically
 from models.checks import first_line
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
             path.write_bytes(content)
         else:
             with suppress(FileNotFoundError):
-                path.replace(path.with_suffix(PREVIOUS))
+                move(path, path.with_suffix(PREVIOUS))
             write_atomically(path, content)
     except OSError as error:
         problem = f"cannot write {path} ({error.strerror})"

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,8 @@ def train_slices(
         if saved["score"] is None:
             score = evaluate(training.model, task.training, task.mean_C, task.std_C)
             save(score)
-            job.checkpoint.with_suffix(PREVIOUS).unlink(missing_ok=True)
+            with suppress(OSError):  # a virus scanner may hold it
+                job.checkpoint.with_suffix(PREVIOUS).unlink()
         else:
             score = Score(**saved["score"])
             os.utime(job.checkpoint)  # it was of use: not one to delete

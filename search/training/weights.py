@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import listed
+from data.published import why_not_fetched
 from data.reading import read_regular
 from models import Architecture, ArchitectureError, build, family_of
 from models.checks import by, shown
@@ -146,8 +147,8 @@ def _imagenet() -> Mapping[str, Tensor]:
         weights: Mapping[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # network errors, and any of torch's if the file is damaged
         raise WeightsError(
-            f"ImageNet weights cannot be fetched from {published.url} ({error}); put that file at "
-            f"{cached}, or give initial_weights = FILE"
+            f"ImageNet weights cannot be fetched from {published.url} ({why_not_fetched(error)}); "
+            f"put that file at {cached}, or give initial_weights = FILE"
         ) from error
     finally:
         socket.setdefaulttimeout(previous)

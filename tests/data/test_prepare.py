@@ -1,5 +1,8 @@
 """python -m data.prepare"""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,17 @@ def test_it_describes_how_a_folder_was_read(tmp_path: Path, capsys: Any) -> None
     assert "12, 4 for validation (its own validation set)\n" in out
     assert "a\\u200fnt, bee" in out
     assert "skipped, not pictures of a class: 1 (notes.txt)" in out
+
+
+def test_any_class_name_can_be_printed(tmp_path: Path) -> None:
+    """In whatever encoding the output is."""
+    for name in ("ant", "żaba"):
+        fill(tmp_path / "pets" / name, 0, 5)
+    command = ["-m", "data.prepare", f"folder:{tmp_path / 'pets'}", "--data-dir", str(tmp_path)]
+    env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, *command], env=env, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"2: ant, ?aba" in done.stdout
 
 
 def test_it_makes_no_choice_of_test_pictures_final(tmp_path: Path, capsys: Any) -> None:

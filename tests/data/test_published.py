@@ -4,10 +4,13 @@ import gzip
 import hashlib
 import os
 import pickle
+import ssl
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -126,6 +129,19 @@ def test_other_content_at_the_address_is_refused_and_removed(
     with pytest.raises(DataError, match=r"127.0.0.1:.*sent something else"):
         read(small_fashion)
     assert {path.name for path in small_fashion.data_dir.rglob("*") if path.is_file()} <= {".lock"}
+
+
+def test_missing_certificates_are_told_with_the_remedy(
+    small_fashion: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in python.org's Python on macOS, until its script has been run."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    with pytest.raises(DataError, match=r"verify failed; .*Install Certificates\.command"):
+        read(small_fashion)
 
 
 @pytest.mark.skipif(

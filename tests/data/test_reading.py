@@ -1,13 +1,15 @@
 """Paths that are no regular files, or endless, are refused at once with a reason."""
 
+import errno
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data.reading import parse_json, read_regular
+from data.reading import parse_json, read_regular, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,19 @@ def test_malformed_json_is_refused() -> None:
     for content, says in ((b'{"a":' * 100_000, "nested too deeply"), (b"{", "Expecting")):
         with pytest.raises(ValueError, match=says):
             parse_json(content)
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on shared folders of VirtualBox and some network drives."""
+    real = os.fsync
+
+    def files_only(opened: int) -> None:
+        if stat.S_ISDIR(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(opened)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write_atomically(tmp_path / "file", b"abc")
+    assert [(it.name, it.read_bytes()) for it in tmp_path.iterdir()] == [("file", b"abc")]

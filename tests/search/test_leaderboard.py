@@ -53,6 +53,18 @@ def test_the_command_ranks_a_study(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused.value.code == 2
 
 
+def test_its_csv_is_in_utf_8_with_its_own_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows writes redirected text in a small encoding, and ends lines once more."""
+    study = Study.of(comparison_view({"none": [0.3], "ł→": [0.2]}))
+    monkeypatch.setattr("search.running.results.load_study", lambda *_, **__: study)
+    out = io.BytesIO()
+    text = io.TextIOWrapper(out, encoding="cp1252", errors="replace", newline="\r\n")
+    monkeypatch.setattr("sys.stdout", text)
+    assert leaderboard.main(["--csv"]) == 0
+    assert out.getvalue() == encoded(study.to_pandas("leaderboard"), "csv")
+    assert "ł→".encode() in out.getvalue()
+
+
 def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyView) -> None:
     order = [3, 1, 0, 9, 6, 2, 4, 5, 7, 8]  # by value: 0.25, 0.3, 0.4, 0.44; 0.5, 0.6, none
     table = Study.of(small_study).to_pandas("leaderboard")

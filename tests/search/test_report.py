@@ -1,6 +1,8 @@
 """The command on real, small studies: what it writes, and what it says."""
 
 import html
+import ntpath
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -144,7 +146,7 @@ def test_a_study_is_reported_with_its_own_extensions_only(
 
 
 def test_the_index_tells_data_sets_of_one_title_apart(
-    small_study: StudyView, tmp_path: Path
+    small_study: StudyView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def view(study: str, name: str, title: str) -> StudyView:
         dataset = replace(small_study.dataset, name=name, title=title)
@@ -156,8 +158,12 @@ def test_the_index_tells_data_sets_of_one_title_apart(
         view("c", "folder:/autumn/photos", "photos"),
         view("d", "digits", "digits"),
     ]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "report.html").touch()
+    monkeypatch.setattr(os.path, "relpath", ntpath.relpath)  # links are no paths of Windows
     page = write_index([(one, tmp_path / one.name) for one in views], datetime.now(UTC), tmp_path)
     text = html.unescape(page.read_text())
+    assert re.findall('href="(.*?)"', text) == ["a/report.html"]
     leaders = re.findall(r"([^\s>]+(?: \(\S+\))?): (\w) has the best trial", text)
     spring, autumn = "photos (folder:/spring/photos)", "photos (folder:/autumn/photos)"
     assert leaders == [(spring, "a"), (autumn, "b"), ("digits", "d")]

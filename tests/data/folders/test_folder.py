@@ -56,6 +56,12 @@ def names_and_endings_of_all_kinds(root: Path) -> None:
         (root / "train/ant" / name).write_bytes(jpeg())
 
 
+def train_by_two_names(root: Path) -> None:
+    """As on file systems of macOS and Windows, where `Train` is also `train`."""
+    (root / "Train").symlink_to("train")
+    fill(root / "Test/ant", 400, 3)
+
+
 def without_train(root: Path) -> None:
     for name in ("ant", "bee"):
         (root / "train" / name).rename(root / name)
@@ -103,6 +109,7 @@ READ: list[tuple[Callable[[Path], None], int, str]] = [
     (validation_of_its_own, 36, "validation: the 6 pictures of valid/"),
     (without_train_and_a_study_beside, 24, r"skipped, .*: 2 \(runs, studies.db\)"),
     (lambda root: fill(root / "Test/ant", 400, 3), 24, r"skipped, .* of a class: 1 \(Test\)"),
+    (train_by_two_names, 24, r"skipped, .* of a class: 1 \(Test\)"),
     (lambda root: fill(root / "test/ant", 400, 3), 27, "warning: no test pictures of class 'bee'"),
     (two_spellings, 32, "24x24"),
     (linked, 25, "24x24"),

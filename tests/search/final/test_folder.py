@@ -1,11 +1,14 @@
 """`final` points to the first evaluation; what cannot be written is noticed before the test."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from search.final.folder import check_writable, lead_to_first
+from search.final import folder
+from search.final.folder import check_writable, lead_to_first, write_all
 from search.training.epoch import BundleError
 
 
@@ -19,7 +22,16 @@ def led_to(runs: Path) -> str:
     return (runs / "final" / "metrics.json").read_text()
 
 
-def test_it_points_to_the_first_complete_evaluation(tmp_path: Path) -> None:
+def test_it_points_to_the_first_complete_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def as_on_windows(self: Path, target: Path) -> Path:
+        assert not target.is_dir()
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", as_on_windows)
     (tmp_path / "final-1").mkdir()  # killed before its metrics were written
     for number in (10, 2):
         write(tmp_path, number)
@@ -39,17 +51,32 @@ def test_it_points_to_the_first_complete_evaluation(tmp_path: Path) -> None:
     assert led_to(tmp_path) == "of before"
 
 
-def test_without_links_it_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no links here")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
+
+
+@pytest.mark.usefixtures("no_links")
+def test_without_links_it_is_a_copy(tmp_path: Path) -> None:
     for number in (1, 2):
         write(tmp_path, number)
         lead_to_first(tmp_path)
         assert not (tmp_path / "final").is_symlink()
         assert led_to(tmp_path) == '{"evaluation": 1}'
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.usefixtures("no_links")
+def test_a_copy_has_the_onnx_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("final_page", "final_pictures", "write_bundle", "write_pictures"):
+        monkeypatch.setattr(folder, name, lambda *_: "")
+    monkeypatch.setattr(folder, "metrics", lambda _: {"evaluation": 1})
+    monkeypatch.setattr(folder, "export_onnx", lambda _, at, __: (at / "model.onnx").touch())
+    write_all(tmp_path, SimpleNamespace(evaluation=1), None, torch.empty(0))
+    assert (tmp_path / "final" / "model.onnx").exists()
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

@@ -179,10 +179,11 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
         found = client.search_runs([experiment.experiment_id])
         return {run.info.run_name: run for run in found}
 
+    tmp_path /= "my runs"
     told = FORMATS["mlflow"](view, str(tmp_path))
     assert told.startswith("10 runs in MLflow's experiment fashion at sqlite:///")
     assert told.endswith(
-        f"; mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db shows them"
+        f"; mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/mlflow.db' shows them"
     )
     assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -24,18 +26,20 @@ from search.store import StorageError, StudyBrokenError
 ROOT = Path(__file__).parents[3]
 SECONDS = 120.0
 PROBE = """
-import json, os, signal, sys, time
+import json, os, signal, stat, sys, time
 import data.errors, models, search
 
 def report(*said):
     names = ("data", "data.errors", "models", "search")
     files = {name: sys.modules[name].__file__ for name in names}
-    print(json.dumps({**files, "path": sys.path, "said": said, "session": os.getsid(0)}))
+    seen = {"session": os.getsid(0), "reads a pipe": stat.S_ISFIFO(os.fstat(0).st_mode)}
+    print(json.dumps({**files, **seen, "path": sys.path, "said": said}))
     return 7
 
 def fail():
     print("a warning", file=sys.stderr)
     os.write(2, "Überhaupt\\n".encode())
+    print("José ± −", file=sys.stderr)
     raise ValueError("no such thing" * 50)
 
 def die():
@@ -98,6 +102,7 @@ def test_a_child_has_the_path_and_the_packages_of_its_parent(package: Path, tmp_
         "search": str(package / "search" / "__init__.py"),
         "path": path,
         "said": ["a b", 7],
+        "reads a pipe": False,  # on Windows, importing NumPy would never end
     }
     assert path[:2] == [str(tmp_path), str(package)]
 
@@ -117,7 +122,10 @@ def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("probed")
-def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_it_ended_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as of pipes on Windows
     children = [ChildProcess(f"probe:{name}") for name in ("report", "fail", "die", "nothing")]
     assert [ended(child) for child in children] == [7, 1, -signal.SIGKILL, 1]
     quoted = ("ValueError: " + "no such thing" * 50)[:MOST_QUOTED]
@@ -125,7 +133,13 @@ def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert children[2].cause_of_death() == "SIGKILL: is there enough memory?"
     assert "AttributeError" in children[3].cause_of_death()
     err = capsys.readouterr().err
-    for words in ("a warning\n", "Überhaupt\n", "a warning of long ago\n", "Traceback"):
+    for words in (
+        "a warning\n",
+        "Überhaupt\n",
+        "José ± −\n",
+        "a warning of long ago\n",
+        "Traceback",
+    ):
         assert words in err
 
 
@@ -144,6 +158,33 @@ def test_all_are_stopped_even_those_that_ignore_sigterm(monkeypatch: pytest.Monk
     stop_all([*children[1:], loading])
     assert [child.poll() for child in children] == [128 + signal.SIGTERM, -signal.SIGKILL]
     assert loading.poll() in (128 + signal.SIGTERM, -signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("probed")
+def test_a_child_that_died_early_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows does not call it a broken pipe."""
+
+    class Gone(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, _: object) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        def close(self) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            assert self.stdin is not None
+            self.stdin.close()
+            self.stdin = Gone()  # type: ignore[assignment]
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    child = ChildProcess("probe:report")
+    assert ended(child) == 1  # it was told nothing
+    child.ask_to_stop()
 
 
 def fake_run(monkeypatch: pytest.MonkeyPatch, count: Callable[[], int]) -> Any:

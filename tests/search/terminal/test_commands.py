@@ -20,7 +20,7 @@ from data.errors import DataError
 from data.reading import write_atomically
 from search.spec.domains import SpecError
 from search.store import StorageError
-from search.terminal.command_line import command, this_command
+from search.terminal.command_line import command, for_shell, this_command
 from search.terminal.commands import (
     Parser,
     duration,
@@ -82,7 +82,7 @@ def test_users_errors_end_in_one_line(
         run(raising(ValueError("a bug")))
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM])
 def test_a_file_that_cannot_be_written_ends_in_one_line(
     number: int,
     tmp_path: Path,
@@ -132,6 +132,38 @@ def test_unencodable_characters_become_question_marks(monkeypatch: pytest.Monkey
     assert exit_code(lambda _argv: print("± 0.26 \udcff")) is None
     ascii_only.seek(0)
     assert ascii_only.read() == "? 0.26 ?\n"
+
+
+def test_redirected_output_is_utf_8_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encodings of its pipes and files have no − (U+2212), the sign of a difference."""
+    redirected = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", redirected)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert exit_code(lambda _argv: print("lower by −0.01 → ł")) is None
+    redirected.seek(0)
+    assert redirected.buffer.read() == "lower by −0.01 → ł\n".encode()
+
+
+def test_a_closed_pipe_is_an_invalid_argument_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = OSError(errno.EINVAL, "Invalid argument")
+    with pytest.raises(OSError, match="Invalid"):
+        run(raising(closed))
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert exit_code(raising(closed)) == 141
+    with pytest.raises(OSError, match="a bug"):
+        run(raising(OSError(errno.EINVAL, "a bug", "a?b")))
+
+
+def test_lines_to_paste_have_double_quotes_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In cmd.exe a single quote is a letter."""
+    words = ["--n", "3", r"runs\a-1", r"C:\my photos", "a&b", 'hidden = "32"', ""]
+    assert shlex.split(for_shell(words)) == words
+    monkeypatch.setattr(sys, "platform", "win32")
+    shown = r'''--n 3 runs\a-1 "C:\my photos" "a&b" "hidden = \"32\"" ""'''
+    assert for_shell(words) == shown
+    assert command("finalize", "a b", "sqlite:///my studies.db").endswith(
+        '--study "a b" --storage "sqlite:///my studies.db"'
+    )
 
 
 def test_counts_seeds_and_durations() -> None:

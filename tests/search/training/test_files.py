@@ -21,6 +21,7 @@ from search.store import StorageError
 from search.store.folders import find_checkpoints
 from search.training import files
 from search.training.files import (
+    CheckpointUnwritableError,
     Remote,
     delete_abandoned,
     delete_checkpoint,
@@ -162,6 +163,36 @@ def test_a_failed_write_leaves_the_old_file(
     assert found[1].startswith(f"{file.name}.{host_digest()}-{os.getpid()}-")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("error", "refusals", "waits"), [(5, 2, 2), (32, 7, 6), (None, 1, 0)])
+def test_a_scanner_that_holds_new_files_for_moments_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, refusals: int, waits: int
+) -> None:
+    """As on Windows, where nobody can rename such a file; only other reasons, or longer, count."""
+    file = tmp_path / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    refused = PermissionError(13, "Access is denied")
+    if error is not None:
+        refused.winerror = error
+    replies, waited, rename = iter([refused] * refusals), list[float](), Path.replace
+
+    def held(self: Path, target: Path) -> Path:
+        for reply in replies:
+            raise reply
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    if refusals <= waits:
+        save_checkpoint(file, state(2))
+        assert latest(file) == 2
+    else:
+        with pytest.raises(CheckpointUnwritableError, match="Access is denied"):
+            save_checkpoint(file, state(2))
+        assert latest(file) == 1
+    assert len(waited) == waits
+    assert sum(waited) < 2.5
 
 
 def save_for_ever(file: Path, first: int) -> None:

@@ -163,6 +163,22 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_with_a_remedy(
         train_job(job, task)
 
 
+def test_a_previous_checkpoint_that_cannot_be_deleted_is_no_error(
+    job: Job, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows while a virus scanner holds it."""
+    unlink = Path.unlink
+
+    def held(self: Path, missing_ok: bool = False) -> None:
+        if self.name.endswith(".previous.pt"):
+            raise PermissionError(errno.EACCES, "Access is denied")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    assert len(train_job(job, task).curve) == 3
+    assert job.checkpoint.with_suffix(".previous.pt").exists()
+
+
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
     wild = replace(
         job, recipe=Recipe(epochs=3, optimizer="sgd", learning_rate=1e30, schedule="constant")
