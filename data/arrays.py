@@ -203,8 +203,8 @@ def _keys(path: Path, archive: Any) -> list[str]:
 
 def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
     """A few kilobytes can unpack to any size. Raises DataError if what is read does not fit."""
-    sizes = {e.filename.removesuffix(".npy"): e.file_size for e in archive.zip.infolist()}
-    needed = sum(sizes.get(key, 0) for key in {*keys, "class_names"})
+    sizes = [(e.filename.removesuffix(".npy"), e.file_size) for e in archive.zip.infolist()]
+    needed = sum(size for name, size in sizes if name in {*keys, "class_names"})
     if needed > (free := psutil.virtual_memory().available):
         needed_gib, free_gib = (f"{count / 2**30:.3g} GiB" for count in (needed, free))
         raise DataError(
