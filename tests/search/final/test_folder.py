@@ -1,12 +1,15 @@
 """`final` points to the first evaluation; what cannot be written is noticed before the test."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.final.folder import check_writable, lead_to_first
+from search.analysis.final_result import metrics
+from search.final.folder import check_writable, lead_to_first, metrics_text
 from search.training.epoch import BundleError
+from tests.search.made_up_views import final_result
 
 
 def write(runs: Path, number: int) -> None:
@@ -50,6 +53,14 @@ def test_without_links_it_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert not (tmp_path / "final").is_symlink()
         assert led_to(tmp_path) == '{"evaluation": 1}'
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_row_of_the_confusion_matrix_is_a_line() -> None:
+    result = final_result()
+    text = metrics_text(result)
+    assert json.loads(text) == json.loads(json.dumps(metrics(result)))
+    row = json.dumps(result.confusion_KK[0].tolist())
+    assert f'\n  "confusion": [\n    {row},\n' in text
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
