@@ -283,6 +283,9 @@ def test_an_archive_that_would_not_fit_in_memory_is_refused_unread(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**24))
     with pytest.raises(DataError, match=r"has 0.0279 GiB of arrays, but only 0.0156 GiB of memory"):
         load_training(f"npz:{path}", path.parent)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=45 * 10**6))
+    with pytest.raises(DataError, match="and loading takes twice their size"):
+        load_training(f"npz:{path}", path.parent)
 
 
 MINE = """
