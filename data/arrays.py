@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
 from data.errors import DataError, is_text, listed, reason, shown
-from data.examples import DatasetInfo, Examples, share
+from data.examples import DatasetInfo, Examples, require_memory, share
 from data.extensions import call_own, file_of
 from data.folders.preparation import (
     Preparation,
@@ -205,12 +204,7 @@ def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
     """A few kilobytes can unpack to any size. Raises DataError if what is read does not fit."""
     sizes = [(e.filename.removesuffix(".npy"), e.file_size) for e in archive.zip.infolist()]
     needed = sum(size for name, size in sizes if name in {*keys, "class_names"})
-    if needed > (free := psutil.virtual_memory().available):
-        needed_gib, free_gib = (f"{count / 2**30:.3g} GiB" for count in (needed, free))
-        raise DataError(
-            f"{path} has {needed_gib} of arrays, but only {free_gib} of memory is free; give "
-            "fewer or smaller images, or use a machine with more memory"
-        )
+    require_memory(needed, f"{path} has")
 
 
 def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -92,6 +93,19 @@ def split(
         training_M = torch.cat((alone_M, others_M[kept])).sort().values
     device = examples.labels_N.device
     return examples.select(training_M.to(device)), examples.select(validation_M.to(device))
+
+
+def require_memory(size: int, has: str) -> None:
+    """Raises DataError if arrays of `size` bytes do not fit twice: loading them copies them once.
+
+    `has`: which data set, and a verb.
+    """
+    if 2 * size > (free := psutil.virtual_memory().available):
+        size_gib, free_gib = (f"{count / 2**30:.3g} GiB" for count in (size, free))
+        raise DataError(
+            f"{has} {size_gib} of arrays, but only {free_gib} of memory is free, and loading takes "
+            "twice their size; give fewer or smaller images, or use a machine with more memory"
+        )
 
 
 def share(count: int, classes: int) -> int:

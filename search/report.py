@@ -58,8 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     from search.store.extensions import read_spec
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
+    from search.store.records import all_study_names
     from search.store.studies import require_study
-    from search.store.views import all_study_names, view_study
+    from search.store.views import view_study
 
     with closing(open_database(args.storage, must_exist=True, runs_dir=args.runs_dir)) as db:
         runs = runs_folder(args.storage, args.runs_dir)

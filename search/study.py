@@ -273,8 +273,9 @@ def how_it_stands(storage: str, names: Sequence[str | None], runs_dir: Path | No
             return text
     from search.store.extensions import read_spec
     from search.store.opening import open_database
+    from search.store.records import all_study_names
     from search.store.studies import require_study
-    from search.store.views import all_study_names, view_study
+    from search.store.views import view_study
 
     with closing(open_database(storage, must_exist=True, runs_dir=runs_dir)) as db:
         known = all_study_names(db)

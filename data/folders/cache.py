@@ -40,22 +40,28 @@ def cached(
     whether it would still return the same, judging by all but images and labels. Nothing is
     cached without write permission or disk space, or if the pictures change meanwhile.
     """
+
+    def recorded() -> str:
+        return _state(lambda: [data_dir / RECORDS])[0]
+
     before, size = _state(depends)
     if size < WORTH:
         return make()
     path = data_dir / "pictures" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.npz"
+    # Without the lock, because each process takes seconds to read it; it is replaced as a whole.
+    if (kept := _read(path, before, recorded(), fits)) is not None:
+        return kept
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock")).acquire()
     except OSError:
         return make()
-    records = data_dir / RECORDS
     with lock:
-        if (kept := _read(path, before, _state(lambda: [records])[0], fits)) is not None:
-            return kept
+        if (kept := _read(path, before, recorded(), fits)) is not None:
+            return kept  # another process was faster
         part = make()
         if _state(depends)[0] == before:
-            _store(path, before + _state(lambda: [records])[0], part)
+            _store(path, before + recorded(), part)
     return part
 
 

@@ -7,15 +7,17 @@ Without PATH/test a fifth of the images is held out for the test, by class (see
 how all others are prepared.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
-from data.examples import DatasetInfo, share, stratified
+from data.examples import DatasetInfo, require_memory, share, stratified
 from data.folders.cache import cached
 from data.folders.held_out import (
     class_of,
@@ -24,8 +26,8 @@ from data.folders.held_out import (
     held_out,
     recorded_test,
 )
-from data.folders.looks import prepare
-from data.folders.pictures import is_picture, is_system_folder, read_pictures
+from data.folders.looks import LARGEST, prepare
+from data.folders.pictures import is_picture, is_system_folder, pictures_below, read_pictures
 from data.folders.preparation import Reading
 from data.reading import STUDY_MARK
 
@@ -36,9 +38,14 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     """Raises one DataError for all files that are not pictures."""
 
     def make() -> Part:
+        if side := reading.image_size:  # to draw a test or judge colours may take hours
+            with suppress(OSError):  # `read_layout` reports it
+                count = sum(1 for _ in pictures_below(root, []))
+                require_memory(count * min(side, LARGEST) ** 2 // 2, f"{root} has at least")
         found = read_layout(root, data_dir, version=reading.version)
         image_shape, preparation, notes = prepare([root / file for file in found.images], reading)
         files = found.images if train else list(found.test_digests)
+        require_memory(len(files) * math.prod(image_shape), f"{root} has")
         label_of = {name: label for label, name in enumerate(found.class_names)}
         return replace(
             found,

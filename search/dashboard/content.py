@@ -129,8 +129,8 @@ class TrialPictures:
     def _upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
         from search.figures.final import trial_pictures
 
-        view = view_study(self._study)
-        ours = next(it for it in view.trials if it.number == lease.trial_number)
+        view = view_study(self._study, only=lease.trial_number)  # of thousands, perhaps
+        (ours,) = view.trials
         self._folder.mkdir(exist_ok=True)
         if shutil.disk_usage(self._folder).free < LEAST_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -23,6 +23,7 @@ from search.store.views import StudyView, TrialView
 
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
 MOST_NUMBERS = 25  # classes; with more, cells show no counts and have no gaps
+MOST_HOVERS = 50_000  # cells with a text; each has two names of classes
 MOST_LABELS = 50  # classes; of more, every second, third or so is named on the axes
 BLUES = [[0, "#F7FBFF"], [0.5, "#6BAED6"], [1, "#08306B"]]
 SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # ticks on the confusion matrix's colour scale
@@ -101,15 +102,21 @@ def confusion_on_test(final: FinalResult) -> go.Figure:
 
 
 def confusion_matrix(
-    confusion_KK: NDArray[np.int64], class_names: Sequence[str], below: str
+    confusion_KK: NDArray[np.int64], class_names: Sequence[str], below: str, *, hovers: bool = True
 ) -> go.Figure:
-    """Counts, a row per true class. Colour: square root of the row's share, so that errors show."""
+    """Counts, a row per true class. Colour: square root of the row's share, so that errors show.
+
+    `hovers`: with a text for each cell; of many classes only for cells with images, at most
+    MOST_HOVERS with the highest counts.
+    """
     # A class without images keeps a row of zeros.
     shares_KK = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
     apart, many = told_apart(class_names), len(class_names) > MOST_NUMBERS
     labels = [style.in_figure(apart[name]) for name in class_names]
     names = [style.in_figure(printable(name)) for name in class_names]
-    counts = confusion_KK.tolist()
+    counts, least = confusion_KK.tolist(), 0 if many else -1
+    if confusion_KK.size > MOST_HOVERS:
+        least = int(np.partition(confusion_KK, -MOST_HOVERS, axis=None)[-MOST_HOVERS])
     bar = {
         "title": {"text": "share of<br>true class"},
         "tickvals": [math.sqrt(share) for share in SHARES],
@@ -122,12 +129,17 @@ def confusion_matrix(
         zmax=1,
         colorscale=BLUES,
         # Zeros are left out so that mistakes stand out.
-        text=[[str(count) if count else "" for count in row] for row in counts],
+        text=None if many else [[str(count) if count else "" for count in row] for row in counts],
         texttemplate=None if many else "%{text}",
         hovertext=[
-            [f"{true} taken for {names[j]}: {grouped(count)}" for j, count in enumerate(row)]
+            [
+                f"{true} taken for {names[j]}: {grouped(count)}" if count > least else ""
+                for j, count in enumerate(row)
+            ]
             for true, row in zip(names, counts, strict=True)
-        ],
+        ]
+        if hovers
+        else None,
         hoverinfo="text",
         xgap=int(not many),
         ygap=int(not many),
@@ -170,15 +182,16 @@ def trial_pictures(
     `confusion_KK` counts validation images, after the last epoch.
     """
     data, last, best = data_in_words(view), trial.reports[-1].epoch, trial.best
-    names = "training (augmented, with dropout)", "validation"
-    curves = loss_and_error(trial.reports, best, names)
+    parts = "training (augmented, with dropout)", "validation"
+    curves = loss_and_error(trial.reports, best, parts)
     found = "" if best is None else f"<br>best after epoch {best.epoch} of {last}"
     style.apply_style(curves, f"{style.in_figure(data)}; one run{found}", f"Trial {trial.number}")
     curves.update_layout(height=350)
     right, images = grouped(int(np.trace(confusion_KK))), grouped(int(confusion_KK.sum()))
     score = f"{right} of {images} validation images right after epoch {last}"
     below = f"Trial {trial.number}, {score}\n{data}; one run"
-    confused = confusion_matrix(confusion_KK, view.dataset.class_names, below)
+    names = view.dataset.class_names
+    confused = confusion_matrix(confusion_KK, names, below, hovers=False)
     return {
         "learning curves.png": rendered(curves, "png", DPI),
         "confusion matrix.png": rendered(confused, "png", DPI),

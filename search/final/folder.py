@@ -94,7 +94,7 @@ def write_all(
     BundleError if a file cannot be written, or `export_onnx` raises it.
     """
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
-    text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
+    text = metrics_text(result)
     with writing_into(target):
         write_bundle(bundle, target)
         write_pictures(final_pictures(result), target)
@@ -110,6 +110,14 @@ def write_all(
         bundle=bundle,
         exported=exported,
     )
+
+
+def metrics_text(result: FinalResult) -> str:
+    """What METRICS holds: indented, with a line for each row of the confusion matrix."""
+    found = metrics(result)
+    rows = ",\n    ".join(map(json.dumps, found.pop("confusion")))
+    text = json.dumps({"confusion": None, **found}, indent=2, allow_nan=False) + "\n"
+    return text.replace('\n  "confusion": null', f'\n  "confusion": [\n    {rows}\n  ]', 1)
 
 
 def lead_to_first(folder: Path) -> None:

@@ -27,6 +27,7 @@ from search.training.device import kept_threads, prepare_process
 from search.training.epoch import BundleError
 
 MOST_SHOWN = 20  # pictures
+AT_ONCE = 4096  # pictures classified in one go: their pixels are copied
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -194,16 +195,14 @@ def _classify(bundle: Bundle, paths: Sequence[Path]) -> Predictions:
         raise DataError(
             f"no picture to classify in {names}; give files or folders of {', '.join(FORMATS)}"
         )
-    shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in seen]))
-    found = [
-        Prediction(
-            path=file,
-            image_CHW=image_CHW,
-            notes=tuple(notes),
-            ranking=tuple(sorted(enumerate(shares), key=lambda it: -it[1])),
-        )
-        for (file, image_CHW, notes), shares in zip(seen, shares_NK.tolist(), strict=True)
-    ]
+    found = []
+    for first in range(0, len(seen), AT_ONCE):
+        some = seen[first : first + AT_ONCE]
+        shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in some]))
+        found += [
+            Prediction(path=file, image_CHW=image_CHW, notes=tuple(notes), shares_K=shares_K)
+            for (file, image_CHW, notes), shares_K in zip(some, shares_NK, strict=True)
+        ]
     return Predictions(bundle=bundle, pictures=tuple(found), skipped=tuple(skipped))
 
 

@@ -76,12 +76,13 @@ def test(
     examples = examples.to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
-    scored, all_logits, bins_2B3 = list[SeedRun](), [], np.zeros((2, CALIBRATION_BINS, 3))
+    scored, bins_2B3 = list[SeedRun](), np.zeros((2, CALIBRATION_BINS, 3))
     for run in runs:
         model.load_state_dict(run.weights)
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
         counts_KK += confusion(logits_NK, examples.labels_N).cpu().numpy()
-        all_logits.append(logits_NK)
+        if not scored:
+            first_NK = logits_NK  # of the others they are not kept: they may take gigabytes
         before_B3, after_B3 = (
             reliability((logits_NK / divisor).softmax(1), examples.labels_N).cpu()
             for divisor in (1, bundle.temperature)
@@ -112,7 +113,7 @@ def test(
     mistakes = collect_mistakes(
         examples.images_NCHW.cpu().numpy(),
         examples.labels_N.cpu().numpy(),
-        (all_logits[0] / bundle.temperature).softmax(1).cpu().numpy(),
+        (first_NK / bundle.temperature).softmax(1).cpu().numpy(),
         counts_KK,
     )
     return {

@@ -19,6 +19,7 @@ from search.analysis.comparison import has_diverged
 from search.dashboard.content import TrialPictures
 from search.running.run import Run
 from search.sampling.chooser import Chooser, should_prune
+from search.sampling.registry import find_sampler
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import share_of_limits, suggest
 from search.store import StorageError, StudyBrokenError
@@ -107,7 +108,8 @@ def train_trial(
                 trial.set_user_attr(name, size)
         return config, trial.datetime_start
 
-    config, started = sample(run.study, lease, begin)
+    ahead = find_sampler(spec.sampler).on_estimates
+    config, started = sample(run.study, lease, begin, ahead=ahead)
     share, words = share_of_limits(config.architecture, spec, task.image_shape, task.classes)
     if share > 1:  # something other than our sampler has queued it
         return TrialState.FAIL, f"too large: it {words}"

@@ -37,7 +37,7 @@ from search.sampling.sampler import StudySampler
 from search.spec.domains import check_count
 from search.spec.space import check_space
 from search.store import FolderGoneError, StorageError, StudyGoneError
-from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
+from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim, waits
 from search.store.data import find_place, hold_out
 from search.store.database import optuna_warnings_only, outages_told
 from search.store.extensions import check_files
@@ -55,7 +55,6 @@ from search.training.files import CheckpointUnwritableError, delete_checkpoint
 from search.training.task import Task, load_study_task
 from search.training.weights import check_training
 
-WAIT_SECONDS = 0.5  # between checks for work while others train the last trials
 # Several small networks use a GPU better, but the more start at once, the less informed each is.
 TRIALS_PER_GPU = 4
 COMPARED_PER_GPU = 16  # trials of a comparison, which need no results of each other
@@ -192,7 +191,7 @@ class Slots:
         self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
-        self._resting_until = 0.0
+        self._resting_until, self._waits = 0.0, waits()
         self.running = deque[tuple[Lease, Generator[None, None, Ending | None]]]()
         self._failures = FailuresInARow()
         self._follow()
@@ -226,17 +225,18 @@ class Slots:
                 flat=self._flat,
             ):
                 case Lease() as lease:
+                    self._waits = waits()
                     work = self._work(lease)
                     next(work)  # it keeps the lease
                     running.append((lease, work))
                 case "changed":  # another start has changed the totals
                     self._follow()
                 case "wait" if not running:
-                    run.stop.wait(WAIT_SECONDS)
+                    run.stop.wait(next(self._waits))
                 case "done" if not running:
                     return
                 case _:  # none will be available for a while, unless a trial ends here
-                    self._resting_until = time.monotonic() + WAIT_SECONDS
+                    self._resting_until = time.monotonic() + next(self._waits)
 
     def _work(self, lease: Lease) -> Generator[None, None, Ending | None]:
         """Keep a lease, and train and end its trial, a slice for each `next()` after the first.

@@ -26,7 +26,7 @@ from search.store.claims import Choice, is_paused, running_trials
 from search.store.database import read, transaction, with_retry
 from search.store.leases import Lease
 from search.store.records import read_trials
-from search.store.schema import epochs, trials
+from search.store.schema import epochs, numbered, trials
 from search.store.studies import StudyHandle
 from search.store.views import STATES
 
@@ -143,7 +143,7 @@ class Contenders:
         running = running_trials(connection, self.study.study_id)
         paused = {row.number for row in running if is_paused(row)}
         unread = self._unended | {row.number for row in running}
-        changed = trials.c.number.in_([number for number in unread if number <= self._latest])
+        changed = numbered([number for number in unread if number <= self._latest])
         of_study = trials.c.study_id == self.study.study_id
         new = and_(of_study, or_(changed, trials.c.number > self._latest))
         found, open_ones = read_trials(connection, new), []

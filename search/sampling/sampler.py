@@ -74,6 +74,7 @@ class StudySampler(BaseSampler):
         self._entry = find_sampler(spec.sampler)
         self._space, self._usual = distributions(spec), recorded_parameters(spec)
         self._current: tuple[int, BaseSampler] | None = None
+        self._drawn: tuple[list[int], dict[str, Any]] | None = None  # see `sample_relative`
 
     def _others(self, study: optuna.Study, number: int) -> list[Contender]:
         """The started trials except this one."""
@@ -143,12 +144,23 @@ class StudySampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """Asked again, it gives the same, unless others have got their parameters meanwhile."""
         if self._spec.is_comparison:
             return {}
+        others = self._others(study, trial.number)
+        if not self._entry.on_estimates:  # it may store something while it draws
+            return self._sample(study, trial, others)
+        seen = [trial.number, *(one.number for one in others if one.params)]
+        if self._drawn is None or self._drawn[0] != seen:
+            self._drawn = seen, self._sample(study, trial, others)
+        return {**self._drawn[1]}
+
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, others: Sequence[Contender]
+    ) -> dict[str, Any]:
         from threadpoolctl import threadpool_limits
 
-        number = trial.number
-        others, held = self._others(study, number), values_of(trial, self._spec)
+        number, held = trial.number, values_of(trial, self._spec)
         limits = None if self._limits is None else self._limits.beside(trial)
         # With more threads a draw took ten times as long: the matrices are tiny.
         with optuna_warnings_only(), threadpool_limits(1):

@@ -20,9 +20,10 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import accumulate, repeat
 from typing import Any, Literal
 
 import psutil
@@ -47,6 +48,14 @@ Choice = int | Literal["new"] | None
 # no longer the study's ("changed").
 Nothing = Literal["wait", "done", "changed"]
 Grant = Callable[[int, int, int], Lease]  # for a trial's id, its number and its abandonments
+
+
+def waits() -> Iterator[float]:
+    """Seconds to wait each time there is nothing to claim, a tenth more each time, at most 10.
+
+    To look for work takes the study's lock, which those who train the last trials need to report.
+    """
+    return accumulate(repeat(1.1), lambda it, factor: min(factor * it, 10.0), initial=0.5)
 
 
 def this_worker() -> str:

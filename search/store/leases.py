@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from sqlalchemy.exc import DBAPIError
 
 from search.store import StudyGoneError
-from search.store.database import Database, explain, write
+from search.store.database import Database, explain, read, write
 from search.store.schema import REASON, DatabaseClock, leases, trial_values, trials
 from search.store.schema import trial_intermediate_values as reports
 from search.store.schema import trial_user_attributes as attributes
@@ -99,20 +99,33 @@ def fence(connection: Connection, lease: Lease) -> None:
         raise LostLeaseError(f"trial {lease.trial_number} has ended, or its lease is lost")
 
 
-def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T:
+def sample(
+    study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T], *, ahead: bool = False
+) -> T:
     """Return what `suggest` makes of the trial. Either all its parameters are stored, or none.
 
-    Parameters that are already stored stay: a resumed trial samples nothing again. See `fence`.
+    Parameters that are already stored stay: a resumed trial samples nothing again. `ahead`: the
+    sampler remembers what it draws, so it draws before others have to wait. See `fence`.
     """
 
-    def ask(connection: Connection) -> T:
-        fence(connection, lease)
+    def opened() -> Trial:
         # A study caches trials, all of them while it samples, ended ones for good; a copy and a
         # fresh trial see what is stored.
         trial = Trial(copy(study.study), lease.trial_id)
         trial.storage = study.db.optuna
-        return suggest(trial)
+        return trial
 
+    def draw(connection: Connection) -> None:
+        is_held = connection.execute(select(leases.c.claim).where(lease.held)).first() is not None
+        if is_held and not (trial := opened()).params:
+            _ = trial.relative_params
+
+    def ask(connection: Connection) -> T:
+        fence(connection, lease)
+        return suggest(opened())
+
+    if ahead:
+        read(study.db, draw)
     return write(study.db, ask)
 
 

@@ -20,10 +20,14 @@ from search.spec.objectives import OBJECTIVES, RAW_LOSS
 from search.store.database import Database, read, write
 from search.store.leases import Lease, fence
 from search.store.schema import (
+    SPEC,
     DatabaseClock,
     epochs,
     leases,
+    numbered,
     results,
+    studies,
+    study_user_attributes,
     trial_intermediate_values,
     trial_params,
     trial_user_attributes,
@@ -117,7 +121,7 @@ def epochs_of(
     numbers: Sequence[int] | None = None,
     objective: str = RAW_LOSS,
 ) -> list[EpochRow]:
-    """Reports of a study by trial number and epoch, of all trials or only those in `numbers`.
+    """Reports of a study by trial number and epoch, of all trials or of those `numbered` so.
 
     The study's objective decides the rows' values.
     """
@@ -126,7 +130,7 @@ def epochs_of(
     if numbers is None:
         query = query.where(epochs.c.study_id == study_id)
     else:  # by key only: asked for the study, too, SQLite would scan all its epochs
-        wanted = (trials.c.study_id == study_id, trials.c.number.in_(numbers))
+        wanted = (trials.c.study_id == study_id, numbered(numbers))
         query = query.where(epochs.c.trial_id.in_(select(trials.c.trial_id).where(*wanted)))
     rows = []
     for found in read(db, lambda connection: connection.execute(query).mappings().all()):
@@ -200,6 +204,14 @@ def results_of(study: StudyHandle) -> list[ResultRow]:
         is_ours = values.pop("identity") in (None, study.identity)
         rows.append(ResultRow(**{**values, "seeds": tuple(found["seeds"]), "is_ours": is_ours}))
     return rows
+
+
+def all_study_names(db: Database) -> list[str]:
+    """The names of all studies that this project made, whether or not they can be read; sorted."""
+    of_study = study_user_attributes.c.study_id == studies.c.study_id
+    ours = select(studies.c.study_name).join(study_user_attributes, of_study)
+    ours = ours.where(study_user_attributes.c.key == SPEC)
+    return sorted(read(db, lambda connection: connection.scalars(ours).all()))
 
 
 def read_trials(connection: Connection, condition: sa.ColumnElement[bool]) -> list[FrozenTrial]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,16 @@ trial_intermediate_values = _columns(  # values that are not finite are NULL
 trial_params = _columns(  # values are as the distribution stores them
     "trial_params", "param_id", "trial_id", "param_name", "param_value", "distribution_json"
 )
+
+
+MOST_BOUND = 1000  # numbers in one statement; PostgreSQL takes 65 535, SQLite 32 766 by default
+
+
+def numbered(numbers: Collection[int]) -> sa.ColumnElement[bool]:
+    """Which trials have these numbers. If they are many, all trials between them meet it, too."""
+    if len(numbers) > MOST_BOUND:
+        return trials.c.number.between(min(numbers), max(numbers))
+    return trials.c.number.in_(numbers)
 
 
 def _key_of(followed: sa.Column[int]) -> sa.Column[int]:

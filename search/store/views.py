@@ -18,20 +18,18 @@ from search.spec.config import WARM_START, Earlier, StudySpec, TrialConfig
 from search.spec.domains import SpecError, choice_label
 from search.spec.objectives import SIZES
 from search.store.claims import is_abandoned, is_paused, running_trials
-from search.store.database import Database, read, transaction
+from search.store.database import read, transaction
 from search.store.extensions import read_spec
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, read_trials, results_of
 from search.store.schema import (
     HARDWARE,
     REASON,
-    SPEC,
     STOPPED,
     VERSIONS,
     DatasetFacts,
     leases,
+    numbered,
     stored_flat,
-    studies,
-    study_user_attributes,
     trials,
 )
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts
@@ -172,8 +170,11 @@ def _value(trial: TrialView) -> float:
     return math.inf if best is None else best.value
 
 
-def view_study(study: StudyHandle) -> StudyView:
-    """Read the study as it is now. Trials that have ended are read only once per handle."""
+def view_study(study: StudyHandle, *, only: int | None = None) -> StudyView:
+    """Read the study as it is now. Trials that have ended are read only once per handle.
+
+    `only`: the number of the only trial to read; nothing is kept then.
+    """
     with study.told_if_gone(), transaction(study.db, read_only=True):
         attributes = study.study.user_attrs  # no retry: a view says at once what is wrong
     spec, facts = read_spec(study, attributes), load_facts(study, attributes)
@@ -186,7 +187,7 @@ def view_study(study: StudyHandle) -> StudyView:
         dataset=facts,
         hardware=_text(attributes.get(HARDWARE)) or "unknown",
         versions={name: found for name, found in stored if isinstance(found, str)},
-        trials=_trial_views(study, spec),
+        trials=_trial_views(study, spec, only),
         results=tuple(results_of(study)),
         earlier=load_earlier(study, attributes),
         stop_when_flat=None if flat is None else flat[0],
@@ -200,14 +201,6 @@ def view_study(study: StudyHandle) -> StudyView:
     return view
 
 
-def all_study_names(db: Database) -> list[str]:
-    """The names of all studies that this project made, whether or not they can be read; sorted."""
-    of_study = study_user_attributes.c.study_id == studies.c.study_id
-    ours = select(studies.c.study_name).join(study_user_attributes, of_study)
-    ours = ours.where(study_user_attributes.c.key == SPEC)
-    return sorted(read(db, lambda connection: connection.scalars(ours).all()))
-
-
 def load_earlier(study: StudyHandle, attributes: Mapping[str, Any]) -> tuple[Earlier, ...]:
     """What the study stores about earlier ones; raises `StorageError` if that is damaged."""
     with damage_in_a_line(study):
@@ -219,8 +212,9 @@ def _text(stored: object) -> str | None:
     return stored if isinstance(stored, str) else None
 
 
-def _trial_views(study: StudyHandle, spec: StudySpec) -> tuple[TrialView, ...]:
-    known, of_study = study.ended_views, trials.c.study_id == study.study_id
+def _trial_views(study: StudyHandle, spec: StudySpec, only: int | None) -> tuple[TrialView, ...]:
+    known = study.ended_views if only is None else {}
+    of_study = trials.c.study_id == study.study_id
     latest = max(known, default=-1)
     unended = set(range(latest)) - known.keys()
     again = select(trials.c.number, trials.c.datetime_complete).join(leases)
@@ -232,8 +226,9 @@ def _trial_views(study: StudyHandle, spec: StudySpec) -> tuple[TrialView, ...]:
             for number, ended in connection.execute(again)
             if number in known and known[number].finished != ended
         ]
-        new = or_(trials.c.number > latest, trials.c.number.in_([*unended, *changed]))
-        found = read_trials(connection, and_(of_study, new))
+        new = or_(trials.c.number > latest, numbered([*unended, *changed]))
+        wanted = new if only is None else trials.c.number == only
+        found = read_trials(connection, and_(of_study, wanted))
         return found, {row.number: row for row in running_trials(connection, study.study_id)}
 
     found, held = read(study.db, ask)

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 LOADING = "Loading PyTorch ..."  # first line of the commands that need it: it takes seconds
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128 + SIGPIPE
 START_AGAIN = 75  # of a worker whose time is up or whose database is away, like EX_TEMPFAIL
-HELP_WIDTH = 80
-LONGEST = 366 * 24 * 3600  # seconds
+HELP_WIDTH, LONGEST = 80, 366 * 24 * 3600  # characters, seconds
 CLOCK = "%H:%M:%S"  # the time of day at the start of a log line
 OURS = ("data", "models", "search")
+SMALLER = "give fewer or smaller images or fewer --workers, or use a machine with more memory"
 # Files, not bugs. macOS refuses folders such as Desktop with EPERM.
 UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
@@ -53,9 +53,9 @@ UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a command's `main` on the process's arguments and exit.
 
-    The exit code is what `main` returns (None: 0), 2 after a user's error or if a file cannot be
-    used (no room or permission), which is printed on one line, 75 after an OutageError, printed
-    likewise, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
+    The exit code is what `main` returns (None: 0), 2 after a user's error, without memory or if a
+    file cannot be used (no room or permission), which is printed on one line, 75 after an
+    OutageError, printed likewise, and 130 after Ctrl-C. Others are bugs and keep their traceback.
     """
     hear_sigterm()
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
@@ -69,9 +69,8 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         code = main(None)
         print(end="", flush=True)  # also works without a standard output
     except ValueError as error:
-        # Our own ones say on one line what is wrong and what to do.
         if type(error).__module__.partition(".")[0] not in OURS:
-            raise
+            raise  # our own ones say on one line what is wrong and what to do
         print(f"error: {one_line(as_called(str(error)))}", file=sys.stderr)
         code = START_AGAIN if isinstance(error, OutageError) else BAD_INPUT
     except KeyboardInterrupt:
@@ -85,6 +84,9 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         problem = f"cannot use {error.filename or 'the output'} ({error.strerror})"
         remedy = "make room or fix its permissions, then run the same command again"
         print(f"error: {one_line(f'{problem}; {remedy}')}", file=sys.stderr)
+        code = BAD_INPUT
+    except MemoryError as error:
+        print(f"error: {one_line(f'out of memory ({error}); {SMALLER}')}", file=sys.stderr)
         code = BAD_INPUT
     leave(code)
 

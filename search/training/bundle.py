@@ -118,21 +118,26 @@ class Prediction:
         path: as given, or as found in a given folder.
         image_CHW: uint8, the picture as the network saw it.
         notes: how the picture was preprocessed, in words.
-        ranking: index and probability of every class, the likeliest first.
+        shares_K: the probability of every class, float32.
     """
 
     path: Path
     image_CHW: torch.Tensor
     notes: tuple[str, ...]
-    ranking: tuple[tuple[int, float], ...] = field(repr=False)
+    shares_K: torch.Tensor = field(repr=False)
+
+    @property
+    def ranking(self) -> tuple[tuple[int, float], ...]:
+        """Index and probability of every class, the likeliest first."""
+        return tuple(sorted(enumerate(self.shares_K.tolist()), key=lambda it: -it[1]))
 
     @property
     def label(self) -> int:
-        return self.ranking[0][0]
+        return int(self.shares_K.numpy().argmax())  # the first of several, unlike torch's
 
     @property
     def probability(self) -> float:
-        return self.ranking[0][1]
+        return float(self.shares_K.max())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -280,6 +280,9 @@ def test_an_archive_that_would_not_fit_in_memory_is_refused_unread(
 ) -> None:
     np.savez_compressed(path, **plain(x_train=np.zeros((30, 1000, 1000), np.uint8)))
     assert path.stat().st_size < 2**16
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=45 * 10**6))
+    with pytest.raises(DataError, match="and loading takes twice their size"):
+        load_training(f"npz:{path}", path.parent)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**24))
     with pytest.raises(DataError, match=r"has 0.0279 GiB of arrays, but only 0.0156 GiB of memory"):
         load_training(f"npz:{path}", path.parent)

@@ -4,10 +4,12 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from data.datasets import load_training
 from data.folders import cache, folder
@@ -48,6 +50,21 @@ def test_a_second_start_decodes_nothing_and_gives_the_same_data(
     for old, new in ((training, training_again), (test, test_again)):
         assert torch.equal(new.images_NCHW, old.images_NCHW)
         assert torch.equal(new.labels_N, old.labels_N)
+
+
+def test_a_valid_cache_is_read_while_another_process_holds_its_lock(
+    tmp_path: Path, decoded: list[int]
+) -> None:
+    root = make_pets(tmp_path / "pets")
+    load(root)
+    decoded.clear()
+    locks = [FileLock(path) for path in (tmp_path / "data/pictures").glob("*.lock")]
+    assert locks
+    with ThreadPoolExecutor() as pool, ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        pool.submit(load, root).result(timeout=20)
+    assert decoded == []
 
 
 def exchange(root: Path) -> None:

@@ -9,8 +9,10 @@ import unicodedata
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -287,3 +289,22 @@ def test_an_unfit_folder_is_refused_in_one_line_and_nothing_is_stored(
 def test_an_unusable_path_is_named_in_the_error(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         load_training(f"folder:{given}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(None, "pets has 3.86"), (64, "pets has at least 9.16")]
+)
+def test_what_would_not_fit_in_memory_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, said: str
+) -> None:
+    for seed, place in enumerate(("train/ant", "train/bee", "test/ant", "test/bee")):
+        fill(tmp_path / "pets" / place, 100 * seed)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("pictures were decoded")
+
+    monkeypatch.setattr("data.folders.folder.read_pictures", refuse)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**16))
+    reading = Reading(image_size=size)
+    with pytest.raises(DataError, match=rf"{said}e-05 GiB of arrays, but only 6.1e-05 GiB of"):
+        load_training(f"folder:{tmp_path / 'pets'}", tmp_path / "data", reading=reading)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from search.figures.files import drawn, write_pictures
 from search.figures.final import (
+    MOST_HOVERS,
     MOST_LABELS,
     MOST_NUMBERS,
     confusion_matrix,
@@ -44,6 +45,23 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
         assert made.xgap == made.ygap == int(template is not None)
     empty = confusion_matrix(np.array([[0, 0], [1, 3]]), ["a", "b"], "").data[0]
     assert np.array(empty.z) == pytest.approx(np.sqrt([[0, 0], [0.25, 0.75]]), abs=1e-3)
+
+
+def test_a_thousand_classes_need_few_texts() -> None:
+    names = [f"{n:060}" for n in range(1000)]
+    confusion_KK = np.diag(np.arange(1000))
+    confusion_KK[:, 1] += 1
+    made = confusion_matrix(confusion_KK, names, "")
+    assert len(made.to_json()) < 15e6
+    texts = np.array(made.data[0].hovertext)
+    assert texts[2, 1:4].tolist() == [
+        f"{names[2]} taken for {names[1]}: 1",
+        f"{names[2]} taken for {names[2]}: 2",
+        "",
+    ]
+    full = confusion_matrix(np.arange(10**6).reshape(1000, 1000), names, "")
+    assert 0.9 * MOST_HOVERS < np.count_nonzero(full.data[0].hovertext) <= MOST_HOVERS
+    assert confusion_matrix(confusion_KK, names, "", hovers=False).data[0].hovertext is None
 
 
 def test_classes_whose_long_names_begin_alike_are_told_apart() -> None:

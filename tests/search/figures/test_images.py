@@ -31,7 +31,7 @@ def predictions(count: int, channels: int) -> list[Prediction]:
             path=Path(f"folder/{'n' * n}.png\x1b"),
             image_CHW=torch.full((channels, 8, 8), 40 * (n % 6), dtype=torch.uint8),
             notes=("dark on light, inverted", "cropped, scaled, centred by its mass"),
-            ranking=((n % 3, 0.7), ((n + 1) % 3, 0.2), ((n + 2) % 3, 0.1)),
+            shares_K=torch.tensor([0.7, 0.1, 0.2]).roll(n % 3),
         )
         for n in range(1, count + 1)
     ]

@@ -1,5 +1,6 @@
 """`final` points to the first evaluation; what cannot be written is noticed before the test."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from search.analysis.final_result import metrics
 from search.final import folder
-from search.final.folder import check_writable, lead_to_first, write_all
+from search.final.folder import check_writable, lead_to_first, metrics_text, write_all
 from search.training.epoch import BundleError
+from tests.search.made_up_views import final_result
 
 
 def write(runs: Path, number: int) -> None:
@@ -73,10 +76,18 @@ def test_without_links_it_is_a_copy(tmp_path: Path) -> None:
 def test_a_copy_has_the_onnx_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("final_page", "final_pictures", "write_bundle", "write_pictures"):
         monkeypatch.setattr(folder, name, lambda *_: "")
-    monkeypatch.setattr(folder, "metrics", lambda _: {"evaluation": 1})
+    monkeypatch.setattr(folder, "metrics", lambda _: {"evaluation": 1, "confusion": [[1]]})
     monkeypatch.setattr(folder, "export_onnx", lambda _, at, __: (at / "model.onnx").touch())
     write_all(tmp_path, SimpleNamespace(evaluation=1), None, torch.empty(0))
     assert (tmp_path / "final" / "model.onnx").exists()
+
+
+def test_a_row_of_the_confusion_matrix_is_a_line() -> None:
+    result = final_result()
+    text = metrics_text(result)
+    assert json.loads(text) == json.loads(json.dumps(metrics(result)))
+    row = json.dumps(result.confusion_KK[0].tolist())
+    assert f'\n  "confusion": [\n    {row},\n' in text
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

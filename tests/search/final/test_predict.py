@@ -17,7 +17,7 @@ from data.errors import DataError
 from search.final.predict import bundle_folder, predict
 from search.spec.domains import SpecError
 from search.store.folders import FINAL, OWNER
-from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
+from search.training.bundle import CONFIG, Bundle, Prediction, read_bundle, write_bundle
 from search.training.epoch import BundleError
 
 
@@ -40,6 +40,34 @@ def test_predictions_are_the_networks(bundle: Bundle, tmp_path: Path) -> None:
         assert one.label == int(row.argmax())
         assert dict(one.ranking) == pytest.approx(dict(enumerate(row.tolist())))
         assert [share for _, share in one.ranking] == sorted(row.tolist(), reverse=True)
+
+
+def test_many_pictures_are_classified_in_parts(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, sizes = [save(tmp_path / f"{'x' * n}.png") for n in range(1, 6)], list[int]()
+    whole, plain = predict(paths, bundle=bundle).table(), Bundle.probabilities
+
+    def counted(self: Bundle, images_NCHW: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images_NCHW))
+        return plain(self, images_NCHW)
+
+    monkeypatch.setattr(Bundle, "probabilities", counted)
+    monkeypatch.setattr("search.final.predict.AT_ONCE", 2, raising=False)
+    parts = predict(paths, bundle=bundle).table()
+    assert sizes == [2, 2, 1]
+    for one, other in zip(parts, whole, strict=True):
+        assert one["label"] == other["label"]
+        assert one["probability"] == pytest.approx(other["probability"], rel=1e-5)
+
+
+def test_a_prediction_of_many_classes_is_small() -> None:
+    shares_K = torch.linspace(0, 1, 1000).flip(0)
+    one = Prediction(path=Path("x"), image_CHW=torch.empty(0), notes=(), shares_K=shares_K)
+    assert one.shares_K.nbytes < 10_000
+    assert (one.label, one.probability) == one.ranking[0] == (0, 1)
+    tied = dataclasses.replace(one, shares_K=torch.ones(1000))
+    assert (tied.label, [label for label, _ in tied.ranking]) == (0, list(range(1000)))
 
 
 def test_predictions_are_shown_as_a_table(bundle: Bundle, tmp_path: Path) -> None:

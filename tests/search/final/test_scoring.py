@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from data.errors import DataError
-from search.final import folder, runs
+from search.final import folder, runs, scoring
 from search.final.choose import as_recorded, choose_trial
 from search.final.final import finalise
 from search.running.results import load_study
@@ -100,6 +103,23 @@ def test_how_the_trial_was_chosen_stays_as_recorded(
     assert {**again.metrics, "seconds": 0} == {**first.metrics, "seconds": 0}
     assert again.bundle.temperature == first.bundle.temperature
     assert "fresh seed" not in (again.folder / "report.html").read_text()
+
+
+def test_logits_of_only_the_first_seed_are_kept(
+    searched_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_untested(searched_tiny, tmp_path / "copy"))
+    made, alive, plain = list[weakref.ref[torch.Tensor]](), [], scoring.logits
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        alive.append(sum(one() is not None for one in made))
+        found_NK = plain(*arguments)
+        made.append(weakref.ref(found_NK))
+        return found_NK
+
+    monkeypatch.setattr(scoring, "logits", watched)
+    finalise("digits", seeds=4, epochs=1)
+    assert alive == [0, 1, 2, 2]  # the first's and the last one's
 
 
 def test_repeats_of_an_arm_share_their_evaluation(result_row: ResultRow) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from optuna.trial import TrialState
 from sqlalchemy import select, update
 
 from data.datasets import default_data_dir
+from search.running import worker
 from search.running.run import Run
 from search.running.trial import trial_seed
 from search.running.worker import TRIALS_PER_GPU, train_trials
@@ -91,6 +94,24 @@ def test_each_trial_is_trained_as_if_it_were_alone(make_run: Make, watch: Watch)
     assert view.finished == len(view.trials) == 6
     assert max(map(len, watch.together)) == 3
     check_curves(run)
+
+
+def test_who_finds_no_work_looks_less_and_less_often(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = list[float]()
+
+    class Clock(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0)
+            if sum(waits) > 600:
+                self.set()
+            return self.is_set()
+
+    monkeypatch.setattr(worker, "claim", lambda *_, **__: "wait")
+    train_trials(replace(make_run(), stop=Clock()))
+    assert waits[0] == 0.5
+    assert len(waits) < 100
 
 
 OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")

@@ -4,6 +4,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -23,8 +24,9 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import transaction
 from search.store.leases import Lease, finish, release, sample
+from search.store.opening import open_database
 from search.store.schema import trial_user_attributes
-from search.store.studies import StudyHandle, find_study
+from search.store.studies import StudyHandle, find_study, require_study
 from tests.search.long_studies import SPEC, fill
 from tests.search.sampling.test_forecast import prior_file
 
@@ -289,4 +291,37 @@ def test_trials_taken_over_without_parameters_and_queued_ones(tmp_path: Path) ->
     params = [db.optuna.get_trial(lease.trial_id).params for lease in leases]
     assert params[0].keys() == params[1].keys() == SPEC.space.keys()
     assert params[1]["dropout"] == 0.125
+    db.close()
+
+
+@pytest.mark.parametrize("samples", [False, True])
+def test_others_can_write_while_a_proposal_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: bool
+) -> None:
+    """If one of them stores parameters, the proposal is drawn again, since it must differ."""
+    db, study = fill(tmp_path / "studies.db", 40)
+    other = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    theirs = require_study(other, "s")
+    lease, draws = claim(study, total=10**6), list[int]()
+    assert isinstance(lease, Lease)
+    contenders = Contenders(study, SPEC)
+    study.study.sampler = StudySampler(SPEC, None, begun=lambda: contenders.begun(db.connection))
+    propose = StudySampler._propose
+
+    def watched(self: StudySampler, number: int, *rest: Any) -> dict[str, Any]:
+        if number == lease.trial_number:
+            draws.append(number)
+            if len(draws) == 1 and samples:
+                begin(theirs)
+            elif len(draws) == 1:
+                assert isinstance(claim(theirs, total=10**6), Lease)
+        return propose(self, number, *rest)
+
+    monkeypatch.setattr(StudySampler, "_propose", watched)
+    config = sample(study, lease, lambda trial: suggest(trial, SPEC), ahead=True)
+    assert len(draws) == 1 + samples
+    assert db.optuna.get_trial(lease.trial_id).params.keys() == SPEC.space.keys()
+    assert sample(study, lease, lambda trial: suggest(trial, SPEC), ahead=True) == config
+    assert len(draws) == 1 + samples
+    other.close()
     db.close()

@@ -1,5 +1,6 @@
 """Views: a refreshed one is the same as one read from scratch."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from search.sampling.chooser import Contenders
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
@@ -135,6 +137,24 @@ def test_who_holds_a_trial(db: Database, noise: StudyHandle) -> None:
     assert (held.state, held.worker) == ("running", "host-2:1:2:3")
     assert (stranger.state, stranger.worker) == ("running", None)
     assert queued.state == "waiting"
+
+
+@pytest.mark.parametrize("paused", [0, 1100])
+def test_no_statement_has_a_parameter_for_each_trial(filled: Fill, paused: int) -> None:
+    db, study = filled(1650, paused=paused)
+    db.engine.dispose()
+
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1050)
+
+    sa.event.listen(db.engine, "connect", limit)
+    contenders = Contenders(study, LONG_SPEC)
+    for _ in range(2):
+        seen = view_study(study)
+        assert (seen.count(), seen.count("paused")) == (1650, paused)
+        assert all(trial.reports for trial in seen.trials)
+        with db.engine.begin() as connection:
+            assert len(contenders.begun(connection)) == 1650
 
 
 def test_a_refreshed_view_reads_only_what_is_new(

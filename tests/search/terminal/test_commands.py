@@ -82,6 +82,13 @@ def test_users_errors_end_in_one_line(
         run(raising(ValueError("a bug")))
 
 
+def test_too_little_memory_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raising(MemoryError("Unable to allocate 879. GiB\nfor an array"))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: out of memory (Unable to allocate 879. GiB for an array); give")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM])
 def test_a_file_that_cannot_be_written_ends_in_one_line(
     number: int,

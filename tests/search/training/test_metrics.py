@@ -94,6 +94,21 @@ def test_calibration_error_equals_a_plain_loop() -> None:
         assert error == pytest.approx(total, abs=1e-9)
 
 
+def test_many_examples_are_doubled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits_NK, labels_N = torch.randn(1003, 7), torch.arange(1003) % 7
+    whole, seen, plain = loss_at(logits_NK, labels_N, 3.0), [], F.cross_entropy
+    assert torch.equal(whole, plain(logits_NK.double() / 3, labels_N))
+
+    def watched(some_NK: torch.Tensor, some_N: torch.Tensor) -> torch.Tensor:
+        seen.append(some_NK.numel())
+        return plain(some_NK, some_N)
+
+    monkeypatch.setattr(F, "cross_entropy", watched)
+    monkeypatch.setattr("search.training.metrics.MOST_DOUBLES", 700, raising=False)
+    assert float(loss_at(logits_NK, labels_N, 3.0)) == pytest.approx(float(whole), rel=1e-12)
+    assert (len(seen), max(seen)) == (11, 700)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_described_and_prefers_a_good_network(name: str) -> None:
     metric = METRICS[name]
