@@ -77,8 +77,10 @@ def test_the_partial_epoch_validation_is_scored_on_a_third_of_each_class_and_cha
     network: ConvNetConfig, task: Task, averaging: float
 ) -> None:
     recipe = replace(RECIPE, weight_averaging=averaging)
-    plain = next(train(network, recipe, task, seed=3))
+    plain = next(train(network, recipe, task := replace(task), seed=3))
+    assert "early_validation" not in vars(task)
     training = train(network, recipe, task, seed=3, partial_epoch=True)
+    assert "early_validation" in vars(task)  # before the training's own stream
     look = next(training)
     assert (look.epoch, look.images) == (0, 2 * 32)  # a third of the six steps
     early = task.early_validation
