@@ -172,10 +172,13 @@ def raise_if_diverged(epoch: Epoch) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """CUDA's libraries and the CPU's allocator say so only in the message."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    )
+    """CUDA's libraries and the CPU's allocator say so only in the message.
+
+    cuDNN, where no method of a convolution finds the memory it needs, says something else.
+    """
+    words = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "unable to find an engine")
+    out = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return out or any(it in str(error) for it in words)
 
 
 def describe(error: Exception) -> str:

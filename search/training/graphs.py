@@ -129,6 +129,9 @@ class Pool:
     """Memory that the graphs of one training share; they never run at the same time.
 
     torch refuses its handle once the last of them is freed, so each recording asks for it anew.
+
+    Attributes:
+        graphs: those that may be replayed.
     """
 
     def __init__(self) -> None:
@@ -178,21 +181,33 @@ class Replayed:
                 times -= 1
                 continue
             calls = self._unrolled if times >= self._unrolled else 1
-            if calls not in self._graphs:
-                try:
-                    with self._recording():
-                        graph = record(function, calls, self._randomness, self._pool)
-                except RuntimeError as error:
-                    # None of it ran, and no state has changed; but generators that were being
-                    # recorded may still think they are, and the graphs hold the old ones.
-                    self._records = False
-                    self._graphs.clear()
-                    self._randomness.renew()
-                    _warn_once(first_line(error))
-                    continue
-                self._graphs[calls] = graph
+            if self._graphs.get(calls) not in self._pool.graphs:
+                self._record(function, calls)
+                continue
             self._graphs[calls].replay()
             times -= calls
+
+    def _record(self, function: Callable[[], None], calls: int) -> None:
+        """Record so many calls, at the second attempt with all the memory that torch can free.
+
+        In a full memory a recording fails with errors of many kinds, not only "out of memory".
+        """
+        for _ in range(2):
+            try:
+                with self._recording():
+                    self._graphs[calls] = record(function, calls, self._randomness, self._pool)
+                return
+            except RuntimeError as error:
+                reason = first_line(error)
+            # None of it ran, and no state has changed; but generators that were being recorded may
+            # still think they are, and all graphs of this training hold the old ones.
+            self._graphs.clear()
+            self._pool.graphs.clear()
+            self._randomness.renew()
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        self._records = False
+        _warn_once(reason)
 
 
 def can_record(device: torch.device) -> bool:
@@ -222,14 +237,7 @@ def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
     """A graph of `calls` calls, none of which runs now; RuntimeError if recording fails."""
-    graph = None
-    with suppress(torch.OutOfMemoryError):
-        graph = _record(function, calls, randomness, pool.handle())
-    if graph is None:
-        # The graph needs its own memory, besides what the warm-up calls left unused.
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        graph = _record(function, calls, randomness, pool.handle())
+    graph = _record(function, calls, randomness, pool.handle())
     pool.graphs.add(graph)
     return graph
 

@@ -95,6 +95,7 @@ def test_each_trial_is_trained_as_if_it_were_alone(make_run: Make, watch: Watch)
 
 OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+CUDNN = RuntimeError("FIND was unable to find an engine to execute this computation")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,11 @@ CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cubl
     [
         (OUT, False, None, 2),
         (CUBLAS, False, None, 2),
+        (CUDNN, False, None, 2),
         (OUT, True, "out of memory: CUDA out of memory. Tried to allocate 9 GiB", 2),
         (ZeroDivisionError("oh"), True, "ZeroDivisionError: oh", 1),
     ],
-    ids=["crowded", "crowded cublas", "even alone", "faulty"],
+    ids=["crowded", "crowded cublas", "crowded cudnn", "even alone", "faulty"],
 )
 def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
     make_run: Make, watch: Watch, fault: Exception, also_alone: bool, reason: str, starts: int
