@@ -193,14 +193,21 @@ def normalise(images_BCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tens
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 if the device computes in it: on GPUs, and on CPUs with AVX512-BF16 or AMX.
+    """bfloat16 if the device computes in it: GPUs from Ampere on, CPUs with AVX512-BF16 or AMX.
 
     Weights, their updates and the loss stay float32. One thread of an AMD EPYC (AVX512-BF16, n =
-    3) trained 1.4 to 1.7 times as fast with it. CPUs without it only emulate it, slowly.
+    3) trained 1.4 to 1.7 times as fast with it. Others only emulate it, slowly: on older GPUs cuDNN
+    refuses it, and torch convolves one image after the other.
     """
-    enabled = device.type == "cuda" or _cpu_computes_in_bfloat16()
+    of_gpu = device.type == "cuda"
+    enabled = _gpu_computes_in_bfloat16(device) if of_gpu else _cpu_computes_in_bfloat16()
     # No cache of cast weights: each is cast once per step anyway, and graphs must not keep them.
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
+@functools.cache
+def _gpu_computes_in_bfloat16(device: torch.device) -> bool:
+    return bool(torch.cuda.get_device_properties(device).major >= 8)
 
 
 @functools.cache

@@ -1,6 +1,8 @@
 """Stages of networks and their outputs, and how pictures are divided."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +14,14 @@ from data.examples import Examples, split
 from data.folders.held_out import record_test
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
-from search.training.task import load_study_task, logits, stage_maps, validation_batch_size
+from search.training import task as task_module
+from search.training.task import (
+    autocast,
+    load_study_task,
+    logits,
+    stage_maps,
+    validation_batch_size,
+)
 from tests.data.pets import make_pets
 
 ANY_ORDER = """
@@ -131,6 +140,20 @@ def test_so_are_those_of_an_extension_except_in_older_studies(
         examples = Examples(images_NCHW=given[0], labels_N=given[1])
         drawn = split(examples, validation_count=count, seed=0, limit=20, of_each_class=True)
         assert all(map(torch.equal, first, (part.images_NCHW for part in drawn)))
+
+
+@pytest.mark.parametrize(("major", "enabled"), [(7, False), (8, True), (12, True)])
+def test_a_gpu_computes_in_bfloat16_only_if_it_can(
+    major: int, enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turing has 7.5, Ampere 8.0. torch itself takes emulation for support."""
+    device = torch.device("cuda:7")  # which no machine of the tests has
+    task_module._gpu_computes_in_bfloat16.cache_clear()
+    properties = Mock(return_value=SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **options: options["enabled"])
+    assert autocast(device) is enabled
+    properties.assert_called_once_with(device)
 
 
 @pytest.mark.parametrize(
