@@ -26,6 +26,7 @@ from search.store.data import keep_weights
 from search.store.leases import Lease, finish, sample
 from search.store.records import best_epoch, epochs_of, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
+from search.training.device import check_device
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import (
     CheckpointUnwritableError,
@@ -179,6 +180,12 @@ def is_out_of_memory(error: Exception) -> bool:
     words = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "unable to find an engine")
     out = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return out or any(it in str(error) for it in words)
+
+
+def failed(error: Exception, device: torch.device) -> Ending:
+    """How a trial ends that raised this; DeviceLostError if every other trial would raise, too."""
+    check_device(device)
+    return TrialState.FAIL, describe(error)
 
 
 def describe(error: Exception) -> str:

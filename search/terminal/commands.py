@@ -36,13 +36,14 @@ from search.terminal.command_line import (
     wipe_passwords,
 )
 from search.terminal.stopping import hear_sigterm
+from search.training.epoch import DeviceLostError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LOADING = "Loading PyTorch ..."  # first line of the commands that need it: it takes seconds
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128 + SIGPIPE
-START_AGAIN = 75  # of a worker whose time is up or whose database is away, like EX_TEMPFAIL
+START_AGAIN = 75  # of a worker whose time is up, or whose database or GPU is away: EX_TEMPFAIL
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 CLOCK = "%H:%M:%S"  # the time of day at the start of a log line
@@ -54,8 +55,8 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a command's `main` on the process's arguments and exit.
 
     The exit code is what `main` returns (None: 0), 2 after a user's error or if a file cannot be
-    used (no room or permission), which is printed on one line, 75 after an OutageError, printed
-    likewise, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
+    used (no room or permission), which is printed on one line, 75 after an OutageError or
+    DeviceLostError, printed likewise, and 130 after Ctrl-C. Others are bugs: they are raised.
     """
     hear_sigterm()
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
@@ -75,7 +76,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
         print(f"error: {one_line(as_called(str(error)))}", file=sys.stderr)
-        code = START_AGAIN if isinstance(error, OutageError) else BAD_INPUT
+        code = START_AGAIN if isinstance(error, OutageError | DeviceLostError) else BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of its output is gone, as after `| head`

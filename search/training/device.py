@@ -13,7 +13,9 @@ from pathlib import Path
 import joblib
 import torch
 
+from models.checks import first_line
 from search.spec.domains import SpecError
+from search.training.epoch import DeviceLostError
 
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
@@ -44,6 +46,22 @@ def choose_device(name: str) -> torch.device:
         found = f"{gpus} found, from cuda:0 up"
         raise SpecError("device", f"no GPU {name!r}: {found}; give auto or cpu")
     return device
+
+
+def check_device(device: torch.device) -> None:
+    """Wait for the device. Raises DeviceLostError if it is a GPU that this process has lost.
+
+    After some errors every call fails in the process that had them: when a laptop has slept, the
+    driver was reset, or a kernel has failed, such as one of a user's network.
+    """
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError as error:
+            raise DeviceLostError(
+                f"this process has lost {device} ({first_line(error)}); run the same command again "
+                "to resume, in a notebook after restarting its kernel"
+            ) from error
 
 
 def prepare_process(threads: int | None = None) -> None:
