@@ -57,8 +57,16 @@ class Task:
         return self.training.images_NCHW.device
 
     def to(self, device: torch.device) -> Task:
+        """A copy on that device. Raises DataError if it does not fit there."""
         tensors = ("training", "validation", "mean_C", "std_C")
-        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        try:
+            return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        except torch.OutOfMemoryError as error:
+            size = sum(it.images_NCHW.nbytes for it in (self.training, self.validation)) / 1e9
+            raise DataError(
+                f"{self.info.title}'s images take {size:.1f} GB, more than {device} has free; give "
+                "--device cpu, or start a study with a smaller --image-size or --limit"
+            ) from error
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from data.datasets import DATASETS, from_arrays
+from data.errors import DataError
 from data.examples import Examples, split
 from data.folders.held_out import record_test
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
 from search.training import task as task_module
 from search.training.task import (
+    Task,
     autocast,
     load_study_task,
     logits,
@@ -140,6 +142,14 @@ def test_so_are_those_of_an_extension_except_in_older_studies(
         examples = Examples(images_NCHW=given[0], labels_N=given[1])
         drawn = split(examples, validation_count=count, seed=0, limit=20, of_each_class=True)
         assert all(map(torch.equal, first, (part.images_NCHW for part in drawn)))
+
+
+def test_images_that_do_not_fit_on_a_gpu_are_told_in_one_line(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Examples, "to", Mock(side_effect=torch.OutOfMemoryError("Tried to")))
+    with pytest.raises(DataError, match=r"images take 0.0 GB, more than cuda:0 has free; give"):
+        task.to(torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize(("major", "enabled"), [(7, False), (8, True), (12, True)])
