@@ -34,8 +34,12 @@ def choose_device(name: str) -> torch.device:
 
     Raises SpecError: unknown name, or no such GPU.
     """
-    # The driver counts GPUs that this build of torch may not be able to use.
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = 0
+    # The driver counts GPUs that this build of torch may not be able to use, and without CUDA also
+    # those divided by MIG, of which CUDA gives a process only one part.
+    if name != "cpu" and torch.cuda.is_available():
+        torch.cuda.init()  # from here on, CUDA counts
+        gpus = torch.cuda.device_count()
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
     except RuntimeError:
