@@ -163,7 +163,7 @@ class Replayed:
         self._randomness, self._pool = randomness, pool
         self._unrolled, self._recording = unrolled, recording
         self._records = can_record(device)
-        self._calls_ahead = WARM_UP_CALLS
+        self._calls_ahead, self._waited = WARM_UP_CALLS, False
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def call(self, function: Callable[[], None], times: int = 1) -> None:
@@ -175,7 +175,12 @@ class Replayed:
             if not self._records or self._calls_ahead > 0:
                 self._calls_ahead -= 1
                 if self._records and self._calls_ahead == 0:
-                    self._records = _call_without_waiting(function)
+                    if wait := _call_watched(function):
+                        # Maybe of another thread; that of this function is seen at each call.
+                        self._records = not self._waited
+                        self._waited, self._calls_ahead = True, 1
+                        if not self._records:
+                            _warn_once(wait)
                 else:
                     function()
                 times -= 1
@@ -214,8 +219,8 @@ def can_record(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def _call_without_waiting(function: Callable[[], None]) -> bool:
-    """Call it; False, with a warning, if it waited for the device: then it cannot be recorded.
+def _call_watched(function: Callable[[], None]) -> str | None:
+    """Call it; says what waited for the device meanwhile: what does so cannot be recorded.
 
     Recording would fail, too, but torch 2.13 and older give back no memory after such a failure
     (pytorch/pytorch#180395).
@@ -227,10 +232,9 @@ def _call_without_waiting(function: Callable[[], None]) -> bool:
             function()
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-    waits = [it for it in caught if "called a synchronizing" in str(it.message)]
-    if waits:
-        _warn_once(f"{waits[0].filename}, line {waits[0].lineno}, waits for the device")
-    return not waits
+    waits = (it for it in caught if "called a synchronizing" in str(it.message))
+    places = (f"{it.filename}, line {it.lineno}, waits for the device" for it in waits)
+    return next(places, None)
 
 
 def record(

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 import warnings
 import weakref
@@ -229,10 +230,28 @@ def test_what_waits_for_the_device_is_not_recorded(
 
     replayed_on_cpu().call(wait, 9)
     assert (calls, recorder.made) == (9, 0)
-    assert sync_modes == [0, "warn", 0]
+    assert sync_modes == [0, "warn", 0, "warn", 0]
     (warning,) = caplog.messages
     assert "test_graphs.py, line " in warning
     assert warning.endswith(", waits for the device")
+
+
+def test_what_waits_in_another_thread_is_recorded(
+    recorder: type[StandIn], sync_modes: list[int | str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As another study's checkpoint does: torch's mode and Python's warnings are the process's."""
+    threads = list[threading.Thread]()
+
+    def save() -> None:
+        if sync_modes[-1] == "warn" and not threads:
+            told = "called a synchronizing CUDA operation"
+            threads.append(threading.Thread(target=warnings.warn, args=(told,)))
+            threads[0].start()
+            threads[0].join()
+
+    replayed_on_cpu().call(save, 9)
+    assert len(threads) == recorder.made == 1
+    assert caplog.messages == []
 
 
 @pytest.mark.usefixtures("sync_modes")
