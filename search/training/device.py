@@ -38,7 +38,7 @@ def choose_device(name: str) -> torch.device:
     # The driver counts GPUs that this build of torch may not be able to use, and without CUDA also
     # those divided by MIG, of which CUDA gives a process only one part.
     if name != "cpu" and torch.cuda.is_available():
-        torch.cuda.init()  # from here on, CUDA counts
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # from here on, CUDA counts
         gpus = torch.cuda.device_count()
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)

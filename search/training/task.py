@@ -6,6 +6,7 @@ Shapes: N examples, K classes, B examples per batch, C channels, H x W pixels, O
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,10 +144,13 @@ def make_task(
     ).to(device)
 
 
-def validation_batch_size(device: str, height: int, width: int) -> int:
-    """How many images are validated at once: activations need memory for each of their pixels."""
-    most = BATCH_SIZE[device]
-    return min(most, max(MIN_BATCH_SIZE, most * 32**2 // (height * width)))
+def validation_batch_size(model: nn.Module, images_NCHW: torch.Tensor) -> int:
+    """How many images are validated at once: activations need memory for each of their pixels,
+    also if a network enlarges them first."""
+    most = BATCH_SIZE[images_NCHW.device.type]
+    scaled = (it.size for it in model.modules() if isinstance(it, nn.Upsample))
+    sides = [images_NCHW.shape[2:], *(it for it in scaled if isinstance(it, tuple))]
+    return min(most, max(MIN_BATCH_SIZE, most * 32**2 // max(map(math.prod, sides))))
 
 
 @torch.inference_mode()
@@ -154,7 +158,7 @@ def logits(
     model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> torch.Tensor:
     """Logits (N, K), float32, of uint8 images on the model's device. Leaves the model as it was."""
-    size = validation_batch_size(images_NCHW.device.type, *images_NCHW.shape[2:])
+    size = validation_batch_size(model, images_NCHW)
     was_training = model.training
     model.eval()
     with autocast(images_NCHW.device):

@@ -185,7 +185,11 @@ def test_fewer_large_images_are_validated_at_once(
     device: str, sides: tuple[int, int], expected: int
 ) -> None:
     """Of 2000 at 128 x 128, two maps of 32 channels have 4.2 GB in bfloat16; of 125, 0.3 GB."""
-    assert validation_batch_size(device, *sides) == expected
+    given = SimpleNamespace(device=torch.device(device), shape=(5000, 1, *sides))
+    assert validation_batch_size(nn.Identity(), given) == expected  # type: ignore[arg-type]
+    small = SimpleNamespace(device=torch.device(device), shape=(5000, 1, 8, 8))
+    scaling = nn.Sequential(nn.Upsample(size=sides), nn.Flatten())  # as a ResNet with `side` has it
+    assert validation_batch_size(scaling, small) == expected  # type: ignore[arg-type]
 
 
 def test_all_images_are_validated_whatever_their_size() -> None:
