@@ -249,7 +249,27 @@ def own_stream(owner: object, device: torch.device) -> AbstractContextManager[ob
     stream = idle.pop() if idle else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     weakref.finalize(owner, idle.append, stream)
     stream.wait_stream(torch.cuda.current_stream(device))  # the data must have arrived
-    return torch.cuda.stream(stream)
+    return OwnStream(stream)
+
+
+class OwnStream(AbstractContextManager[None]):
+    """Makes a stream and its device the current ones.
+
+    With `torch.cuda.stream` alone, leaving the stream of another GPU selects GPU 0, on which this
+    process would then hold some 0.5 GB.
+    """
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self.stream = stream
+        self._contexts = torch.cuda.device(stream.device), torch.cuda.stream(stream)
+
+    def __enter__(self) -> None:
+        for context in self._contexts:
+            context.__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        for context in reversed(self._contexts):
+            context.__exit__(*error)
 
 
 def mark(device: torch.device) -> Callable[[], None]:
