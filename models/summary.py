@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from models import BUILT_IN, FAMILIES, Architecture, ArchitectureError, family_name
-from models.checks import by, first_line
+from models.checks import by, first_line, own_generators
 from models.family import Family, ImageShape
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
         try:
             trained = build(architecture, image_shape, classes)
             places = {name: it.data_ptr() for name, it in trained.named_buffers()}
+            generators = own_generators(trained)
             run(trained)
+            if own_generators(trained) != generators:
+                told = "it draws from a random generator of its own, which no checkpoint holds"
+                raise ArchitectureError(f"{told}; draw with torch.rand(..., device=x.device)")
             now = {name: it.data_ptr() for name, it in trained.named_buffers()}
             for buffer, place in places.items():  # others are filled when they are first needed
                 if now.get(buffer) != place:

@@ -118,6 +118,8 @@ def run_study(
         StorageError: the database cannot be used.
         StudyBrokenError: trial after trial fails.
         CheckpointUnwritableError: a finished epoch could not be saved.
+        DeviceLostError: this process can no longer use its GPU; restart it, and the same call
+            resumes.
 
     Warns:
         UserWarning: Fashion-MNIST is unavailable and no data set was named: digits is used.

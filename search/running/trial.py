@@ -27,6 +27,7 @@ from search.store.data import keep_weights
 from search.store.leases import Lease, finish, sample
 from search.store.records import best_epoch, epochs_of, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
+from search.training.device import check_device
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import (
     CheckpointUnwritableError,
@@ -174,10 +175,19 @@ def raise_if_diverged(epoch: Epoch) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """CUDA's libraries and the CPU's allocator say so only in the message."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    )
+    """CUDA's libraries and the CPU's allocator say so only in the message.
+
+    cuDNN, where no method of a convolution finds the memory it needs, says something else.
+    """
+    words = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "unable to find an engine")
+    out = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return out or any(it in str(error) for it in words)
+
+
+def failed(error: Exception, device: torch.device) -> Ending:
+    """How a trial ends that raised this; DeviceLostError if every other trial would raise, too."""
+    check_device(device)
+    return TrialState.FAIL, describe(error)
 
 
 def describe(error: Exception) -> str:

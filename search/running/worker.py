@@ -24,8 +24,8 @@ from search.running.trial import (
     Ending,
     FailuresInARow,
     checkpoint_path,
-    describe,
     end_trial,
+    failed,
     is_out_of_memory,
     train_trial,
 )
@@ -50,7 +50,7 @@ from search.terminal.commands import BAD_INPUT, START_AGAIN, console, log
 from search.terminal.progress import show_progress
 from search.terminal.stopping import StopOnSignal, stop_after
 from search.training.device import choose_device, describe_hardware, prepare_process, return_memory
-from search.training.epoch import StoppedError
+from search.training.epoch import DeviceLostError, StoppedError
 from search.training.files import CheckpointUnwritableError, delete_checkpoint
 from search.training.task import Task, load_study_task
 from search.training.weights import check_training
@@ -127,10 +127,14 @@ def join_study(
 def work_for_study(arguments: Mapping[str, Any]) -> int:
     """The body of a worker started by `search.running.pool`; see `join_study`.
 
-    An OutageError ends it with START_AGAIN: the pool starts another once the database answers.
+    An OutageError ends it with START_AGAIN: the pool starts another once the database answers. To
+    lose the GPU is a death: the pool starts another, but not for ever.
     """
     try:
         return join_study(**arguments, quiet=True, is_child=True)
+    except DeviceLostError as error:
+        log(str(error))
+        return 1
     except StudyGoneError:
         return BAD_INPUT  # the process that started this one reports it for all
 
@@ -162,6 +166,7 @@ def train_trials(run: Run) -> None:
         StorageError: the database was unavailable for longer than we wait.
         CheckpointUnwritableError: a finished epoch could not be saved.
         StudyGoneError: the study was deleted, or its database or folder removed.
+        DeviceLostError: the GPU is lost. Its trials are abandoned, so none loses it for ever.
     """
     with Heartbeat(run.db) as heartbeat:
         slots = Slots(run, heartbeat)
@@ -175,10 +180,10 @@ def train_trials(run: Run) -> None:
             pass
         finally:
             error = sys.exception()
-            is_reachable = isinstance(error, FolderGoneError) or not isinstance(error, StorageError)
+            keeps = isinstance(error, StorageError | DeviceLostError)
             for lease, work in slots.running:
                 work.close()
-                if is_reachable:  # otherwise the lease expires by itself
+                if not keeps or isinstance(error, FolderGoneError):  # else it expires by itself
                     release(run.db, lease)
 
 
@@ -255,7 +260,7 @@ class Slots:
             except Exception as error:
                 # Whatever a configuration does to its training is its own fault, not the study's.
                 crowded = is_out_of_memory(error) and len(self.running) > 1
-                ending = TrialState.FAIL, describe(error)
+                ending = failed(error, run.task.device)
             # Outside of the except blocks, no error keeps tensors alive.
             if crowded:
                 self._limit = len(self.running) // 2  # from now on

@@ -35,13 +35,14 @@ from search.terminal.command_line import (
     wipe_passwords,
 )
 from search.terminal.stopping import hear_sigterm
+from search.training.epoch import DeviceLostError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LOADING = "Loading PyTorch ..."  # first line of the commands that need it: it takes seconds
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as in a shell, 128 + SIGPIPE
-START_AGAIN = 75  # of a worker whose time is up or whose database is away, like EX_TEMPFAIL
+START_AGAIN = 75  # of a worker whose time is up, or whose database or GPU is away: EX_TEMPFAIL
 HELP_WIDTH, LONGEST = 80, 366 * 24 * 3600  # characters, seconds
 CLOCK = "%H:%M:%S"  # the time of day at the start of a log line
 OURS = ("data", "models", "search")
@@ -55,7 +56,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
 
     The exit code is what `main` returns (None: 0), 2 after a user's error, without memory or if a
     file cannot be used (no room or permission), which is printed on one line, 75 after an
-    OutageError, printed likewise, and 130 after Ctrl-C. Others are bugs and keep their traceback.
+    OutageError or DeviceLostError, printed likewise, and 130 after Ctrl-C. Others are bugs: raised.
     """
     hear_sigterm()
     gc.set_threshold(50_000)  # by default it takes a quarter of the libraries' load time
@@ -72,7 +73,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise  # our own ones say on one line what is wrong and what to do
         print(f"error: {one_line(as_called(str(error)))}", file=sys.stderr)
-        code = START_AGAIN if isinstance(error, OutageError) else BAD_INPUT
+        code = START_AGAIN if isinstance(error, OutageError | DeviceLostError) else BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
     except OSError as error:

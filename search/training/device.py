@@ -13,7 +13,9 @@ from pathlib import Path
 import joblib
 import torch
 
+from models.checks import first_line
 from search.spec.domains import SpecError
+from search.training.epoch import DeviceLostError
 
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
@@ -32,8 +34,12 @@ def choose_device(name: str) -> torch.device:
 
     Raises SpecError: unknown name, or no such GPU.
     """
-    # The driver counts GPUs that this build of torch may not be able to use.
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = 0
+    # The driver counts GPUs that this build of torch may not be able to use, and without CUDA also
+    # those divided by MIG, of which CUDA gives a process only one part.
+    if name != "cpu" and torch.cuda.is_available():
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # from here on, CUDA counts
+        gpus = torch.cuda.device_count()
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
     except RuntimeError:
@@ -44,6 +50,22 @@ def choose_device(name: str) -> torch.device:
         found = f"{gpus} found, from cuda:0 up"
         raise SpecError("device", f"no GPU {name!r}: {found}; give auto or cpu")
     return device
+
+
+def check_device(device: torch.device) -> None:
+    """Wait for the device. Raises DeviceLostError if it is a GPU that this process has lost.
+
+    After some errors every call fails in the process that had them: when a laptop has slept, the
+    driver was reset, or a kernel has failed, such as one of a user's network.
+    """
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError as error:
+            raise DeviceLostError(
+                f"this process has lost {device} ({first_line(error)}); run the same command again "
+                "to resume, in a notebook after restarting its kernel"
+            ) from error
 
 
 def prepare_process(threads: int | None = None) -> None:

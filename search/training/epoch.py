@@ -52,6 +52,10 @@ class StoppedError(Exception):
     """The training was asked to stop between two steps; its last `state()` is still valid."""
 
 
+class DeviceLostError(ValueError):
+    """This process can no longer use its GPU; the work in it is as good as killed. One line."""
+
+
 class BundleError(ValueError):
     """A folder without a usable network; names the file and the remedy."""
 

@@ -129,6 +129,9 @@ class Pool:
     """Memory that the graphs of one training share; they never run at the same time.
 
     torch refuses its handle once the last of them is freed, so each recording asks for it anew.
+
+    Attributes:
+        graphs: those that may be replayed.
     """
 
     def __init__(self) -> None:
@@ -160,7 +163,7 @@ class Replayed:
         self._randomness, self._pool = randomness, pool
         self._unrolled, self._recording = unrolled, recording
         self._records = can_record(device)
-        self._calls_ahead = WARM_UP_CALLS
+        self._calls_ahead, self._waited = WARM_UP_CALLS, False
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def call(self, function: Callable[[], None], times: int = 1) -> None:
@@ -172,35 +175,52 @@ class Replayed:
             if not self._records or self._calls_ahead > 0:
                 self._calls_ahead -= 1
                 if self._records and self._calls_ahead == 0:
-                    self._records = _call_without_waiting(function)
+                    if wait := _call_watched(function):
+                        # Maybe of another thread; that of this function is seen at each call.
+                        self._records = not self._waited
+                        self._waited, self._calls_ahead = True, 1
+                        if not self._records:
+                            _warn_once(wait)
                 else:
                     function()
                 times -= 1
                 continue
             calls = self._unrolled if times >= self._unrolled else 1
-            if calls not in self._graphs:
-                try:
-                    with self._recording():
-                        graph = record(function, calls, self._randomness, self._pool)
-                except RuntimeError as error:
-                    # None of it ran, and no state has changed; but generators that were being
-                    # recorded may still think they are, and the graphs hold the old ones.
-                    self._records = False
-                    self._graphs.clear()
-                    self._randomness.renew()
-                    _warn_once(first_line(error))
-                    continue
-                self._graphs[calls] = graph
+            if self._graphs.get(calls) not in self._pool.graphs:
+                self._record(function, calls)
+                continue
             self._graphs[calls].replay()
             times -= calls
+
+    def _record(self, function: Callable[[], None], calls: int) -> None:
+        """Record so many calls, at the second attempt with all the memory that torch can free.
+
+        In a full memory a recording fails with errors of many kinds, not only "out of memory".
+        """
+        for _ in range(2):
+            try:
+                with self._recording():
+                    self._graphs[calls] = record(function, calls, self._randomness, self._pool)
+                return
+            except RuntimeError as error:
+                reason = first_line(error)
+            # None of it ran, and no state has changed; but generators that were being recorded may
+            # still think they are, and all graphs of this training hold the old ones.
+            self._graphs.clear()
+            self._pool.graphs.clear()
+            self._randomness.renew()
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        self._records = False
+        _warn_once(reason)
 
 
 def can_record(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def _call_without_waiting(function: Callable[[], None]) -> bool:
-    """Call it; False, with a warning, if it waited for the device: then it cannot be recorded.
+def _call_watched(function: Callable[[], None]) -> str | None:
+    """Call it; says what waited for the device meanwhile: what does so cannot be recorded.
 
     Recording would fail, too, but torch 2.13 and older give back no memory after such a failure
     (pytorch/pytorch#180395).
@@ -212,24 +232,16 @@ def _call_without_waiting(function: Callable[[], None]) -> bool:
             function()
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-    waits = [it for it in caught if "called a synchronizing" in str(it.message)]
-    if waits:
-        _warn_once(f"{waits[0].filename}, line {waits[0].lineno}, waits for the device")
-    return not waits
+    waits = (it for it in caught if "called a synchronizing" in str(it.message))
+    places = (f"{it.filename}, line {it.lineno}, waits for the device" for it in waits)
+    return next(places, None)
 
 
 def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
     """A graph of `calls` calls, none of which runs now; RuntimeError if recording fails."""
-    graph = None
-    with suppress(torch.OutOfMemoryError):
-        graph = _record(function, calls, randomness, pool.handle())
-    if graph is None:
-        # The graph needs its own memory, besides what the warm-up calls left unused.
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        graph = _record(function, calls, randomness, pool.handle())
+    graph = _record(function, calls, randomness, pool.handle())
     pool.graphs.add(graph)
     return graph
 

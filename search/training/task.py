@@ -6,6 +6,7 @@ Shapes: N examples, K classes, B examples per batch, C channels, H x W pixels, O
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,8 +58,16 @@ class Task:
         return self.training.images_NCHW.device
 
     def to(self, device: torch.device) -> Task:
+        """A copy on that device. Raises DataError if it does not fit there."""
         tensors = ("training", "validation", "mean_C", "std_C")
-        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        try:
+            return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        except torch.OutOfMemoryError as error:
+            size = sum(it.images_NCHW.nbytes for it in (self.training, self.validation)) / 1e9
+            raise DataError(
+                f"{self.info.title}'s images take {size:.1f} GB, more than {device} has free; give "
+                "--device cpu, or start a study with a smaller --image-size or --limit"
+            ) from error
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -139,10 +148,13 @@ def make_task(
     ).to(device)
 
 
-def validation_batch_size(device: str, height: int, width: int) -> int:
-    """How many images are validated at once: activations need memory for each of their pixels."""
-    most = BATCH_SIZE[device]
-    return min(most, max(MIN_BATCH_SIZE, most * 32**2 // (height * width)))
+def validation_batch_size(model: nn.Module, images_NCHW: torch.Tensor) -> int:
+    """How many images are validated at once: activations need memory for each of their pixels,
+    also if a network enlarges them first."""
+    most = BATCH_SIZE[images_NCHW.device.type]
+    scaled = (it.size for it in model.modules() if isinstance(it, nn.Upsample))
+    sides = [images_NCHW.shape[2:], *(it for it in scaled if isinstance(it, tuple))]
+    return min(most, max(MIN_BATCH_SIZE, most * 32**2 // max(map(math.prod, sides))))
 
 
 @torch.inference_mode()
@@ -150,7 +162,7 @@ def logits(
     model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> torch.Tensor:
     """Logits (N, K), float32, of uint8 images on the model's device. Leaves the model as it was."""
-    size = validation_batch_size(images_NCHW.device.type, *images_NCHW.shape[2:])
+    size = validation_batch_size(model, images_NCHW)
     was_training = model.training
     model.eval()
     with autocast(images_NCHW.device):
@@ -197,14 +209,21 @@ def normalise(images_BCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tens
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 if the device computes in it: on GPUs, and on CPUs with AVX512-BF16 or AMX.
+    """bfloat16 if the device computes in it: GPUs from Ampere on, CPUs with AVX512-BF16 or AMX.
 
     Weights, their updates and the loss stay float32. One thread of an AMD EPYC (AVX512-BF16, n =
-    3) trained 1.4 to 1.7 times as fast with it. CPUs without it only emulate it, slowly.
+    3) trained 1.4 to 1.7 times as fast with it. Others only emulate it, slowly: on older GPUs cuDNN
+    refuses it, and torch convolves one image after the other.
     """
-    enabled = device.type == "cuda" or _cpu_computes_in_bfloat16()
+    of_gpu = device.type == "cuda"
+    enabled = _gpu_computes_in_bfloat16(device) if of_gpu else _cpu_computes_in_bfloat16()
     # No cache of cast weights: each is cast once per step anyway, and graphs must not keep them.
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
+@functools.cache
+def _gpu_computes_in_bfloat16(device: torch.device) -> bool:
+    return bool(torch.cuda.get_device_properties(device).major >= 8)
 
 
 @functools.cache

@@ -74,9 +74,11 @@ class Training(Iterator[Epoch]):
         objective: str = RAW_LOSS,
     ) -> None:
         self._recipe, self._task, self._stop = recipe, task, stop
-        self._partial_epoch, self._value = partial_epoch, OBJECTIVES[objective].of
+        self._value = OBJECTIVES[objective].of
         self._metrics = [name for name in metrics if name != CALIBRATED_LOSS]  # always there
         self._randomness = OwnRandomness(seed, task.device)
+        # Before `own_stream`, which waits for them: other trainings read them on their own streams.
+        self._early = task.early_validation if partial_epoch else None
         self._on_stream = own_stream(self, task.device)
         with self._on_stream, self._randomness:
             network = build(architecture, task.image_shape, task.classes)
@@ -143,8 +145,8 @@ class Training(Iterator[Epoch]):
                 self._enqueued.append(mark(task.device))
                 done = end
                 yield None
-                if self._partial_epoch and self.epoch == 0 and done == look_at < step.steps:
-                    early = task.early_validation
+                early = self._early if self.epoch == 0 else None
+                if early is not None and done == look_at < step.steps:
                     self._score_on(early)
                     yield (yield from self._report(0, done, done, early))
                     reported = done
@@ -247,7 +249,27 @@ def own_stream(owner: object, device: torch.device) -> AbstractContextManager[ob
     stream = idle.pop() if idle else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     weakref.finalize(owner, idle.append, stream)
     stream.wait_stream(torch.cuda.current_stream(device))  # the data must have arrived
-    return torch.cuda.stream(stream)
+    return OwnStream(stream)
+
+
+class OwnStream(AbstractContextManager[None]):
+    """Makes a stream and its device the current ones.
+
+    With `torch.cuda.stream` alone, leaving the stream of another GPU selects GPU 0, on which this
+    process would then hold some 0.5 GB.
+    """
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self.stream = stream
+        self._contexts = torch.cuda.device(stream.device), torch.cuda.stream(stream)
+
+    def __enter__(self) -> None:
+        for context in self._contexts:
+            context.__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        for context in reversed(self._contexts):
+            context.__exit__(*error)
 
 
 def mark(device: torch.device) -> Callable[[], None]:

@@ -4,6 +4,7 @@
 
 import json
 import pickle
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -298,6 +299,42 @@ def test_a_network_that_its_saved_weights_would_not_give_back_is_refused(
     with pytest.raises(ArchitectureError, match=f"^mynet.py:build: .*{says}"):
         check_network(family.configured({"kept": kept}), GREY, 10)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Dropping(nn.Module):
+    """Drops its layer by chance, by a generator that it was built with; or only builds with it."""
+
+    def __init__(self, rng: Any, draw: Any) -> None:
+        super().__init__()
+        self.rng, self.draw = rng, draw
+        self.order = rng.sample(range(9), 9) if isinstance(rng, random.Random) else None
+        self.layer, self.output = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.flatten(1)
+        drops = self.training and self.draw is not None and self.draw(self.rng) < 0.5
+        logits: torch.Tensor = self.output(x if drops else self.layer(x))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [
+        (lambda: np.random.default_rng(0), lambda rng: rng.random()),
+        (lambda: random.Random(0), lambda rng: rng.random()),
+        (torch.Generator, lambda rng: torch.rand((), generator=rng)),
+    ],
+)
+def test_a_network_that_draws_from_a_generator_of_its_own_is_refused(
+    register: Any, make: Any, draw: Any
+) -> None:
+    register(lambda image_shape, classes, how="draws": Dropping(make(), {"draws": draw}.get(how)))
+    family = FAMILIES["mynet.py:build"]
+    check_network(family.configured({"how": "builds"}), GREY, 10)
+    with pytest.raises(
+        ArchitectureError, match=r"draws from a random generator of its own, .* dev"
+    ):
+        check_network(family.configured({}), GREY, 10)
 
 
 def test_a_function_that_makes_no_family_is_refused() -> None:

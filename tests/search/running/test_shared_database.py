@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -23,6 +24,8 @@ from search.store.opening import open_database
 from search.store.schema import DATASET, SPEC
 from search.store.views import StudyView
 from search.terminal.commands import run
+from search.training.epoch import DeviceLostError
+from search.training.train import Training
 from tests.search.running.made_up import TINY
 
 REFUSED = ValueError  # all errors that users see on one line are of this kind
@@ -140,6 +143,25 @@ def test_an_outage_of_the_opened_database_asks_for_another_start(
     assert line.startswith("error: sqlite:///studies.db does not answer: another process keeps it ")
     assert line.endswith("resume with the same command")
     assert worker.main(WORK) == 0
+
+
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [(lambda _: worker.main(WORK), 75), (lambda _: work_for_study(LOCAL), 1)],
+    ids=["alone", "of a pool, which counts such deaths"],
+)
+def test_a_lost_gpu_asks_for_another_start(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: Any, work: Any, code: int
+) -> None:
+    db.close()
+    told = DeviceLostError("this process has lost cuda:0")
+    monkeypatch.setattr("search.running.trial.check_device", Mock(side_effect=told))
+    monkeypatch.setattr(Training, "slices", Mock(side_effect=RuntimeError("CUDA error: unknown")))
+    with pytest.raises(SystemExit) as ended:
+        run(work)
+    assert ended.value.code == code
+    assert capsys.readouterr().err.count(f"{told}\n") == 1
+    assert [trial.state.name for trial in load(db).get_trials()] == ["COMPLETE", "RUNNING"]
 
 
 def test_a_worker_waits_for_a_server_and_asks_for_another_start(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 from threading import Event
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,12 +17,13 @@ from sqlalchemy import select, update
 from data.datasets import default_data_dir
 from search.running import worker
 from search.running.run import Run
-from search.running.trial import trial_seed
+from search.running.trial import checkpoint_path, trial_seed
 from search.running.worker import TRIALS_PER_GPU, train_trials
 from search.spec.config import StudySpec
+from search.store.leases import MAX_ATTEMPTS
 from search.store.schema import leases
 from search.store.views import view_study
-from search.training.epoch import Epoch
+from search.training.epoch import DeviceLostError, Epoch
 from search.training.task import load_study_task
 from search.training.train import train
 
@@ -116,6 +118,7 @@ def test_who_finds_no_work_looks_less_and_less_often(
 
 OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+CUDNN = RuntimeError("FIND was unable to find an engine to execute this computation")
 
 
 @pytest.mark.parametrize(
@@ -123,10 +126,11 @@ CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cubl
     [
         (OUT, False, None, 2),
         (CUBLAS, False, None, 2),
+        (CUDNN, False, None, 2),
         (OUT, True, "out of memory: CUDA out of memory. Tried to allocate 9 GiB", 2),
         (ZeroDivisionError("oh"), True, "ZeroDivisionError: oh", 1),
     ],
-    ids=["crowded", "crowded cublas", "even alone", "faulty"],
+    ids=["crowded", "crowded cublas", "crowded cudnn", "even alone", "faulty"],
 )
 def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
     make_run: Make, watch: Watch, fault: Exception, also_alone: bool, reason: str, starts: int
@@ -191,6 +195,63 @@ def test_a_lost_lease_costs_only_that_trial(make_run: Make, watch: Watch) -> Non
     assert watch.started.count(0) == watch.started.count(2) == 1
     assert view_study(run.study).finished == 3
     check_curves(run)
+
+
+@pytest.fixture
+def lost(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Run, Callable[[], bool]], None]:
+    """While trial 1 is in turn and the condition holds, the GPU is lost."""
+
+    def train_until(run: Run, condition: Callable[[], bool]) -> None:
+        def fail(number: int, _slices: int) -> None:
+            if number == 1 and condition():
+                raise RuntimeError("CUDA error: unspecified launch failure")
+
+        watch.before_slice = fail
+        with pytest.raises(DeviceLostError):
+            train_trials(run)
+
+    probe = Mock(side_effect=DeviceLostError("it is lost"))
+    monkeypatch.setattr("search.running.trial.check_device", probe)
+    return train_until
+
+
+def abandon(run: Run) -> None:
+    """As when the process that holds the trials has ended."""
+    with run.db.engine.begin() as connection:
+        connection.execute(update(leases).values(expires_at=1.0, extended=1))
+
+
+def test_a_lost_gpu_fails_no_trial(make_run: Make, watch: Watch, lost: Any) -> None:
+    run = make_run(at_a_time=3, trials=6, pruner="none", train=watch)
+    paths = [checkpoint_path(run.checkpoints, number) for number in range(3)]
+    lost(run, lambda: all(path.exists() for path in paths))
+    assert [trial.state for trial in run.study.study.trials] == [TrialState.RUNNING] * 3
+    assert len(held(run)) == 3  # left to be taken over
+    assert all(path.exists() for path in paths)
+    abandon(run)
+    watch.before_slice = lambda _number, _slices: None
+    train_trials(run)
+    assert view_study(run.study).finished == len(run.study.study.trials) == 6
+    check_curves(run)
+
+
+def test_a_trial_that_loses_the_gpu_each_time_fails(
+    make_run: Make, watch: Watch, lost: Any
+) -> None:
+    run = make_run(at_a_time=1, trials=3, pruner="none", train=watch)
+    path = checkpoint_path(run.checkpoints, 1)
+    for _ in range(MAX_ATTEMPTS):
+        lost(run, path.exists)
+        abandon(run)
+    train_trials(run)
+    view = view_study(run.study)
+    assert view.finished == 3
+    assert [trial.number for trial in view.trials if trial.state == "failed"] == [1]
+    assert view.trials[1].reason == (
+        "abandoned 3 times without a new epoch: each time its worker was gone"
+    )
 
 
 @pytest.mark.gpu

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from search.spec.domains import SpecError
-from search.training.device import choose_device
+from search.training.device import check_device, choose_device
+from search.training.epoch import DeviceLostError
 
 
 def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +20,29 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch: pytest.MonkeyPat
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(SpecError, match="no GPU 'cuda': 0 found"):
         choose_device("cuda")
+
+
+def test_cuda_counts_gpus_not_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that are divided by MIG, it gives a process one part; the driver counts both."""
+    counts = [2]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: counts.append(1))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: counts[-1])
+    assert choose_device("cpu") == torch.device("cpu")
+    assert counts == [2]  # CUDA is left alone
+    assert choose_device("auto") == torch.device("cuda")
+    with pytest.raises(SpecError, match="no GPU 'cuda:1': 1 found"):
+        choose_device("cuda:1")
+
+
+def test_a_lost_gpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Mock()
+    monkeypatch.setattr(torch.cuda, "synchronize", answers)
+    check_device(torch.device("cuda:1"))
+    answers.side_effect = RuntimeError("CUDA error: unknown error\nCompile with TORCH_USE_CUDA_DSA")
+    with pytest.raises(DeviceLostError, match=r"lost cuda:1 \(CUDA error: unknown error\); run"):
+        check_device(torch.device("cuda:1"))
+    check_device(torch.device("cpu"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems tie no process to a core")

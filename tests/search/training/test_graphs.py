@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 import warnings
 import weakref
@@ -89,6 +90,7 @@ def sync_modes(monkeypatch: pytest.MonkeyPatch) -> list[int | str]:
     modes: list[int | str] = [0]
     monkeypatch.setattr(graphs, "can_record", lambda _: True)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     graphs._warn_once.cache_clear()
@@ -182,22 +184,37 @@ def test_steps_that_cannot_be_recorded_run_plainly_with_one_warning(
     ]
 
 
-def test_recording_is_tried_again_after_out_of_memory(
-    recorder: type[StandIn], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: out of memory"),  # of the driver, as it makes the graph
+        RuntimeError("CUDA error: operation failed due to a previous error during capture"),
+    ],
+)
+def test_recording_is_tried_again(
+    error: Exception, recorder: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In new memory, because no graph is left in that of the first attempt."""
+    """In new memory with new generators; so are earlier graphs of that training, before a replay.
+
+    They would go on to draw from the old generators, which no checkpoint holds.
+    """
 
     def fail(*arguments: Any) -> StandIn:
-        graph = recorder(*arguments)
+        recorder(*arguments)
         monkeypatch.setattr(graphs, "_record", recorder)
-        raise torch.OutOfMemoryError(f"provoked for {graph}")
+        raise error
 
-    calls: list[None] = []
-    monkeypatch.setattr(graphs, "_record", fail)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    replayed_on_cpu().call(lambda: calls.append(None), WARM_UP_CALLS + 2)
-    assert len(calls) == WARM_UP_CALLS + 2
-    assert (recorder.made, recorder.replayed) == (2, 2)
+    randomness, pool, calls = OwnRandomness(0, CPU), Pool(), list[None]()
+    step, validation = Replayed(randomness, CPU, pool), Replayed(randomness, CPU, pool)
+    first, made = randomness.augmentation, list[int]()
+    for replayed in (step, validation, step):
+        replayed.call(lambda: calls.append(None), WARM_UP_CALLS + 2)
+        made.append(recorder.made)
+        monkeypatch.setattr(graphs, "_record", fail if made == [1] else recorder)
+    assert len(calls) == recorder.replayed + 2 * WARM_UP_CALLS == 3 * (WARM_UP_CALLS + 2)
+    assert made == [1, 3, 4]
+    assert randomness.augmentation is not first
 
 
 def test_what_waits_for_the_device_is_not_recorded(
@@ -213,10 +230,28 @@ def test_what_waits_for_the_device_is_not_recorded(
 
     replayed_on_cpu().call(wait, 9)
     assert (calls, recorder.made) == (9, 0)
-    assert sync_modes == [0, "warn", 0]
+    assert sync_modes == [0, "warn", 0, "warn", 0]
     (warning,) = caplog.messages
     assert "test_graphs.py, line " in warning
     assert warning.endswith(", waits for the device")
+
+
+def test_what_waits_in_another_thread_is_recorded(
+    recorder: type[StandIn], sync_modes: list[int | str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As another study's checkpoint does: torch's mode and Python's warnings are the process's."""
+    threads = list[threading.Thread]()
+
+    def save() -> None:
+        if sync_modes[-1] == "warn" and not threads:
+            told = "called a synchronizing CUDA operation"
+            threads.append(threading.Thread(target=warnings.warn, args=(told,)))
+            threads[0].start()
+            threads[0].join()
+
+    replayed_on_cpu().call(save, 9)
+    assert len(threads) == recorder.made == 1
+    assert caplog.messages == []
 
 
 @pytest.mark.usefixtures("sync_modes")
@@ -246,7 +281,8 @@ def test_draws_on_the_cpu_are_not_recorded(
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RunningGraph)
     drawn = numbers_drawn()
-    assert drawn.pop(WARM_UP_CALLS) == drawn[WARM_UP_CALLS]  # the attempt's, and once more
+    for _ in range(2):  # the attempts', and once more
+        assert drawn.pop(WARM_UP_CALLS) == drawn[WARM_UP_CALLS]
     monkeypatch.setattr(graphs, "can_record", lambda _: False)
     assert drawn == numbers_drawn()
     (warning,) = caplog.messages

@@ -1,6 +1,8 @@
 """Stages of networks and their outputs, and how pictures are divided."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -8,11 +10,20 @@ import torch
 from torch import nn
 
 from data.datasets import DATASETS, from_arrays
+from data.errors import DataError
 from data.examples import Examples, split
 from data.folders.held_out import record_test
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.spec.config import StudySpec
-from search.training.task import load_study_task, logits, stage_maps, validation_batch_size
+from search.training import task as task_module
+from search.training.task import (
+    Task,
+    autocast,
+    load_study_task,
+    logits,
+    stage_maps,
+    validation_batch_size,
+)
 from tests.data.pets import make_pets
 
 ANY_ORDER = """
@@ -133,6 +144,28 @@ def test_so_are_those_of_an_extension_except_in_older_studies(
         assert all(map(torch.equal, first, (part.images_NCHW for part in drawn)))
 
 
+def test_images_that_do_not_fit_on_a_gpu_are_told_in_one_line(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Examples, "to", Mock(side_effect=torch.OutOfMemoryError("Tried to")))
+    with pytest.raises(DataError, match=r"images take 0.0 GB, more than cuda:0 has free; give"):
+        task.to(torch.device("cuda:0"))
+
+
+@pytest.mark.parametrize(("major", "enabled"), [(7, False), (8, True), (12, True)])
+def test_a_gpu_computes_in_bfloat16_only_if_it_can(
+    major: int, enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turing has 7.5, Ampere 8.0. torch itself takes emulation for support."""
+    device = torch.device("cuda:7")  # which no machine of the tests has
+    task_module._gpu_computes_in_bfloat16.cache_clear()
+    properties = Mock(return_value=SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **options: options["enabled"])
+    assert autocast(device) is enabled
+    properties.assert_called_once_with(device)
+
+
 @pytest.mark.parametrize(
     ("device", "sides", "expected"),
     [
@@ -152,7 +185,11 @@ def test_fewer_large_images_are_validated_at_once(
     device: str, sides: tuple[int, int], expected: int
 ) -> None:
     """Of 2000 at 128 x 128, two maps of 32 channels have 4.2 GB in bfloat16; of 125, 0.3 GB."""
-    assert validation_batch_size(device, *sides) == expected
+    given = SimpleNamespace(device=torch.device(device), shape=(5000, 1, *sides))
+    assert validation_batch_size(nn.Identity(), given) == expected  # type: ignore[arg-type]
+    small = SimpleNamespace(device=torch.device(device), shape=(5000, 1, 8, 8))
+    scaling = nn.Sequential(nn.Upsample(size=sides), nn.Flatten())  # as a ResNet with `side` has it
+    assert validation_batch_size(scaling, small) == expected  # type: ignore[arg-type]
 
 
 def test_all_images_are_validated_whatever_their_size() -> None:

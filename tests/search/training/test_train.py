@@ -17,7 +17,7 @@ from search.spec.objectives import OBJECTIVES
 from search.spec.recipe import Recipe
 from search.training.graphs import OwnRandomness
 from search.training.task import Task, evaluate, logits
-from search.training.train import train
+from search.training.train import own_stream, train
 from tests.search.blobs import curve, numbers
 
 RECIPE = Recipe(
@@ -77,8 +77,10 @@ def test_the_partial_epoch_validation_is_scored_on_a_third_of_each_class_and_cha
     network: ConvNetConfig, task: Task, averaging: float
 ) -> None:
     recipe = replace(RECIPE, weight_averaging=averaging)
-    plain = next(train(network, recipe, task, seed=3))
+    plain = next(train(network, recipe, task := replace(task), seed=3))
+    assert "early_validation" not in vars(task)
     training = train(network, recipe, task, seed=3, partial_epoch=True)
+    assert "early_validation" in vars(task)  # before the training's own stream
     look = next(training)
     assert (look.epoch, look.images) == (0, 2 * 32)  # a third of the six steps
     early = task.early_validation
@@ -130,6 +132,37 @@ def test_confusion_after_an_epoch_validates_nothing_again(
     next(training)
     monkeypatch.setattr("search.training.train.logits", Mock(side_effect=AssertionError))
     assert training.confusion().sum() == len(task.validation)
+
+
+def test_no_work_of_another_gpu_touches_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is left while its device is the current one, else torch would select GPU 0."""
+    seen = list[tuple[str, object]]()
+
+    class Context:
+        def __init__(self, of: object) -> None:
+            self._of = of
+
+        def __enter__(self) -> None:
+            seen.append(("enter", self._of))
+
+        def __exit__(self, *_: object) -> None:
+            seen.append(("leave", self._of))
+
+    stream, device = Mock(), torch.device("cuda:7")
+    stream.device = device
+    for name, stand_in in {
+        "Stream": Mock(return_value=stream),
+        "current_stream": Mock(),
+        "device": Context,
+        "stream": Context,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    context = own_stream(test_no_work_of_another_gpu_touches_the_first, device)
+    for _ in range(2):
+        with context:
+            seen.append(("work", None))
+    ins, outs = [("enter", device), ("enter", stream)], [("leave", stream), ("leave", device)]
+    assert seen == [*ins, ("work", None), *outs] * 2
 
 
 @pytest.mark.usefixtures("in_float32")
