@@ -51,11 +51,11 @@ Grant = Callable[[int, int, int], Lease]  # for a trial's id, its number and its
 
 
 def waits() -> Iterator[float]:
-    """Seconds to wait each time there is nothing to claim, a tenth more each time, at most 10.
+    """Seconds to wait each time there is nothing to claim, a tenth more each time, at most 5.
 
     To look for work takes the study's lock, which those who train the last trials need to report.
     """
-    return accumulate(repeat(1.1), lambda it, factor: min(factor * it, 10.0), initial=0.5)
+    return accumulate(repeat(1.1), lambda it, factor: min(factor * it, 5.0), initial=0.5)
 
 
 def this_worker() -> str:
