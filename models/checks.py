@@ -49,4 +49,9 @@ def own_generators(network: nn.Module) -> list[bytes]:
 
     kinds = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
     kept = (it for module in network.modules() for it in vars(module).values())
-    return [pickle.dumps(it) for it in kept if isinstance(it, kinds)]
+    states = (  # a pickle of torch's holds an address, too
+        it.get_state().tolist() if isinstance(it, torch.Generator) else it
+        for it in kept
+        if isinstance(it, kinds)
+    )
+    return list(map(pickle.dumps, states))
