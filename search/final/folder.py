@@ -100,9 +100,11 @@ def write_all(
         write_pictures(final_pictures(result), target)
         write_atomically(target / "report.html", final_page(result).encode())
         write_atomically(target / METRICS, text.encode())
-        if onnx_NCHW is not None:
-            exported = export_onnx(bundle, target, onnx_NCHW)
-        lead_to_first(folder)  # last: it may be a copy
+        try:
+            if onnx_NCHW is not None:
+                exported = export_onnx(bundle, target, onnx_NCHW)
+        finally:
+            lead_to_first(folder)  # last, for it may be a copy
     return Final(
         folder=target,
         metrics=json.loads(text),  # lists, as in the file

@@ -187,7 +187,8 @@ def require(
     as only a changed database does.
     """
     named = {file_of(it) for it in (*families, dataset) if is_reference(it)}
-    for name in sorted(named - {one.name for one in extensions}):
+    # The user's own files, which are loaded already, may read another version's study.
+    for name in sorted(named - {one.name for one in extensions} - _loaded.keys()):
         raise SpecError(
             "extensions", f"the study names {shown(name)} without its SHA-256, so it is not run"
         )
