@@ -150,8 +150,12 @@ class Difference:
         A difference of hardly any images is not: seeds do not vary them.
         """
         if self.p_holm is not None:
-            return self.p_holm < ALPHA and not self.is_of_few_images
+            return self.is_significant and not self.is_of_few_images
         return self.diverged is not None or (self.metric == "parameters" and self.pairs > 0)
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def is_of_few_images(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from data.errors import grouped
 from search.analysis.comparison import (
-    ALPHA,
     ArmRuns,
     Difference,
     Evaluation,
@@ -110,12 +109,11 @@ def verdicts_in_words(view: StudyView) -> dict[str, str]:
 
 def _few_in_words(difference: Difference) -> str:
     """Why a significant difference counts for nothing, if it does."""
-    if difference.images is None or difference.mean is None or difference.is_certain:
+    if not (difference.is_significant and difference.is_of_few_images):
         return ""
-    if difference.p_holm is None or difference.p_holm >= ALPHA:
-        return ""
-    few = f"{abs(difference.mean) * difference.images:.1f}"
-    return f": it is {few} of {grouped(difference.images)} images, the same for all seeds"
+    images = difference.images or 0
+    few = abs(difference.mean or 0.0) * images
+    return f": it is {few:.1f} of {grouped(images)} images, the same for all seeds"
 
 
 def _lost_in_words(difference: Difference) -> str:

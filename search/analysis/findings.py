@@ -28,7 +28,7 @@ from search.store.views import StudyView, TrialView
 
 # Ratio of training to validation loss below which a network has learned images by heart.
 BY_HEART = 0.8
-LONG, SHARE = 10, 1 / 3  # trials without a gain from which one is told, and their share of all
+LONG, SHARE = 10, 1 / 3  # without a gain: from so many trials on, and that share, it is told
 LATER = 2, 0.2  # minimum epochs from the best to the last, and minimum share of all epochs
 USUAL_STRENGTH = 1.0  # of an augmentation; finalize strengthens none beyond it
 LONGER = 2  # times the epochs: over-fitting recipes gained from it with stronger augmentation
@@ -99,9 +99,8 @@ def advice_in_words(view: StudyView) -> list[str]:
 
 
 def stop_in_words(view: StudyView) -> str | None:
-    """A line if nothing was gained for long; else None, as for a comparison or a Pareto front.
-
-    A front grows without a new best.
+    """A line if nothing was gained for long; None in a comparison, and for a Pareto front, which
+    grows without a new best.
 
     It is no advice to stop: of 30 random configurations the best is among the first 20 in two
     studies of three, and as many again would beat it in one of two.

@@ -180,12 +180,10 @@ class ArtifactStore(FileSystemArtifactStore):
     def open_reader(self, artifact_id: str) -> BinaryIO:
         from bottle import HTTPError
 
-        try:
-            path = self._folder / artifact_id
+        path = self._folder / artifact_id
+        with contextlib.suppress(ArtifactNotFound, OSError):
             if _ID.fullmatch(artifact_id) and stat.S_ISREG(path.lstat().st_mode):
                 return super().open_reader(artifact_id)
-        except (ArtifactNotFound, OSError):
-            pass
         raise HTTPError(404, "this picture is not in the folder of artifacts here")
 
     def remove(self, artifact_id: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from sqlalchemy import Connection
 
-from data.datasets import FOLDER, canonical_name, choose_dataset
+from data.datasets import FOLDER, canonical_name, choose_dataset, find_dataset
 from search.analysis.findings import without_effect
 from search.analysis.wording import warm_start_in_words
 from search.running.by_hand import check_requests, kept_total, read_queue
@@ -42,7 +42,7 @@ from search.store.studies import StudyHandle
 from search.store.views import load_earlier
 from search.training.device import describe_hardware, versions
 from search.training.files import Remote
-from search.training.task import Task, load_study_task
+from search.training.task import Task, load_study_task, noting_copies
 from search.training.train import train
 from search.training.weights import check_training, sources_of
 
@@ -208,6 +208,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             if existing is None:
                 check_complete(spec.extensions, spec.families, spec.dataset)
             task = load_study_task(spec, request.data_dir, device, place=place)
+            if existing is None and not find_dataset(place).is_ours:
+                task = noting_copies(task)
             limits = limits_of(spec, task.image_shape, task.classes)
             earlier = _earlier(request, spec, db, existing, limits)
             queue = read_queue(request.enqueue, spec)

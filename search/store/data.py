@@ -21,6 +21,7 @@ from data.extensions import is_reference
 from data.fingerprint import Fingerprint, differences
 from data.folders import held_out
 from search.spec import extensions
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.store.database import with_retry
 from search.store.schema import FINGERPRINT
@@ -48,7 +49,8 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
 
     Raises `SpecError` if the named one cannot be the study's, `DataError` if none is found.
     """
-    own = load_spec(study).dataset
+    spec = load_spec(study)
+    own = spec.dataset
     place = own if named is None else canonical_name(named)
     if place != own and not (is_folder(place) and is_folder(own)):
         raise SpecError(
@@ -60,7 +62,7 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         return place
     remembered = with_retry(study.db, partial(_remembered, study))
     if named is None:
-        places = [it for it in remembered.get(PLACES, ()) if _runs_nothing_else(study, it)]
+        places = [it for it in remembered.get(PLACES, ()) if _runs_nothing_else(spec, it)]
         paths = ((it, find_dataset(it).path) for it in [*places, own])
         # Another user's folder may not even be entered.
         found = next((it for it, path in paths if path and os.access(path, os.R_OK)), None)
@@ -75,11 +77,10 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
     return place
 
 
-def _runs_nothing_else(study: StudyHandle, place: str) -> bool:
+def _runs_nothing_else(spec: StudySpec, place: str) -> bool:
     """Whether loading images from a remembered place runs at most the study's own code."""
     if not is_reference(place):
         return True
-    spec = load_spec(study)
     content = extensions.read_own(Path(extensions.file_of(place)))
     own = [one for one in spec.extensions if one.name == extensions.file_of(spec.dataset)]
     return any(one.matches(content) for one in own)

@@ -111,8 +111,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     total = finished if stopped and finished else max(spec.trials, finished)
     told = numbers_in_words({state: counts[state] for state in WORDS})
     yield from wrap(f"Study {name}: {finished} of {total} trials finished ({told})")
-    hardware = printable(str(stored.get("hardware", "unknown")))
-    yield from wrap(f"{printable(facts['title'])}. {hardware}.")
+    yield from wrap(f"{facts['title']}. {stored.get('hardware', 'unknown')}.")
     for one in map(Earlier.from_dict, stored.get(WARM_START, ())):
         yield from wrap(f"{warm_start_in_words(one)}.")
     yield from stopped_in_words(stopped)
@@ -162,7 +161,7 @@ def stopped_in_words(why: str | None) -> list[str]:
     if not why:
         return []
     more = "To resume, run the same command without --stop-when-flat, or with more --trials."
-    return wrap(f"Ended early: {printable(str(why))}. {more}")
+    return wrap(f"Ended early: {why}. {more}")
 
 
 def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:

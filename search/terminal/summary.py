@@ -99,7 +99,7 @@ def status_text(view: StudyView) -> str:
     """How a study stands and what it found, for standard output at its end."""
     finished = f"{view.finished} of {view.spec.trials} trials finished"
     lines = wrap(f"Study {view.name}: {finished} ({all_counts(view)})")
-    lines += wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
+    lines += wrap(f"{data_in_words(view)}. {view.hardware}.")
     for one in view.earlier:
         lines += wrap(f"{warm_start_in_words(one)}.")
     lines += wrap(f"Trained for {time_spent(view)}.")

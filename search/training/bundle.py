@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +216,10 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
         raise TypeError(f"{', '.join(TEXTS)} must be text")
     if not all(type(stored[name]) is int and 0 <= stored[name] < 2**63 for name in COUNTS):
         raise TypeError(f"{', '.join(COUNTS)} must be integers from 0 up")
-    class_names, recipe = tuple(map(str, stored["class_names"])), dict(stored["recipe"])
-    if (code := stored.get("code")) is not None:  # runs once all else is known to be in order
-        restore_family(stored["architecture"]["family"], code)
-    return Bundle(
+    bundle = partial(
+        Bundle,
         **{name: stored[name] for name in (*TEXTS, *COUNTS)},
-        class_names=class_names,
+        class_names=tuple(map(str, stored["class_names"])),
         image_shape=(channels, height, width),
         mean_C=mean_C,
         std_C=std_C,
@@ -228,7 +227,9 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
         # Networks that predate the choice all have the first preparation.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),
-        architecture=from_dict(stored["architecture"]),
-        recipe=recipe,
+        recipe=dict(stored["recipe"]),
         weights=weights,
     )
+    if (code := stored.get("code")) is not None:  # runs once all else is known to be in order
+        restore_family(stored["architecture"]["family"], code)
+    return bundle(architecture=from_dict(stored["architecture"]))

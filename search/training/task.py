@@ -119,11 +119,16 @@ def load_study_task(
         drawn=not own,
         of_each_class=version > 4,
     )
-    if not found.is_ours and (shared := count_shared(validation, training)):
-        of_all = f"{grouped(shared)} of {grouped(len(validation))} validation images"
-        note = f"{of_all} are training images, too: results on them are too good; remove the copies"
-        info = replace(info, notes=(*info.notes, note))
     return make_task(info, training, validation, device, content)
+
+
+def noting_copies(task: Task) -> Task:
+    """With a note if validation images are training images, too."""
+    if not (shared := count_shared(task.validation, task.training)):
+        return task
+    of_all = f"{grouped(shared)} of {grouped(len(task.validation))} validation images"
+    note = f"{of_all} are training images, too: results on them are too good; remove the copies"
+    return replace(task, info=replace(task.info, notes=(*task.info.notes, note)))
 
 
 def make_task(

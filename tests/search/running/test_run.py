@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from optuna.pruners import MedianPruner
@@ -53,6 +54,15 @@ def test_the_first_start_makes_the_study_and_those_that_differ_are_refused(plan:
             other.begin(stop)
     assert study.attributes == before
     assert higher.begin(stop).spec == load_spec(study) == replace(first.spec, trials=60)
+
+
+def test_copies_among_training_and_validation_images_are_told(plan: Make, tmp_path: Path) -> None:
+    images, labels = np.arange(80, dtype=np.uint8).repeat(64) // 2, np.arange(80) // 2 % 2
+    part = {"x_train": images.reshape(80, 8, 8), "y_train": labels}
+    np.savez(tmp_path / "twice.npz", **part, x_test=part["x_train"], y_test=labels)
+    own = plan(dataset=f"npz:{tmp_path / 'twice.npz'}", study="s")
+    (said,) = (note for note in own.notes if "validation images are training images" in note)
+    assert said in own.begin(threading.Event()).task.info.notes
 
 
 def test_a_refusal_names_the_study_file(plan: Make, tmp_path: Path) -> None:

@@ -171,6 +171,10 @@ def test_code_runs_only_if_all_else_is_in_order(bundle: Bundle, tmp_path: Path) 
     (tmp_path / CONFIG).write_text(json.dumps(content))
     with pytest.raises(BundleError, match="class_names"):
         read_bundle(tmp_path)
+    content |= {"class_names": bundle.class_names, "preparation": {"levels": 3}}
+    (tmp_path / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="cannot be used"):
+        read_bundle(tmp_path)
     assert not mark.exists()
 
 

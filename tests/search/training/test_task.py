@@ -21,6 +21,7 @@ from search.training.task import (
     autocast,
     load_study_task,
     logits,
+    noting_copies,
     stage_maps,
     validation_batch_size,
 )
@@ -229,7 +230,7 @@ def test_copies_across_training_and_validation_are_told(tmp_path: Path) -> None:
 
     def notes(name: str) -> list[str]:
         spec = StudySpec(dataset=f"npz:{tmp_path / name}")
-        task = load_study_task(spec, tmp_path, torch.device("cpu"))
+        task = noting_copies(load_study_task(spec, tmp_path, torch.device("cpu")))
         known = {image.numpy().tobytes() for image in task.training.images_NCHW}
         shared = sum(it.numpy().tobytes() in known for it in task.validation.images_NCHW)
         said = f"{shared} of {len(task.validation)} validation images are training images, too: "
