@@ -26,15 +26,11 @@ BISECTIONS = 24  # the temperature to within 1e-6 of itself
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One number measured on the unaugmented validation examples.
+    """One number measured on the unaugmented validation examples."""
 
-    Attributes:
-        description: one line.
-        compute: maps float32 logits (N, K) and int64 labels (N,), in main memory, to the number.
-    """
-
-    description: str
+    description: str  # one line
     higher_is_better: bool
+    # From float32 logits (N, K) and int64 labels (N,), in main memory.
     compute: Callable[[torch.Tensor, torch.Tensor], float]
 
 

@@ -42,9 +42,6 @@ def fitting_weights(
 ) -> dict[str, Tensor]:
     """The source's weights that fit a network: all but the output layer's.
 
-    Files from before torch 0.4.1, of which torchvision's first weights are, hold no counters of
-    batch norm's batches: the network keeps its own, as with torch's `load_state_dict`.
-
     Raises WeightsError if they cannot be read, belong to another network, or are to be `frozen`
     in one without an output layer of that name, so that nothing would learn.
     """
@@ -60,6 +57,8 @@ def fitting_weights(
             "a network with only an output layer uses no initial weights; leave initial_weights out"
         )
     held = found = _read(source)
+    # Files from before torch 0.4.1, such as torchvision's first weights, have no such counters: the
+    # network keeps its own, as with torch's `load_state_dict`.
     if not any(str(name).endswith(_COUNTER) for name in held):
         own = {name: tensor for name, tensor in own.items() if not name.endswith(_COUNTER)}
     if not own.keys() <= found.keys():
@@ -163,15 +162,11 @@ def check_training(
     *,
     new: bool = False,
 ) -> None:
-    """Check that the metrics and initial weights that the study asks for exist.
+    """Check that the metrics and initial weights that the study, or its queue, asks for exist.
 
-    Args:
-        queue: configurations that the user asks for.
-        new: for a study to be made, also check its baseline, and each network size that it
-            searches: one begun earlier may have failed with them, and may still resume.
-
-    Raises SpecError: a metric is unknown; weights are unavailable, belong to another network, or
-    cannot be frozen in this one.
+    new: for a study to be made, also check its baseline, and each network size that it searches:
+    one begun earlier may have failed with them, and may still resume. Raises SpecError: a metric is
+    unknown; weights are unavailable, belong to another network, or cannot be frozen in this one.
     """
     for name in spec.metrics:
         if name not in METRICS:

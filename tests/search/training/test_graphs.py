@@ -50,12 +50,14 @@ class StandIn:
     replayed: int = 0
     users: ClassVar[dict[object, weakref.WeakSet[Any]]] = {}
 
-    def __init__(self, function: Callable[[], None], calls: int, _: object, handle: object) -> None:
+    def __init__(self, function: Callable[[], None], calls: int, _: object, pool: Any) -> None:
+        handle = pool.handle()
         if handle in StandIn.users and not StandIn.users[handle]:
             raise RuntimeError("use_count > 0 INTERNAL ASSERT FAILED")
         StandIn.users.setdefault(handle, weakref.WeakSet()).add(self)
         StandIn.made += 1
         self._function, self._calls, self._handle = function, calls, handle
+        pool.graphs.add(self)
 
     def pool(self) -> object:
         return self._handle
@@ -102,7 +104,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch, sync_modes: list[int | str]) -> ty
     """Everything is recorded as on CUDA, and slices are as long as there."""
     StandIn.made = StandIn.replayed = 0
     StandIn.users.clear()
-    monkeypatch.setattr(graphs, "_record", StandIn)
+    monkeypatch.setattr(graphs, "record", StandIn)
     monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 11})
     return StandIn
 
@@ -174,7 +176,7 @@ def test_steps_that_cannot_be_recorded_run_plainly_with_one_warning(
     def refuse(*_: object) -> StandIn:
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
-    monkeypatch.setattr(graphs, "_record", refuse)
+    monkeypatch.setattr(graphs, "record", refuse)
     with caplog.at_level(logging.WARNING):
         assert curve(network, recipe, task) == expected
         assert curve(network, recipe, task) == expected
@@ -202,7 +204,7 @@ def test_recording_is_tried_again(
 
     def fail(*arguments: Any) -> StandIn:
         recorder(*arguments)
-        monkeypatch.setattr(graphs, "_record", recorder)
+        monkeypatch.setattr(graphs, "record", recorder)
         raise error
 
     randomness, pool, calls = OwnRandomness(0, CPU), Pool(), list[None]()
@@ -211,7 +213,7 @@ def test_recording_is_tried_again(
     for replayed in (step, validation, step):
         replayed.call(lambda: calls.append(None), WARM_UP_CALLS + 2)
         made.append(recorder.made)
-        monkeypatch.setattr(graphs, "_record", fail if made == [1] else recorder)
+        monkeypatch.setattr(graphs, "record", fail if made == [1] else recorder)
     assert len(calls) == recorder.replayed + 2 * WARM_UP_CALLS == 3 * (WARM_UP_CALLS + 2)
     assert made == [1, 3, 4]
     assert randomness.augmentation is not first
@@ -297,10 +299,11 @@ def test_generators_are_registered_if_torch_needs_it(
     version: str, registered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Newer versions print a warning each time."""
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RunningGraph)
     monkeypatch.setattr(RunningGraph, "registered", 0)
     monkeypatch.setattr(torch, "__version__", TorchVersion(version))
-    graphs._record(lambda: None, 1, OwnRandomness(0, CPU), None)
+    graphs.record(lambda: None, 1, OwnRandomness(0, CPU), Pool())
     assert RunningGraph.registered == registered
 
 

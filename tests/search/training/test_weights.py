@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -64,20 +65,7 @@ def test_all_weights_but_the_outputs_are_loaded(source: Path) -> None:
     torch.testing.assert_close(network.state_dict()["output.weight"], output, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "form", ["state_dict", "module.", "_orig_mod.", "st.pth", "ST.SAFETENSORS"]
-)
-def test_weights_as_training_scripts_save_them(tmp_path: Path, form: str) -> None:
-    weights, file = build(NET, SHAPE, 3).state_dict(), tmp_path / form.removesuffix(".")
-    if form == "state_dict":
-        torch.save({form: weights, "epoch": 3, "optimizer": {"state": {}}}, file)
-    elif form.lower().startswith("st"):
-        save_file(weights, file)
-    else:
-        torch.save({f"{form}{name}": tensor for name, tensor in weights.items()}, file)
-    found = fitting_weights(build(NET, SHAPE, 3), NET, str(file))
-    assert found.keys() == {name for name in weights if not name.startswith("output")}
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
+RESNET = ResNetConfig(side=32)
 
 
 def without_counters(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -85,14 +73,39 @@ def without_counters(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     return {name: it for name, it in weights.items() if not name.endswith("num_batches_tracked")}
 
 
+@pytest.mark.parametrize(
+    ("config", "form"),
+    [
+        *((NET, form) for form in ("state_dict", "_orig_mod.", "st.pth", "ST.SAFETENSORS")),
+        *product((NET, RESNET), ("module.", "old", "module.old")),
+    ],
+)
+def test_weights_as_training_scripts_save_them(
+    tmp_path: Path, config: Architecture, form: str
+) -> None:
+    weights, file = build(config, SHAPE, 3).state_dict(), tmp_path / form.removesuffix(".")
+    if form.endswith("old"):
+        weights = without_counters(weights)
+    if form == "state_dict":
+        torch.save({form: weights, "epoch": 3, "optimizer": {"state": {}}}, file)
+    elif form.lower().startswith("st"):
+        save_file(weights, file)
+    else:
+        prefix = form.removesuffix("old")
+        torch.save({f"{prefix}{name}": tensor for name, tensor in weights.items()}, file)
+    found = fitting_weights(build(config, SHAPE, 10), config, str(file))
+    assert found.keys() == {name for name in weights if not name.startswith("output")}
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
+
+
 def test_torchvisions_published_file_has_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its weights are of 2017, from before batch norm counted its batches."""
     torch.manual_seed(1)
-    published, config = without_counters(resnet18().state_dict()), ResNetConfig(side=32)
+    published = without_counters(resnet18().state_dict())
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: published)
     torch.manual_seed(2)
-    network = build(config, SHAPE, 10)
-    found = fitting_weights(network, config, initial_weights.IMAGENET)
+    network = build(RESNET, SHAPE, 10)
+    found = fitting_weights(network, RESNET, initial_weights.IMAGENET)
     assert len(found) == len(published) - 2 == 100
     network.load_state_dict(found, strict=False)
     own = dict(zip(torchvision_names(), network.state_dict().values(), strict=True))
@@ -101,25 +114,14 @@ def test_torchvisions_published_file_has_no_counters(monkeypatch: pytest.MonkeyP
             assert torch.equal(tensor, published[name])
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("config", [NET, ResNetConfig(side=32)])
-def test_counters_may_be_absent(tmp_path: Path, config: Architecture, prefix: str) -> None:
-    weights, file = without_counters(build(config, SHAPE, 3).state_dict()), tmp_path / "old.pth"
-    torch.save({f"{prefix}{name}": tensor for name, tensor in weights.items()}, file)
-    found = fitting_weights(build(config, SHAPE, 10), config, str(file))
-    assert found.keys() == {name for name in weights if not name.startswith("output")}
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
-
-
 def test_torchvisions_resnet(tmp_path: Path) -> None:
     """The file is read again after it was rewritten, as may happen in a notebook."""
-    config, file = ResNetConfig(side=32), tmp_path / "resnet18.pth"
-    network = build(config, SHAPE, 10)
+    network, file = build(RESNET, SHAPE, 10), tmp_path / "resnet18.pth"
     for seed in (0, 1):
         torch.manual_seed(seed)
-        theirs = build(config, SHAPE, 1000).state_dict()
+        theirs = build(RESNET, SHAPE, 1000).state_dict()
         torch.save(dict(zip(torchvision_names(), theirs.values(), strict=True)), file)
-        found = fitting_weights(network, config, str(file))
+        found = fitting_weights(network, RESNET, str(file))
         assert found.keys() == {name for name in theirs if not name.startswith("output")}
         assert all(torch.equal(it, theirs[name]) for name, it in found.items())
 
@@ -196,9 +198,8 @@ def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    config = ResNetConfig(side=32)
     with pytest.raises(WeightsError, match=r"put that file at .*resnet18-f37072fd.pth, or give"):
-        fitting_weights(build(config, SHAPE, 10), config, initial_weights.IMAGENET)
+        fitting_weights(build(RESNET, SHAPE, 10), RESNET, initial_weights.IMAGENET)
 
 
 # Studies that start from trained weights
