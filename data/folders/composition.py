@@ -190,10 +190,8 @@ def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
 
 
 def _is_composed(image_HW: NDArray[np.uint8], figure: Foreground, composition: Composition) -> bool:
-    """Whether a picture has the training images' ground, size and place when only resized.
-
-    figure: from before resizing and inversion. If its thin lines became faint, the answer is no.
-    """
+    """Whether a picture has the training images' ground, size and place when only resized, and
+    its thin lines did not become faint; figure: from before resizing and inversion."""
     levels_HW: Grey = image_HW.astype(np.float32) / np.float32(255)
     small = find_figure(levels_HW)
     if small is None or composition.size is None:

@@ -75,11 +75,10 @@ def loss_at(
     import torch.nn.functional as F
 
     rows = max(1, MOST_DOUBLES // logits_NK.shape[1])
+    parts = zip(torch.split(logits_NK, rows), torch.split(labels_N, rows), strict=True)
     means = [
         F.cross_entropy(some_NK.double() / temperature, some_N) * (len(some_N) / len(labels_N))
-        for some_NK, some_N in zip(
-            torch.split(logits_NK, rows), torch.split(labels_N, rows), strict=True
-        )
+        for some_NK, some_N in parts
     ]
     return torch.stack(means).sum()
 
