@@ -122,9 +122,8 @@ def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
     on_dark = sum(figure.on_dark for figure in figures) >= len(found) / 2
     alike = [figure for figure in figures if figure.on_dark == on_dark]
     grounds = [figure.ground for figure in alike]
-    if len(alike) < ENOUGH * len(found):
-        return None
-    if np.ptp(np.percentile(grounds, (5, 95))) > 2 * LITTLE_CONTRAST:  # nine in ten
+    few = len(alike) < ENOUGH * len(found)
+    if few or np.ptp(np.percentile(grounds, (5, 95))) > 2 * LITTLE_CONTRAST:  # nine in ten
         return None
     sizes = np.array([max(figure.ink_HW.shape) for figure in alike]) / max(images_NHW.shape[1:])
     size = float(np.median(sizes))
