@@ -2,8 +2,9 @@ import gc
 import io
 import math
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -131,25 +132,20 @@ def test_no_work_of_another_gpu_touches_the_first(monkeypatch: pytest.MonkeyPatc
     """A stream is left while its device is the current one, else torch would select GPU 0."""
     seen = list[tuple[str, object]]()
 
-    class Context:
-        def __init__(self, of: object) -> None:
-            self._of = of
+    @contextmanager
+    def context_of(what: object) -> Iterator[None]:
+        seen.append(("enter", what))
+        try:
+            yield
+        finally:
+            seen.append(("leave", what))
 
-        def __enter__(self) -> None:
-            seen.append(("enter", self._of))
-
-        def __exit__(self, *_: object) -> None:
-            seen.append(("leave", self._of))
-
-    stream, device = Mock(), torch.device("cuda:7")
-    stream.device = device
-    for name, stand_in in {
-        "Stream": Mock(return_value=stream),
-        "current_stream": Mock(),
-        "device": Context,
-        "stream": Context,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
+    device = torch.device("cuda:7")
+    stream = Mock(device=device)
+    for name in ("device", "stream"):
+        monkeypatch.setattr(torch.cuda, name, context_of)
+    monkeypatch.setattr(torch.cuda, "Stream", Mock(return_value=stream))
+    monkeypatch.setattr(torch.cuda, "current_stream", Mock())
     context = own_stream(test_no_work_of_another_gpu_touches_the_first, device)
     for _ in range(2):
         with suppress(StopIteration), context():  # as a training's last slice raises it
