@@ -66,15 +66,12 @@ def cached(
 
 
 def _state(depends: Callable[[], Iterable[Path]]) -> tuple[str, int]:
-    """A digest of names, sizes and times, and the bytes of all files; 0 if one is unreadable.
-
-    The times include that of the last status change, which no program can set back.
-    """
+    """A digest of names, sizes and times, and the bytes of all files; 0 if one is unreadable."""
     digest, total = hashlib.sha256(f"{VERSION} {PIL.__version__}".encode()), 0
     try:
         for entry in (entry for path in depends() if path.exists() for entry in _files(path)):
             facts = entry.stat()
-            times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"
+            times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"  # no program can set the second back
             digest.update(os.fsencode(f"{os.fspath(entry)}\0{facts.st_size} {times}\n"))
             total += facts.st_size
     except OSError:
