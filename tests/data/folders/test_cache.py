@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -168,6 +169,28 @@ def test_small_folders_are_not_cached_and_an_unwritable_cache_is_no_error(
     monkeypatch.setattr(cache, "WORTH", 1)
     (tmp_path / "data").write_text("no folder")
     assert len(load(root)[1]) == 32
+
+
+def test_what_nobody_has_used_for_a_month_goes(tmp_path: Path, decoded: list[int]) -> None:
+    pets, moved = make_pets(tmp_path / "pets"), tmp_path / "moved"
+    load(pets)
+    pictures = tmp_path / "data/pictures"
+    before = set(pictures.glob("*.npz"))
+    assert before
+
+    def wait_a_month() -> None:
+        for path in pictures.glob("*.npz"):
+            os.utime(path, (ago := time.time() - cache.UNUSED - 60, ago))
+
+    wait_a_month()
+    load(pets)  # this counts as use
+    load(make_pets(tmp_path / "others"))
+    assert before < set(pictures.glob("*.npz"))
+    wait_a_month()
+    shutil.move(pets, moved)
+    load(moved)
+    assert not before & set(pictures.glob("*.npz"))
+    assert decoded
 
 
 def test_readers_that_start_together_decode_once(tmp_path: Path, decoded: list[int]) -> None:
