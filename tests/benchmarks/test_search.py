@@ -32,8 +32,8 @@ def test_ours_and_optunas_whole_studies(
 
 
 def test_times_to_an_equal_loss() -> None:
-    ours = StudyRun(seconds=20, epochs=3, losses=((5, 0.9), (8, 0.4), (15, 0.2)))
-    ray = StudyRun(seconds=60, epochs=2, losses=((10, 0.8), (48, 0.4)))
+    ours = StudyRun(seconds=20, losses=((5, 0.9), (8, 0.4), (15, 0.2)))
+    ray = StudyRun(seconds=60, losses=((10, 0.8), (48, 0.4)))
     found = search.compare([{"ours": ours, "ray": ray}, {"ours": ray, "ray": ours}])
     against = found["against"]["ours_vs_ray"]
     assert against["whole_study"]["rounds"] == [3, 1 / 3]
