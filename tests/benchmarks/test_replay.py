@@ -29,6 +29,7 @@ from benchmarks.replay_worlds import Pool, read_runs
 from search.sampling.priors import prior_for
 from search.spec.config import StudySpec
 
+pytestmark = pytest.mark.usefixtures("few_draws")
 CONFIGS, EPOCHS = 12, 4
 BEST = 7  # configuration
 
