@@ -36,6 +36,11 @@ from tests.search.made_up_views import PLAIN, comparison_view, study_view, trial
 BEATEN = "the best is the baseline itself"
 
 
+@pytest.fixture(autouse=True)
+def _reports_without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.pages.report.FIGURES", {})
+
+
 def report_of(view: StudyView) -> str:
     return make_report(view, datetime(2026, 3, 1, tzinfo=UTC)).markdown
 
