@@ -159,6 +159,17 @@ def test_an_interval_excludes_zero_if_the_corrected_test_finds_a_difference() ->
     assert seen == {(False, False), (False, True), (True, True)}
 
 
+def test_false_findings_are_as_rare_as_promised() -> None:
+    """Arms that differ from the base by chance alone, 200 studies of four arms and five seeds."""
+    rng, wrong = np.random.default_rng(1), 0
+    for _ in range(200):
+        base, *others = rng.normal(0.5, 0.02, (4, 5))
+        made = (dict(enumerate(row - base)) for row in others)
+        arms = [Difference(arm="a", than="b", metric="train_loss", by_repeat=it) for it in made]
+        wrong += any(one.verdict != "no evidence" for one in with_tests(arms))
+    assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %
+
+
 def expect(
     outcome: Any = "better",
     *,

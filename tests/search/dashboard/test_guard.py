@@ -148,7 +148,7 @@ def test_no_request_for_a_change_gets_through(
     headers: dict[str, str], policy: dict[str, Any], host: str | None, reads: bool, untouched: Place
 ) -> None:
     guard, before = untouched.guard(**policy), untouched.content
-    for method, path, body in (*OFFERED, *CLOSED, *(("GET", path, None) for path in READS[::3])):
+    for method, path, body in (*OFFERED, *CLOSED, *(("GET", path, None) for path in READS)):
         answer = ask(guard, method, fill(untouched, path), body, host=host, headers=headers)
         refused = answer.status_code in (401, 403, 404)
         assert refused == (method != "GET" or not reads), (method, path)
