@@ -44,30 +44,22 @@ def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
 def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Difference]:
     """The winner against each of the others, runner-up first; tests are corrected together."""
     winner, *others = ranked(candidates)
-    return tested(
-        Difference(
-            arm=f"trial {winner.trial}",
-            than=f"trial {other.trial}",
+    seeds = len(winner.values)
+    lost = {f"trial {one.trial}": sum(map(math.isinf, one.values)) for one in candidates}
+    found = []
+    for other in others:
+        arm, than = f"trial {winner.trial}", f"trial {other.trial}"
+        differences = enumerate(map(sub, winner.values, other.values))
+        one = Difference(
+            arm=arm,
+            than=than,
             metric=objective,
-            by_repeat={
-                seed: difference
-                for seed, difference in enumerate(map(sub, winner.values, other.values))
-                if math.isfinite(difference)
-            },
-            diverged=f"trial {other.trial}" if _always_diverged(other) else None,
-            lost={
-                f"trial {one.trial}": (diverged, len(one.values))
-                for one in (winner, other)
-                if (diverged := sum(map(math.isinf, one.values)))
-            },
+            by_repeat={seed: it for seed, it in differences if math.isfinite(it)},
+            diverged=than if lost[than] == seeds > 1 else None,  # one seed decides nothing
+            lost={name: (lost[name], seeds) for name in (arm, than)},
         )
-        for other in others
-    )
-
-
-def _always_diverged(one: Candidate) -> bool:
-    """In every seed, of which one alone decides nothing."""
-    return len(one.values) > 1 and not any(map(math.isfinite, one.values))
+        found.append(one)
+    return tested(found)
 
 
 def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:

@@ -116,7 +116,7 @@ class Difference:
     metric: str  # as `measure_of` takes it
     by_repeat: Mapping[int, float]  # one per seed that both were trained with
     diverged: str | None = None  # the arm that diverged in every seed, of which the other lost none
-    lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # arm: diverged seeds of all
+    lost: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # arm: diverged, of seeds
     expected: Expectation | None = None  # that it decides
     images: int | None = None  # that an accuracy or error is counted on, the same in all seeds
     p: float | None = None  # with a margin: of TOST if the mean lies within, else of lying beyond
@@ -150,20 +150,17 @@ class Difference:
         A difference of hardly any images is not: seeds do not vary them.
         """
         if self.p_holm is not None:
-            return self.is_significant and not self.is_of_few_images
+            return self.p_holm < ALPHA and self.few_images is None
         return self.diverged is not None or (self.metric == "parameters" and self.pairs > 0)
 
     @property
-    def is_significant(self) -> bool:
-        return self.p_holm is not None and self.p_holm < ALPHA
-
-    @property
-    def is_of_few_images(self) -> bool:
-        """Whether an accuracy or error differs by less than FEWEST_IMAGES, without a margin."""
-        if self.images is None or self.mean is None or self.margin is not None:
-            return False
-        # Up to rounding: errors are multiples of 1 / images.
-        return abs(self.mean) * self.images < FEWEST_IMAGES - 1e-6
+    def few_images(self) -> float | None:
+        """By how many images an accuracy or error differs, if significantly but by less than
+        FEWEST_IMAGES, and without a margin."""
+        if not self.mean or self.p_holm is None or self.p_holm >= ALPHA or self.margin is not None:
+            return None
+        few = abs(self.mean) * (self.images or math.inf)
+        return few if few < FEWEST_IMAGES - 1e-6 else None  # errors are multiples of 1 / images
 
     @property
     def verdict(self) -> Literal["better", "worse", "no evidence"]:
@@ -206,7 +203,7 @@ def _difference(
     # One seed decides nothing, and an arm that lost some may have been lucky with the others.
     steady = [a for a, _ in both if len(a.complete) == a.repeats > 1]
     worse = [a.arm.name for a, b in both if a.diverged == a.repeats and b in steady]
-    lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both if a.diverged}
+    lost = {a.arm.name: (a.diverged, a.repeats) for a, _ in both}
     counted = metric == "parameters" and by_repeat
     is_share = metric in ("validation_accuracy", "validation_error")
     return Difference(

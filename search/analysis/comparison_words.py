@@ -109,11 +109,8 @@ def verdicts_in_words(view: StudyView) -> dict[str, str]:
 
 def _few_in_words(difference: Difference) -> str:
     """Why a significant difference counts for nothing, if it does."""
-    if not (difference.is_significant and difference.is_of_few_images):
-        return ""
-    images = difference.images or 0
-    few = abs(difference.mean or 0.0) * images
-    return f": it is {few:.1f} of {grouped(images)} images, the same for all seeds"
+    few, images = difference.few_images, grouped(difference.images or 0)
+    return "" if few is None else f": it is {few:.1f} of {images} images, the same for all seeds"
 
 
 def _lost_in_words(difference: Difference) -> str:
@@ -121,7 +118,7 @@ def _lost_in_words(difference: Difference) -> str:
     return "".join(
         f"; {seeds_lost(arm, *seeds)}"
         for arm, seeds in difference.lost.items()
-        if arm != difference.diverged
+        if seeds[0] and arm != difference.diverged
     )
 
 
@@ -130,11 +127,11 @@ def lowest_arm(view: StudyView) -> tuple[ArmRuns | None, str]:
     lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
     if lowest is None:
         return None, ""
-    for difference in against_base(view, view.spec.objective):
-        if difference.arm == lowest.arm.name:
-            return lowest, verdict_in_words(difference)
-    lost = seeds_lost(lowest.arm.name, lowest.diverged, lowest.repeats)
-    return lowest, "it is the base itself" + (f"; {lost}" if lowest.diverged else "")
+    name = lowest.arm.name
+    if name != view.spec.arms[0].name:
+        return lowest, verdicts_in_words(view)[name]
+    lost = f"; {seeds_lost(name, lowest.diverged, lowest.repeats)}" if lowest.diverged else ""
+    return lowest, f"it is the base itself{lost}"
 
 
 def seeds_lost(arm: str, diverged: int, repeats: int) -> str:

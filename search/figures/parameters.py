@@ -86,15 +86,21 @@ def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
     """Each parameter's share of the variance by itself, highest first; empty if there is none."""
     if len({trial.value for trial in trials}) < 2:
         return {}
-    with warnings.catch_warnings(), optuna_warnings_only():  # this study is never shown
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study()
-        study.add_trials(trials)
         try:
             evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)
-            return get_param_importances(study, evaluator=evaluator, normalize=False)
+            return get_param_importances(_study_of(trials), evaluator=evaluator, normalize=False)
         except RuntimeError:  # the forest finds no variance
             return {}
+
+
+def _study_of(trials: Sequence[FrozenTrial]) -> optuna.Study:
+    """A study in memory, which nobody sees."""
+    with optuna_warnings_only():
+        study = optuna.create_study()
+    study.add_trials(trials)
+    return study
 
 
 def _when(epoch: int) -> str:
@@ -144,10 +150,7 @@ def contour(view: StudyView) -> go.Figure:
     shares = shares_of(trials)
     names = [name for name in shares if len({trial.params[name] for trial in trials}) > 1][:2]
     if len(names) == 2:
-        with optuna_warnings_only():
-            study = optuna.create_study()
-            study.add_trials(trials)
-            figure = optuna.visualization.plot_contour(study, params=names)
+        figure = optuna.visualization.plot_contour(_study_of(trials), params=names)
         bar = {"title": {"text": view.spec.value.word}}
         figure.update_layout(title=None).update_traces(selector={"type": "contour"}, colorbar=bar)
         figure.data[0].z = [[style.short(value) for value in row] for row in figure.data[0].z]

@@ -270,6 +270,7 @@ def comparison_view(
     trials = []
     for column, arm in enumerate(arms):
         config = make_config(arm.values, spec)
+        parameters = count_parameters(config.architecture, shape, classes)
         for repeat, loss in enumerate(losses[arm.name]):
             number = repeat * len(arms) + column
             trial = trial_view(
@@ -279,7 +280,7 @@ def comparison_view(
                 reason=reason if loss is None else None,
                 params={"arm": arm.name, "repeat": repeat},
                 config=config,
-                parameters=count_parameters(config.architecture, shape, classes),
+                parameters=parameters,
             )
             trials.append(replace(trial, arm=arm.name, repeat=repeat))
     trials.sort(key=lambda trial: trial.number)

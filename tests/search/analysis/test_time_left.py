@@ -105,7 +105,7 @@ def plain(number: int, epochs: int = 5, **fields: Any) -> TrialView:
     return trial_of(number, [10.0] * epochs, **fields)
 
 
-def seconds_left(trials: Sequence[TrialView], workers: int = 1, **changes: Any) -> float | None:
+def seconds_left(trials: Sequence[TrialView], /, workers: int = 1, **changes: Any) -> float | None:
     left = time_left(view_of(replace(PLAIN, **changes), trials), workers)
     return None if left is None else left.seconds
 
@@ -207,14 +207,9 @@ def test_two_trials_are_trained_to_their_ends_whatever_the_budget() -> None:
     assert 2 * 5 + 6 / 3 < 8 * expected_epochs(small) < 2 * 5 + 6
     assert expected_epochs(replace(small, trials=1)) == 5
     assert expected_epochs(replace(small, budget=0.5)) == 0.5 * 5
-
-
-def test_more_trials_than_a_lowered_total_need_no_negative_time() -> None:
-    paused = [plain(number, 1, state="paused") for number in range(8)]
-    spec = replace(PLAIN, pruner="promotion", trials=3, budget=0.1)
-    left = time_left(view_of(spec, [*paused, plain(8), plain(9)]))
-    assert left is not None
-    assert left.seconds == 0.0
+    # More trials than a lowered total need no negative time.
+    many = [plain(number, 1, state="paused") for number in range(8)]
+    assert seconds_left([*many, plain(8), plain(9)], **fields, trials=3) == 0.0
 
 
 def test_if_trials_pause_a_spent_budget_is_not_the_end() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from itertools import product
 from typing import Any, get_args
@@ -30,11 +29,9 @@ from search.analysis.wording import (
     spread,
     told_apart,
 )
-from search.pages.note import study_note
 from search.spec.config import TrialConfig
 from search.spec.recipe import Recipe
-from search.store.views import State, StudyView
-from search.terminal.summary import standing_in_words, status_text
+from search.store.views import State
 from tests.search.made_up_views import study_view, trial_view
 
 
@@ -89,19 +86,6 @@ def test_states_have_one_word_each() -> None:
     assert counts_in_words(pruned) == "0 complete, 1 pruned"
     left = study_view([trial_view(0, [1.0], state="interrupted"), trial_view(1, state="waiting")])
     assert all_counts(left) == "0 complete, 1 interrupted, 1 queued"
-
-
-def test_an_interrupted_trial_is_called_that_everywhere(small_study: StudyView) -> None:
-    """Nothing trains: the one running trial was left by its worker."""
-    trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
-    interrupted = replace(small_study, trials=tuple(trials))
-    note = study_note(interrupted)
-    for text in (note, status_text(interrupted)):
-        words = " ".join(text.split())
-        assert "2 failed, 1 interrupted, 1 queued" in words
-        assert not re.search("abandoned|[0-9] running|[0-9] waiting", words)
-    assert "the next worker resumes it" in note
-    assert standing_in_words(interrupted).endswith("with one worker; none is training now")
 
 
 def config(architecture: Architecture, **recipe: Any) -> TrialConfig:

@@ -47,19 +47,20 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
     assert np.array(empty.z) == pytest.approx(np.sqrt([[0, 0], [0.25, 0.75]]), abs=1e-3)
 
 
-def test_a_thousand_classes_need_few_texts() -> None:
-    names = [f"{n:060}" for n in range(1000)]
-    confusion_KK = np.diag(np.arange(1000))
+def test_hundreds_of_classes_need_few_texts() -> None:
+    many = 300
+    names = [f"{n:060}" for n in range(many)]
+    confusion_KK = np.diag(np.arange(many))
     confusion_KK[:, 1] += 1
     made = confusion_matrix(confusion_KK, names, "")
-    assert len(made.to_json()) < 15e6
+    assert len(made.to_json()) < 15 * many**2
     texts = np.array(made.data[0].hovertext)
     assert texts[2, 1:4].tolist() == [
         f"{names[2]} taken for {names[1]}: 1",
         f"{names[2]} taken for {names[2]}: 2",
         "",
     ]
-    full = confusion_matrix(np.arange(10**6).reshape(1000, 1000), names, "")
+    full = confusion_matrix(np.arange(many**2).reshape(many, many), names, "")
     assert 0.9 * MOST_HOVERS < np.count_nonzero(full.data[0].hovertext) <= MOST_HOVERS
     assert confusion_matrix(confusion_KK, names, "", hovers=False).data[0].hovertext is None
 
@@ -95,10 +96,11 @@ def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(tmp_p
     assert "500 test images × 2 runs" in said["confusion"]
     assert "conv1: 8 maps of 14×14" in said["features"]
     assert "→ Coat" in said["mistakes"]
-    contents = [file.read_bytes() for file in files]
-    assert [
-        file.read_bytes() for file in write_pictures(final_pictures(final), tmp_path)
-    ] == contents
+    again = {
+        name: it for name, it in final_pictures(final).items() if name in ("curves", "kernels")
+    }
+    for file in write_pictures(again, tmp_path / "again"):  # the same to the byte
+        assert file.read_bytes() == (tmp_path / file.name).read_bytes()
     names = ("$\\frac$", "</svg><script>x", "靴 👟", "a\x00\x1bb", "x" * 999)
     view = study_view([trial_view(0, [0.4])], data_title="".join(names), class_names=names)
     pictures = final_pictures(final_result(view=view, kernels=None))

@@ -25,6 +25,11 @@ from tests.search.made_up_views import SEARCHED as SPEC
 from tests.search.made_up_views import study_view, trial_view
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.figures.parameters.RESAMPLES", 2)
+
+
 def view_of(trials: Sequence[TrialView]) -> StudyView:
     return replace(study_view(trials), spec=SPEC)
 
@@ -72,23 +77,25 @@ def test_of_many_trials_some_of_the_whole_study_are_compared() -> None:
 
 
 def test_the_parameter_that_decides_is_found() -> None:
-    shares, told = importances(view_of(decided(30)))
+    view = view_of(decided(30))
+    figure = importances_bars(view)
+    (bars,) = figure.data
+    shares = dict(zip(bars.y, bars.x, strict=True))
     assert next(iter(shares)) == "learning_rate"
     assert shares["learning_rate"] > 0.8
-    exact = shares_of(comparable_trials(view_of(decided(30)))[1])
+    exact = shares_of(comparable_trials(view)[1])
     assert 0.8 < sum(exact.values()) <= 1
     assert shares == pytest.approx(exact, abs=5e-4)  # rounded to three decimal places
-    assert "fANOVA of 30 after epoch 2" in told
-    assert "From the losses of 30 trials after epoch 2: learning_rate explains " in told
+    assert "fANOVA of 30 after epoch 2" in figure.layout.title.subtitle.text
+    told = "From the losses of 30 trials after epoch 2: learning_rate explains "
+    assert figure.layout.meta["caption"].startswith(told)
     assert shares.keys() == search_axes(SPEC).keys() == {"learning_rate", "depth", "hidden"}
-    figure = importances_bars(view_of(decided(30)))
-    (bars,) = figure.data
     spread = dict(zip(bars.y, bars.error_x.array, strict=True))
     assert spread.keys() == shares.keys()
     assert all(0 <= deviation < 0.5 for deviation in spread.values())
     # A parameter with one value is not searched: trials need not have it.
     fixed = replace(SPEC, space={**SPEC.space, "optimizer": Choice(values=("adam",))})
-    again = importances_bars(replace(view_of(decided(30)), spec=fixed))
+    again = importances_bars(replace(view, spec=fixed))
     assert again.to_json() == figure.to_json()  # the same each time
 
 

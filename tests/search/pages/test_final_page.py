@@ -5,6 +5,8 @@ import re
 from dataclasses import replace
 from html import unescape
 
+import pytest
+
 from search.analysis.candidates import Candidate
 from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
@@ -24,6 +26,11 @@ CONFUSION = [
     [0, 0, 0, 200, 0],
     [1, 0, 0, 0, 199],
 ]
+
+
+@pytest.fixture(autouse=True)
+def _pages_without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.pages.render.get_plotlyjs", lambda: "")  # 4.5 MB of a page
 
 
 def words(page: str) -> str:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 import tarfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from search.pages.note import BEGIN, END, placed, study_note
 from search.pages.report import make_report
 from search.spec.config import Earlier
 from search.spec.extensions import Extension
-from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.summary import standing_in_words, status_text
 from tests.search.made_up_views import big_study, comparison_view, study_view, trial_view
@@ -28,6 +27,11 @@ OURS = "# Study\n\n## Best trials\n\nnone\n"
 SECTION = f"{BEGIN}\n\n{OURS.rstrip()}\n\n{END}\n"
 # As earlier versions marked it.
 COMMENTS = "<!-- cnn-search: begin. What -->\nold\n<!-- cnn-search: end -->\n"
+
+
+@pytest.fixture(autouse=True)
+def _reports_without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.pages.report.FIGURES", {})
 
 
 def rows(markdown: str) -> list[list[str]]:
@@ -67,9 +71,9 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
 
 
 def test_only_a_study_with_a_baseline_is_compared_with_it(small_study: StudyView) -> None:
-    trials = [dataclasses.replace(trial, is_baseline=False) for trial in small_study.trials]
-    spec = dataclasses.replace(small_study.spec, baseline=None)
-    without = study_note(dataclasses.replace(small_study, spec=spec, trials=tuple(trials)))
+    trials = [replace(trial, is_baseline=False) for trial in small_study.trials]
+    spec = replace(small_study.spec, baseline=None)
+    without = study_note(replace(small_study, spec=spec, trials=tuple(trials)))
     heads = [re.findall("^## (.*)", note, re.M) for note in (without, study_note(small_study))]
     assert [found[1] for found in heads] == ["The best trial", "Against the baseline"]
     assert "The best, trial 3: " in without
@@ -101,7 +105,7 @@ def test_the_note_of_a_comparison_is_about_its_arms() -> None:
 
 
 def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
-    done = dataclasses.replace(small_study, spec=small_study.spec.with_total(6))
+    done = replace(small_study, spec=small_study.spec.with_total(6))
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
     assert "\nNot started: **0 of 50" in study_note(study_view())
     for state in ("failed", "interrupted"):
@@ -121,21 +125,6 @@ def test_paused_and_interrupted_trials_are_explained() -> None:
     note = study_note(study_view(held))
     assert "\nPaused: on hold; it resumes if it is worth its next epochs. This dash" in note
     assert "\nInterrupted: its worker is gone or was stopped" in note
-
-
-def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(result_row: ResultRow) -> None:
-    unfinished = dataclasses.replace(result_row, figures=None)
-    alone = {**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1}
-    single = dataclasses.replace(result_row, seeds=(5,), figures=alone)
-    other = dataclasses.replace(result_row, is_ours=False)
-    note = study_note(study_view(results=[result_row, unfinished, single, other]))
-    assert (
-        "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 "
-        "(3 seeds), loss 0.2101 ± 0.0030 (3 seeds), on 10 000 images"
-    ) in note
-    assert "trial 3 of an earlier study of this name, seeds 0, 1, 2: accuracy 93.12 %" in note
-    assert "seeds 0, 1, 2: started, but not finished" in note
-    assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 
 
 def test_any_study_has_a_short_note() -> None:
@@ -192,13 +181,13 @@ def test_the_same_values_are_promised_only_if_the_file_says_all(small_study: Stu
     earlier = Earlier(
         source="a", data="b", objective="validation_loss", best=None, configurations=()
     )
-    continued = dataclasses.replace(small_study.trials[1], continued=True)
+    continued = replace(small_study.trials[1], continued=True)
     for view, promised in (
         (small_study, True),
-        (dataclasses.replace(small_study, stop_when_flat=0.01), True),  # but it is not flat
-        (dataclasses.replace(small_study, stopped="flat"), False),
-        (dataclasses.replace(small_study, earlier=(earlier,)), False),
-        (dataclasses.replace(small_study, trials=(continued,)), False),
+        (replace(small_study, stop_when_flat=0.01), True),  # but it is not flat
+        (replace(small_study, stopped="flat"), False),
+        (replace(small_study, earlier=(earlier,)), False),
+        (replace(small_study, trials=(continued,)), False),
     ):
         for text in (study_note(view), make_report(view, datetime.now(UTC)).markdown):
             condition = "bit-identical if this study began with its present total and budget"
@@ -209,8 +198,8 @@ def test_the_same_values_are_promised_only_if_the_file_says_all(small_study: Stu
 def test_files_that_a_repeated_study_needs_are_named(small_study: StudyView) -> None:
     told = "Save it where these paths lead to the files: stripes.py, own/data.py. "
     files = [Extension(name=name, sha256="", path="") for name in ("stripes.py", "own/data.py")]
-    spec = dataclasses.replace(small_study.spec, extensions=tuple(files))
-    view = dataclasses.replace(small_study, spec=spec)
+    spec = replace(small_study.spec, extensions=tuple(files))
+    view = replace(small_study, spec=spec)
     for text in (study_note(view), make_report(view, datetime.now(UTC)).markdown):
         assert told in text
     assert "Save it where" not in study_note(small_study)

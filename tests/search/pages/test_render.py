@@ -8,6 +8,7 @@ import html
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -69,15 +70,25 @@ def test_typed_text_stays_text_and_nothing_is_loaded(everything: str) -> None:
     assert "default-src 'none'; script-src 'sha256-" in everything
 
 
-def test_evaluations_of_other_lengths_are_told_apart(
+def test_evaluations_carry_date_seeds_and_spread(
     small_study: StudyView, result_row: ResultRow
 ) -> None:
-    longer = replace(result_row, figures={**(result_row.figures or {}), "requested_epochs": 6})
-    told = evaluation_in_words(small_study, result_row)
-    assert "trial 3, seeds 0, 1, 2: accuracy 93.12 %" in told
-    told = evaluation_in_words(small_study, longer)
-    assert "trial 3, 6 epochs, seeds 0, 1, 2: accuracy 93.12 %" in told
-    table = Study.of(replace(small_study, results=(longer,))).to_pandas("results")
+    found = dict(result_row.figures or {})
+    longer, one = {**found, "requested_epochs": 6}, {**found, "std": None, "loss_std": None}
+    accuracy, loss = "accuracy 93.12 % ± 0.25 (sampling)", "loss 0.2101"
+    three = f"seeds 0, 1, 2: {accuracy} ± 0.12 (3 seeds), {loss} ± 0.0030 (3 seeds)"
+    changes: dict[str, dict[str, Any]] = {
+        f"trial 3, {three}, on 10 000 images": {},
+        f"trial 3, 6 epochs, {three}, on 10 000 images": {"figures": longer},
+        f"trial 3 of an earlier study of this name, {three}, on 10 000 images": {"is_ours": False},
+        f"trial 3, seeds 5: {accuracy}, {loss}, on 10 000 images": {"figures": one, "seeds": (5,)},
+        "trial 3, seeds 0, 1, 2: started, but not finished": {"figures": None},
+    }
+    for said, changed in changes.items():
+        told = evaluation_in_words(small_study, replace(result_row, **changed))
+        assert told == f"2026-03-02 10:30 UTC: {said}"
+    results = (replace(result_row, figures=longer),)
+    table = Study.of(replace(small_study, results=results)).to_pandas("results")
     assert list(table.requested_epochs) == [6]
 
 
