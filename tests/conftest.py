@@ -72,8 +72,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """`finalise` trains in one process, and draws nothing: that takes longer than the training."""
     monkeypatch.setattr("search.final.runs.default_workers", lambda _: 1)
-    for module in ("search.final.folder", "search.pages.final_page"):
-        monkeypatch.setattr(f"{module}.final_pictures", lambda _: {})
+    monkeypatch.setattr("search.final.folder.final_pictures", lambda _: {})
     draw_nothing(monkeypatch)
 
 

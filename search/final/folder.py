@@ -94,11 +94,11 @@ def write_all(
     BundleError if a file cannot be written, or `export_onnx` raises it.
     """
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
-    text = metrics_text(result)
+    text, pictures = metrics_text(result), final_pictures(result)
     with writing_into(target):
         write_bundle(bundle, target)
-        write_pictures(final_pictures(result), target)
-        write_atomically(target / "report.html", final_page(result).encode())
+        write_pictures(pictures, target)
+        write_atomically(target / "report.html", final_page(result, pictures).encode())
         write_atomically(target / METRICS, text.encode())
         try:
             if onnx_NCHW is not None:

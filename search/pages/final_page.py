@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 import plotly.graph_objects as go
+from matplotlib.figure import Figure
 
 from data.datasets import DATASETS
 from data.errors import grouped
@@ -15,18 +16,17 @@ from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, spread
 from search.figures import FINAL_FIGURES, by_file_name
 from search.figures.files import rendered
-from search.figures.final import final_pictures
 from search.pages.render import markdown, page, plain
 from search.training.epoch import Score
 
 PAIRS = 10
 
 
-def final_page(final: FinalResult) -> str:
-    """One offline HTML page."""
+def final_page(final: FinalResult, pictures: Mapping[str, go.Figure | Figure]) -> str:
+    """One offline HTML page with pictures from `final_pictures`."""
     figures = {
         name: picture if isinstance(picture, go.Figure) else rendered(picture, "png")
-        for name, picture in final_pictures(final).items()
+        for name, picture in pictures.items()
     }
     dataset = DATASETS.get(final.view.dataset.name)
     title = f"{final.view.dataset.title}: trial {final.trial.number} on the test set"

@@ -71,5 +71,5 @@ def test_a_class_without_test_images_has_no_accuracy() -> None:
     assert metrics(final)["per_class"] == found
     name = final.view.dataset.class_names[2]
     assert f"The test set has no pictures of {name}." in final_text(final)
-    assert "no pictures" in final_page(final)
-    assert "no pictures" not in final_page(final_result()) + final_text(final_result())
+    assert "no pictures" in final_page(final, {})
+    assert "no pictures" not in final_page(final_result(), {}) + final_text(final_result())

@@ -230,10 +230,9 @@ import importlib, json, os, signal, sys
 import torch._dynamo
 from search.dashboard import content
 from search.final import final, folder, runs
-from search.pages import final_page
 
 runs.default_workers, content.write_content = lambda _: 1, lambda *_: None
-folder.final_pictures = final_page.final_pictures = lambda _: {}
+folder.final_pictures = lambda _: {}
 
 def die(place, module, step, when, number, options):
     os.chdir(place)

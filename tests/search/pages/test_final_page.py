@@ -9,6 +9,7 @@ import pytest
 
 from search.analysis.candidates import Candidate
 from search.analysis.final_result import FinalResult, metrics
+from search.figures.final import final_pictures
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
 from tests.search.made_up_views import (
@@ -41,7 +42,7 @@ def words(page: str) -> str:
 
 def both(final: FinalResult) -> tuple[str, str]:
     """The page and the summary, each on one line."""
-    return words(final_page(final)), " ".join(final_text(final).split())
+    return words(final_page(final, {})), " ".join(final_text(final).split())
 
 
 def test_page_and_text_give_the_same_numbers() -> None:
@@ -84,13 +85,15 @@ def test_candidates_are_listed_winner_first_with_their_values_in_the_study() -> 
     lucky = Candidate(trial=3, epochs=7, searched=0.1, values=(0.26, 0.28))
     steady = Candidate(trial=5, epochs=6, searched=0.2, values=(0.25, 0.26))
     gone = Candidate(trial=8, epochs=4, searched=0.3, values=(math.inf, math.inf))
-    page = words(final_page(replace(final_result(), candidates=(lucky, gone, steady))))
+    page = words(final_page(replace(final_result(), candidates=(lucky, gone, steady)), {}))
     assert "in the study fresh seeds 5 6 0.2000 0.2550 ± 0.0071 3 7 0.1000 0.2700" in page
     assert "0.2700 ± 0.0141 8 4 0.3000 diverged" in page
     view = final_result().view
     view = replace(view, spec=replace(view.spec, objective="validation_error"))
     shares = replace(final_result(view=view), candidates=(lucky, steady))
-    assert "in the study (%) fresh seeds (%) 5 6 20.00 25.50 ± 0.71" in words(final_page(shares))
+    assert "in the study (%) fresh seeds (%) 5 6 20.00 25.50 ± 0.71" in words(
+        final_page(shares, {})
+    )
 
 
 def test_the_command_that_repeats_it_has_the_epochs_that_were_given() -> None:
@@ -98,7 +101,7 @@ def test_the_command_that_repeats_it_has_the_epochs_that_were_given() -> None:
     found = tuple(Candidate(trial=n, epochs=3, searched=0.1, values=(n / 9,)) for n in (1, 4))
     for given, options in ((None, ""), (9, " --epochs 9")):
         final = replace(final_result(), epochs=3, candidates=found, requested_epochs=given)
-        page = words(final_page(final))
+        page = words(final_page(final, {}))
         assert f"--candidates 2 --candidate-seeds 1{options} The study itself" in page
         assert metrics(final)["requested_epochs"] == given
 
@@ -106,10 +109,10 @@ def test_the_command_that_repeats_it_has_the_epochs_that_were_given() -> None:
 def test_a_trial_that_was_the_best_when_it_was_evaluated_is_called_so() -> None:
     """Its evaluation is repeated by its number after the study has gone on."""
     best = final_result()
-    assert "has the lowest" in words(final_page(best))
-    assert "--trial" not in words(final_page(best))
+    assert "has the lowest" in words(final_page(best, {}))
+    assert "--trial" not in words(final_page(best, {}))
     beaten = replace(best, trial=best.view.trials[0])
-    page = words(final_page(beaten))
+    page = words(final_page(beaten, {}))
     assert "Trial 0 was the study's best when it was evaluated." in unescape(page)
     assert "has the lowest" not in page
     assert "--seeds 2 --trial 0" in page
@@ -129,7 +132,7 @@ def test_calibration_is_reported_before_and_after() -> None:
 
 def test_an_earlier_evaluation_is_noted_and_one_run_has_no_spread(result_row: ResultRow) -> None:
     first = final_result()
-    assert "had been evaluated" not in final_page(first) + final_text(first)
+    assert "had been evaluated" not in final_page(first, {}) + final_text(first)
     view = study_view([trial_view(0, [0.4])], results=[result_row])
     for told in both(final_result(accuracies=(0.93,), view=view)):
         assert "had been evaluated once before, first on 2026-03-02 10:30 UTC" in told
@@ -162,11 +165,12 @@ def test_a_trial_other_than_the_best_and_pictures_of_the_network() -> None:
     for told in both(final):
         assert "Difference: loss 0.1500 higher and accuracy 5.00 points lower" in told
     assert why in re.sub(r"\s+", " ", final_text(final))
-    page = final_page(final)
+    page = final_page(final, final_pictures(final))
     assert "Trial 1 was named by hand, &lt;not&gt; the study" in page
     assert "--trial 1" in page
     assert "most confident mistakes" in page
     assert page.count('<img alt="') == 3
-    assert '<img alt="' not in final_page(final_result(kernels=None))
+    without = final_result(kernels=None)
+    assert '<img alt="' not in final_page(without, final_pictures(without))
     assert metrics(final)["chosen"] == why
     assert metrics(final_result())["chosen"] == "the study's best"

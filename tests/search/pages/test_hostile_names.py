@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 
 from search.analysis.wording import printable
 from search.figures import FIGURES
+from search.figures.final import final_pictures
 from search.pages.final_page import final_page, final_text
 from search.pages.note import study_note
 from search.pages.render import page
@@ -111,7 +112,8 @@ def test_pages_have_the_same_structure_under_any_name(
     monkeypatch.setattr("search.pages.render.get_plotlyjs", lambda: "")  # 4.5 MB of a page
 
     def written(name: str) -> str:
-        text = final_page(final_result(view=called(name)[0], kernels=None))
+        final = final_result(view=called(name)[0], kernels=None)
+        text = final_page(final, final_pictures(final))
         return re.sub(r"<script(?! type).*?</script>", "", text, flags=re.DOTALL)
 
     expected = Structure(written(PLAIN)).found
