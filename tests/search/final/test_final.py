@@ -50,11 +50,6 @@ STEPS = (
 )
 
 
-@pytest.fixture(scope="session")
-def searched(searched_tiny: Path) -> Path:
-    return searched_tiny
-
-
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process, and no pictures: drawing them takes longer than the training."""

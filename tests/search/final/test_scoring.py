@@ -82,13 +82,13 @@ def test_results_stay_those_of_the_images_that_were_tested(
 
 
 def test_how_the_trial_was_chosen_stays_as_recorded(
-    searched_tiny: Path,
+    searched: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whether candidates win later, or the trial is named by hand."""
-    monkeypatch.chdir(copy_untested(searched_tiny, tmp_path / "copy"))
+    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
     best = finalise("digits", seeds=1)
     named = finalise("digits", seeds=1, trial=best.metrics["trial"])
     assert best.metrics["chosen"] == "the study's best"
@@ -106,9 +106,9 @@ def test_how_the_trial_was_chosen_stays_as_recorded(
 
 
 def test_logits_of_only_the_first_seed_are_kept(
-    searched_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(copy_untested(searched_tiny, tmp_path / "copy"))
+    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
     made, alive, plain = list[weakref.ref[torch.Tensor]](), [], scoring.logits
 
     def watched(*arguments: Any) -> torch.Tensor:
