@@ -187,6 +187,7 @@ def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
     assert dropout.hidden == (8,)
 
 
+@pytest.mark.usefixtures("unseen")
 def test_equal_arms_have_equal_curves_and_one_that_fails_counts(tmp_path: Path) -> None:
     """The training loop itself trains all trials."""
 
