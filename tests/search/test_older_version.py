@@ -61,6 +61,7 @@ def test_every_study_is_shown(run: Run) -> None:
     assert "Study interrupted: 1 of 5 trials finished" in status
 
 
+@pytest.mark.usefixtures("unseen")
 def test_interrupted_study_resumes_where_it_stopped(place: Path, run: Run) -> None:
     of_trial = (
         "SELECT epoch, validation_loss, worker FROM epochs WHERE trial_id = 12 ORDER BY epoch"
