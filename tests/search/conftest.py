@@ -276,6 +276,21 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         site.close()
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, as the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # keeps the proxies of its first use
+
+
 def search_in(folder: Path, **options: Any) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -117,37 +117,26 @@ def traces(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(("prepare", "words", "says"), CASES.values(), ids=CASES.keys())
 def test_the_study_command_refuses(
-    prepare: Prepare,
-    words: str,
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Refused,
+    prepare: Prepare, words: str, says: str, here: Path, refused: Refused
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no network, whatever the machine has
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr("urllib.request._opener", None)  # keeps the proxies of its first use
-    prepare(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    before = traces(tmp_path)
+    prepare(here)
+    before = traces(here)
     line = refused(study.main, words.split())
     assert says in line
     assert "secret" not in line
     assert len(line) < 500
-    assert traces(tmp_path) == before
+    assert traces(here) == before
 
 
 @pytest.mark.parametrize("main", [finalize.main, worker.main], ids=["finalize", "worker"])
-def test_other_commands_refuse_without_a_study(
-    main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_other_commands_refuse_without_a_study(main: Main, here: Path, refused: Refused) -> None:
     assert "search.study first" in refused(main, [])
     assert "absent.db" in refused(main, ["--storage", "sqlite:///absent.db"])
     assert "'tpu'" in refused(main, ["--device", "tpu"])
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_an_empty_name_is_no_study(refused: Refused) -> None:
@@ -155,11 +144,10 @@ def test_an_empty_name_is_no_study(refused: Refused) -> None:
         assert "--study: must be a study's name, but got ''" in refused(main, ["--study", ""])
 
 
-@pytest.mark.usefixtures("unseen")
+@pytest.mark.usefixtures("here", "unseen")
 def test_an_unknown_study_and_a_folder_without_write_permission(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = [*TINY.split(), "--workers", "1"]  # nobody else may start root's Python
     assert study.main(words) == 0  # imports everything that only root may read
     line = refused(finalize.main, ["--study", "digit"])
