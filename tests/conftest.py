@@ -68,6 +68,15 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     draw_nothing(monkeypatch)
 
 
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`finalise` trains in one process, and draws nothing: that takes longer than the training."""
+    monkeypatch.setattr("search.final.runs.default_workers", lambda _: 1)
+    for module in ("search.final.folder", "search.pages.final_page"):
+        monkeypatch.setattr(f"{module}.final_pictures", lambda _: {})
+    draw_nothing(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`times(few, all)`: how often to do a costly thing; `all` with --all-faults."""
