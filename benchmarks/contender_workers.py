@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 import time
-import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Any, cast
+from functools import partial
+from multiprocessing.synchronize import Barrier
+from typing import Any
 
 import torch
 
@@ -24,11 +25,9 @@ from benchmarks.record import spread
 from benchmarks.workload import Workload
 from search.training.device import prepare_process, return_memory
 
-PATIENCE_SECONDS = 3600.0
-
 
 class ContenderError(RuntimeError):
-    """A contender that failed: which one, and its traceback."""
+    """A contender that failed: which one, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,16 +74,11 @@ class ContenderWorkers:
     """The processes of one contender."""
 
     def __init__(self, contender: Contender, least_seconds: float) -> None:
+        # Not daemons, as a multiprocessing.Pool's are: those may not have a DataLoader's processes.
         context = multiprocessing.get_context("spawn")
-        self.contender = contender
-        self._members: list[tuple[SpawnProcess, Connection]] = []
-        for _ in range(contender.processes):
-            ours, theirs = context.Pipe()
-            # Not daemons: those may not have children, and a DataLoader has some.
-            process = context.Process(target=_serve, args=(theirs, contender, least_seconds))
-            process.start()
-            theirs.close()
-            self._members.append((process, ours))
+        start = context.Barrier(contender.processes)
+        self.contender, self._work = contender, partial(_time, contender, least_seconds)
+        self._pool = ProcessPoolExecutor(contender.processes, context, _begin, (contender, start))
 
     def time(self, job: Workload) -> list[Timing]:
         """Let all processes train the job at the same time.
@@ -92,66 +86,47 @@ class ContenderWorkers:
         Raises:
             ContenderError: one of them failed or vanished.
         """
-        self._tell(job)
-        for _, connection in self._members:
-            self._hear(connection)  # is ready
-        self._tell("go")
-        return [cast(Timing, self._hear(connection)) for _, connection in self._members]
-
-    def _tell(self, what: object) -> None:
-        for _, connection in self._members:
-            connection.send(what)
-
-    def _hear(self, connection: Connection) -> object:
-        try:
-            if not connection.poll(PATIENCE_SECONDS):
-                raise ContenderError(f"{self.contender.name}: no answer for an hour")
-            answer: object = connection.recv()
-        except (EOFError, ConnectionResetError) as error:
-            raise ContenderError(f"{self.contender.name}: a process vanished") from error
-        if isinstance(answer, ContenderError):
-            raise answer
-        return answer
+        timings = [self._pool.submit(self._work, job) for _ in range(self.contender.processes)]
+        for error in (one.exception() for one in timings):
+            if error is not None and not isinstance(error, threading.BrokenBarrierError):
+                raise ContenderError(f"{self.contender.name}: {error}") from error
+        return [one.result() for one in timings]
 
     def close(self) -> None:
-        for _, connection in self._members:
-            connection.close()  # which ends a waiting process
-        for process, _ in self._members:
-            process.join(timeout=10)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        self._pool.shutdown(cancel_futures=True)
 
 
-def _serve(connection: Connection, contender: Contender, least_seconds: float) -> None:
-    """What a process runs, repeatedly: receive a job, send ready, receive go, send the timing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then ends us
+_start: Barrier  # of a contender's process
+
+
+def _begin(contender: Contender, start: Barrier) -> None:
+    """Prepare a new process."""
+    global _start
+    _start = start
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
     # Spawned processes spawn their own by default; DataLoaders should use the platform's default.
     multiprocessing.set_start_method(None, force=True)
     if contender.style == "ours":
         prepare_process(contender.threads)
     elif contender.threads is not None:
         torch.set_num_threads(contender.threads)
-    while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        try:
-            device = torch.device(job.device)
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            runner = make_runner(contender, job)
-            connection.send("ready")
-            connection.recv()
-            connection.send(time_runner(runner, least_seconds, device))
-            del runner
-            return_memory()
-        except EOFError:
-            return
-        except Exception:
-            connection.send(ContenderError(f"{contender.name}:\n{traceback.format_exc()}"))
-            return
+
+
+def _time(contender: Contender, least_seconds: float, job: Workload) -> Timing:
+    """Get ready, wait for the other processes, and train."""
+    device = torch.device(job.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        runner = make_runner(contender, job)
+    except BaseException:
+        _start.abort()  # the others need not wait
+        raise
+    _start.wait()
+    timing = time_runner(runner, least_seconds, device)
+    del runner
+    return_memory()
+    return timing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

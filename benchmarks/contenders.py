@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
@@ -82,16 +82,6 @@ def contenders(device: torch.device) -> list[Contender]:
     return found
 
 
-class Runner(Protocol):
-    """Trials of one process, ready to be timed."""
-
-    def train_epoch(self) -> int:
-        """Train every trial for an epoch, synchronously; returns the number of images."""
-
-    def validate(self) -> Score:
-        """Score every trial on the validation images once; returns the last one's score."""
-
-
 def make_runner(contender: Contender, job: Workload) -> Runner:
     """Load the data, build the networks and warm up."""
     device = torch.device(job.device)
@@ -132,15 +122,20 @@ class OurRunner:
         self.validate()
 
     def train_epoch(self) -> int:
+        """Train every trial for an epoch, synchronously; returns the number of images."""
         return sum(epoch.images for epoch in advance_in_turn(self._courses))
 
     def validate(self) -> Score:
+        """Score every trial on the validation images once; returns the last one's score."""
         task = self._task
         scores = [
             evaluate(training.model, task.validation, task.mean_C, task.std_C)
             for training in self._trainings
         ]
         return scores[-1]
+
+
+Runner = OurRunner | LoaderTraining  # trials of one process, ready to be timed
 
 
 def advance_in_turn(trainings: list[Iterator[Epoch | None]]) -> list[Epoch]:

@@ -19,14 +19,12 @@ import argparse
 import gzip
 import json
 import math
-import multiprocessing
 import sys
 import time
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +32,7 @@ from typing import Any, Literal
 import optuna
 import torch
 
-from benchmarks.record import BenchmarkParser, environment
+from benchmarks.record import BenchmarkParser, environment, in_processes
 from data.examples import Examples, split, thinned
 from models.summary import anatomy
 from search.running.pool import default_workers, threads_for
@@ -92,10 +90,10 @@ def draw(number: int, epochs: int) -> tuple[dict[str, Any], TrialConfig]:
     return {name: _rounded(value) for name, value in trial.params.items()}, config
 
 
-def record(number: int, seed: int, args: argparse.Namespace, threads: int) -> dict[str, Any]:
+def record(pair: tuple[int, int], args: argparse.Namespace, threads: int) -> dict[str, Any]:
     """One configuration trained to its end, in a process of its own."""
     prepare_process(threads)
-    (found,) = in_turn([recording(number, seed, args)])
+    (found,) = in_turn([recording(*pair, args)])
     return found
 
 
@@ -229,10 +227,8 @@ def _trained(
         yield from in_turn((recording(*pair, args) for pair in pairs), at_once)
         return
     threads = threads_for(workers) if args.workers is None else 1
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        waiting = [pool.submit(record, *pair, args, threads) for pair in pairs]
-        yield from (future.result() for future in as_completed(waiting))
+    trained = in_processes(partial(record, args=args, threads=threads), pairs, workers)
+    yield from (found for _, found in trained)
 
 
 def main(argv: list[str] | None = None) -> int:

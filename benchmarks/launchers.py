@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ray_tune import LOSS, ray_running
+from benchmarks.ray_tune import LOSS, tune_trials
 from benchmarks.record import ROOT, BenchmarkParser, environment, spread, write_json
 from search import load_study
 from search.running.trial import trial_seed
@@ -150,22 +150,12 @@ def tune(args: argparse.Namespace) -> None:
                 torch.save(training.state(), Path(kept, "checkpoint.pt"))
                 tune.report({LOSS: loss}, checkpoint=tune.Checkpoint.from_directory(kept))
 
-    with ray_running(args.workers, 0), tempfile.TemporaryDirectory() as results:
-        found = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(trainable, task=task, spec=view.spec), {"cpu": 1}
-            ),
-            param_space={"number": tune.grid_search(list(range(args.trials)))},
-            tune_config=tune.TuneConfig(
-                metric=LOSS,
-                mode="min",
-                max_concurrent_trials=args.workers,
-                reuse_actors=args.reuse,
-            ),
-            run_config=tune.RunConfig(storage_path=results, verbose=0),
-        ).fit()
-        if found.errors:
-            raise RuntimeError(f"{len(found.errors)} of Ray's trials failed: {found.errors[0]}")
+    tune_trials(
+        tune.with_parameters(trainable, task=task, spec=view.spec),
+        at_once=args.workers,
+        space={"number": tune.grid_search(list(range(args.trials)))},
+        reuse_actors=args.reuse,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

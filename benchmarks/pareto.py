@@ -16,9 +16,8 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
 from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
-from benchmarks.record import REPLAYS, BenchmarkParser, environment, write_json
+from benchmarks.record import REPLAYS, BenchmarkParser, environment, in_processes, write_json
 from benchmarks.replay_simulation import CALIBRATED, RecordedRun
 from benchmarks.replay_surrogate import Surrogate, image_shape_of, make_world, network_sizes
 from search.sampling import halving, promotion
@@ -164,7 +163,7 @@ def others(of: Problem, seed: int, name: str, trials: int) -> Iterator[tuple[flo
 
 
 def search(
-    file: Path, job: tuple[str, int], trials: int, budget: float, prior: Sequence[Path]
+    job: tuple[str, int], file: Path, trials: int, budget: float, prior: Sequence[Path]
 ) -> list[tuple[float, float]]:
     """(epochs, hypervolume) after each whole training."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -199,13 +198,12 @@ def main(argv: list[str] | None = None) -> int:
         known = elsewhere(file, (*args.files, *args.learn_from))
         found: dict[str, dict[int, list[tuple[float, float]]]] = {it: {} for it in args.strategies}
         jobs = [(name, seed) for seed in range(args.repeats) for name in args.strategies]
-        with ProcessPoolExecutor(args.workers_cpu) as pool:
-            given = args.trials, args.budget, known
-            waiting = {pool.submit(search, file, job, *given): job for job in jobs}
-            for done, future in enumerate(as_completed(waiting), 1):
-                name, seed = waiting[future]
-                found[name][seed] = future.result()
-                print(f"{file.name}: {done} of {len(jobs)}", file=sys.stderr, flush=True)
+        scale = {"trials": args.trials, "budget": args.budget}
+        one = partial(search, file=file, **scale, prior=known)
+        for (name, seed), grown in in_processes(one, jobs, args.workers_cpu):
+            found[name][seed] = grown
+            done = sum(map(len, found.values()))
+            print(f"{file.name}: {done} of {len(jobs)}", file=sys.stderr, flush=True)
         whole = args.trials * problem(file).spec.epochs
         results[data_set(file)] = rows = {}
         after = ", ".join(str(round(share * whole)) for share in SHARES)

@@ -171,8 +171,8 @@ def forecasts(
         order = np.array(sorted(order[:MOST], key=lambda index: ends[record[index].number]))
     ended = [record[index] for index in order[:known]]
     cut = [_cut(record[index], report) for index in order[known:]]
-    forecast = fit([*ended, *cut], epochs, prior)
-    found = np.array([forecast.estimate_final(one) for one in cut], dtype=float)
+    estimates = fit([*ended, *cut], epochs, prior).estimates(cut)
+    found = np.array([estimates[one.number] for one in cut])
     truth = np.array([record[index].level() for index in order[known:]])
     return np.array([one.level() for one in cut]), found, truth
 

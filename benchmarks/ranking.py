@@ -11,10 +11,8 @@ ranking (Spearman's rank correlation). The pruner has nothing else to go by.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -22,7 +20,7 @@ import numpy as np
 import optuna
 from scipy.stats import spearmanr
 
-from benchmarks.record import BenchmarkParser, environment, show_table, write_json
+from benchmarks.record import BenchmarkParser, environment, in_processes, show_table, write_json
 from benchmarks.workload import default_study
 from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec
@@ -119,10 +117,9 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(args.device)
     _task(args)  # fails now if data are missing
     workers = default_workers(device.type)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        job = partial(train_one, args=args, threads=threads_for(workers))
-        curves = list(pool.map(job, range(args.configs)))
+    one = partial(train_one, args=args, threads=threads_for(workers))
+    found = dict(in_processes(one, range(args.configs), workers))
+    curves = [found[number] for number in range(args.configs)]
     result = {
         "ranking": compare(curves),
         "configs": args.configs,

@@ -49,48 +49,51 @@ def ray_running(cores: int, gpus: int) -> Iterator[None]:
             ray.shutdown()
 
 
-def tune_with_asha(
+def tune_trials(
     trainable: Callable[[dict[str, Any]], None],
     *,
-    trials: int,
-    epochs: int,
     at_once: int,
-    threads: int,
-    gpus: int,
-    search_algorithm: Any = None,
+    threads: int = 1,
+    gpus: int = 0,
+    space: dict[str, Any] | None = None,
+    **config: Any,
 ) -> Any:
-    """Run the study; returns Ray's `ResultGrid`.
+    """Run a study; returns Ray's `ResultGrid`.
 
     Args:
         trainable: reports `LOSS` once per epoch.
-        at_once: trials that train at a time.
+        at_once: trials that train at a time; few, so that a search algorithm knows earlier ones.
         threads: cores per trial.
         gpus: of the machine, shared evenly by the concurrent trials.
+        config: further fields of Ray's `TuneConfig`.
 
     Raises:
         RuntimeError: a trial failed.
     """
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
 
     with ray_running(at_once * threads, gpus), tempfile.TemporaryDirectory() as results:
-        tuner = tune.Tuner(
+        found = tune.Tuner(
             tune.with_resources(trainable, {"cpu": threads, "gpu": gpus / at_once}),
+            param_space=space or {},
             tune_config=tune.TuneConfig(
-                metric=LOSS,
-                mode="min",
-                num_samples=trials,
-                scheduler=ASHAScheduler(max_t=epochs, grace_period=1, reduction_factor=2),
-                search_alg=search_algorithm,
-                # Limited so that the search algorithm knows earlier trials, as Ray advises.
-                max_concurrent_trials=at_once,
+                metric=LOSS, mode="min", max_concurrent_trials=at_once, **config
             ),
             run_config=tune.RunConfig(storage_path=results, verbose=0),
-        )
-        found = tuner.fit()
+        ).fit()
         if found.errors:
             raise RuntimeError(f"{len(found.errors)} of Ray's trials failed: {found.errors[0]}")
         return found
+
+
+def tune_with_asha(
+    trainable: Callable[[dict[str, Any]], None], *, trials: int, epochs: int, **config: Any
+) -> Any:
+    """`tune_trials` with ASHA."""
+    from ray.tune.schedulers import ASHAScheduler
+
+    asha = ASHAScheduler(max_t=epochs, grace_period=1, reduction_factor=2)
+    return tune_trials(trainable, num_samples=trials, scheduler=asha, **config)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 import torch
@@ -25,6 +27,8 @@ from search.figures.files import write_pictures
 from search.terminal.commands import Parser, positive_int
 from search.training.device import available_cores, describe_hardware, versions
 
+Job = TypeVar("Job")
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it is skipped
 CPU = torch.device("cpu")
@@ -95,6 +99,22 @@ class BenchmarkParser(Parser):
         """`files`: one or more records."""
         what = "a record of benchmarks.curves"
         self.add_argument("files", nargs="+", type=record_file, metavar="FILE", help=what)
+
+
+def in_processes(
+    work: Callable[[Job], T], jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[Job, T]]:
+    """Call `work` with each job in `workers` new processes, or in this one if that is 1.
+
+    Yields each job with its result, as they finish.
+    """
+    if workers == 1:
+        yield from ((job, work(job)) for job in jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        waiting = {pool.submit(work, job): job for job in jobs}
+        yield from ((waiting[done], done.result()) for done in as_completed(waiting))
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -15,14 +15,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,12 +30,11 @@ import torch
 
 from benchmarks.curves import title
 from benchmarks.prior import LEAST, elsewhere, learn, load
-from benchmarks.record import BenchmarkParser, environment, write_figure, write_json
+from benchmarks.record import BenchmarkParser, environment, in_processes, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
-from benchmarks.replay_simulation import BUDGET, HORIZON, Incumbent, World, simulate
+from benchmarks.replay_simulation import BUDGET, HORIZON, Incumbent, on_cpu, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
-from benchmarks.replay_worlds import Clocked, on_cpu
 from search.terminal.commands import run
 
 HERE = Path(__file__).parent
@@ -91,25 +88,23 @@ def parser() -> BenchmarkParser:
     return own
 
 
-def _replay(
-    job: Replay, seed: int, args: argparse.Namespace
-) -> tuple[Replay, int, list[Incumbent]]:
+def _replay(what: tuple[Replay, int], args: argparse.Namespace) -> list[Incumbent]:
+    job, seed = what
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     strategy = find_strategy(job.strategy, args.sampler)
-    world: World = make_world(job.file, job.world, args.cache)
-    found = simulate(
+    return simulate(
         strategy,
-        Clocked(world, on_cpu) if args.clock == "cpu" else world,
+        make_world(job.file, job.world, args.cache),
         seed,
         job.workers,
         trials=args.trials,
         budget=args.budget,
         horizon=args.horizon,
         prior=_prior(_others(job, args), strategy.prior, args.cache),
+        clock=on_cpu if args.clock == "cpu" else None,
     )
-    return job, seed, found
 
 
 def _others(job: Replay, args: argparse.Namespace) -> tuple[Path, ...]:
@@ -157,18 +152,6 @@ def _known(file: Path) -> dict[int, list[Incumbent]]:
     return {row["seed"]: [Incumbent(*point) for point in row["points"]] for row in rows}
 
 
-def _done(
-    missing: Sequence[tuple[Replay, int]], args: argparse.Namespace
-) -> Iterator[tuple[Replay, int, list[Incumbent]]]:
-    if args.workers_cpu == 1:
-        yield from (_replay(job, seed, args) for job, seed in missing)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=args.workers_cpu, mp_context=context) as pool:
-        waiting = [pool.submit(_replay, job, seed, args) for job, seed in missing]
-        yield from (future.result() for future in as_completed(waiting))
-
-
 def _replayed(
     jobs: Sequence[Replay], args: argparse.Namespace
 ) -> dict[Replay, list[list[Incumbent]]]:
@@ -181,7 +164,8 @@ def _replayed(
     present = len(jobs) * args.repeats - len(missing)
     print(f"{present} replays on record, {len(missing)} to go", file=sys.stderr)
     started = told = time.monotonic()
-    for count, (job, seed, points) in enumerate(_done(missing, args), 1):
+    done = in_processes(partial(_replay, args=args), missing, args.workers_cpu)
+    for count, ((job, seed), points) in enumerate(done, 1):
         known[job][seed] = points
         with files[job].open("a") as lines:
             lines.write(json.dumps({"seed": seed, "points": points}) + "\n")

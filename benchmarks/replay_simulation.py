@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
@@ -24,6 +25,7 @@ from optuna.trial import TrialState
 from search.sampling import promotion
 from search.sampling.forecast import Contender
 from search.spec.config import StudySpec
+from search.spec.recipe import PARTIAL_EPOCH
 from search.spec.space import distributions
 from search.store.claims import Choice
 from search.store.views import State
@@ -33,6 +35,7 @@ SEEN = (RAW, CALIBRATED, ERROR)  # the possible objectives of a search
 HORIZON = 100.0  # whole trainings that a search may take
 BUDGET = StudySpec(dataset="").budget  # share of trials x epochs
 Verdict = Literal["go", "pause", "stop"]
+Clock = Callable[[float], float]  # relative duration of an epoch, linear in the multiply-adds
 
 
 class HeldOutScore(NamedTuple):
@@ -132,12 +135,12 @@ class SearchState:
     """The state of a search by which a strategy decides.
 
     Attributes:
-        trials, budget: how many trials it may start and epochs it may spend, if it heeds them.
+        spec: its `trials` are how many it may start, if it heeds them.
+        budget: how many epochs it may spend, if it heeds that.
         prior: of the forecast.
     """
 
     spec: StudySpec
-    trials: int
     budget: float
     prior: Path | None = None
     entries: list[Entry] = field(default_factory=list)
@@ -183,6 +186,11 @@ class Strategy:
     prior: Literal["others", "none", "inverted"] = "others"
 
 
+def on_cpu(work: float) -> float:
+    """A `Clock`: a CPU's."""
+    return promotion.OVERHEAD + work
+
+
 def simulate(
     strategy: Strategy,
     world: World,
@@ -194,6 +202,7 @@ def simulate(
     horizon: float = HORIZON,
     prior: Path | None = None,
     first: Sequence[Mapping[str, Any]] = (),
+    clock: Clock | None = None,
 ) -> list[Incumbent]:
     """Run one search; returns its incumbents, in order of compute.
 
@@ -204,24 +213,30 @@ def simulate(
         horizon: compute at which the search is stopped, in whole trainings.
         prior: of the forecast; never one learned on this data set.
         first: configurations that the search starts with.
+        clock: how long an epoch takes; None: as recorded.
     """
-    spec = dataclasses.replace(world.spec, seed=seed)
     total = int(min(math.ceil(horizon / budget) if trials is None else trials, world.size))
-    progress = SearchState(
-        spec=dataclasses.replace(spec, trials=total),
-        trials=total,
-        budget=budget * total * spec.epochs,
-        prior=prior,
-    )
-    replay = _Replay(strategy, world, progress, seed)
+    spec = dataclasses.replace(world.spec, seed=seed, trials=total)
+    progress = SearchState(spec, budget * total * spec.epochs, prior)
+    replay = _Replay(strategy, world, progress, seed, clock)
     for params in first:
         replay.study.enqueue_trial(dict(params))
     return replay.run(workers, horizon)
 
 
 class _Replay:
-    def __init__(self, strategy: Strategy, world: World, progress: SearchState, seed: int) -> None:
-        self._strategy, self._world, self._progress = strategy, world, progress
+    def __init__(
+        self,
+        strategy: Strategy,
+        world: World,
+        progress: SearchState,
+        seed: int,
+        clock: Clock | None,
+    ) -> None:
+        self._strategy, self._progress, self._clock = strategy, progress, clock
+        self._whole_seconds = world.whole_seconds
+        if clock is not None:
+            self._whole_seconds = clock(world.mean_work) * world.spec.epochs
         self._source = world.source(seed)
         self._space = distributions(progress.spec)
         sampler = self._source.sampler(strategy.sampler(progress))
@@ -245,7 +260,7 @@ class _Replay:
             if not under_way:
                 return found
             now, _, number = heapq.heappop(under_way)
-            compute = now * workers / self._world.whole_seconds
+            compute = now * workers / self._whole_seconds
             if compute > horizon:
                 return found
             run, report = self._runs[number], self._next[number]
@@ -268,10 +283,18 @@ class _Replay:
         if self._source.is_empty():
             return None
         trial = self.study.ask(self._space)
-        self._runs.append(self._source.take(trial.params))
+        self._runs.append(self._take(trial.params))
         self._next.append(0)
         self._progress.begin(trial, self._runs[-1].work)
         return trial.number
+
+    def _take(self, params: Mapping[str, Any]) -> RecordedRun:
+        found = self._source.take(params)
+        if self._clock is None:
+            return found
+        lengths = np.diff([0.0, PARTIAL_EPOCH, *found.epochs[1:]])
+        seconds = (lengths * self._clock(found.work)).tolist()
+        return dataclasses.replace(found, seconds=seconds)
 
     def _goes_on(self, number: int, value: float) -> bool:
         """Pass a report to strategy and study; returns whether the trial continues now."""

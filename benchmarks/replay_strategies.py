@@ -60,7 +60,7 @@ def _one_epoch(_progress: SearchState, entry: Entry) -> Verdict:
 
 
 def _all_then_the_best(progress: SearchState) -> Choice:
-    if len(progress.entries) < min(ONE_EPOCH, progress.trials):
+    if len(progress.entries) < min(ONE_EPOCH, progress.spec.trials):
         return promotion.NEW
     waiting = progress.paused()
     return min(waiting, key=lambda one: one.lowest).trial.number if waiting else None
@@ -92,7 +92,7 @@ def _promotion(progress: SearchState, *, by_cost: bool = True) -> Choice:
     known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
     return choose(
         known if by_cost else [dataclasses.replace(one, work=0) for one in known],
-        trials=progress.trials,
+        trials=progress.spec.trials,
         epochs=progress.spec.epochs,
         budget=progress.budget,
         prior=progress.prior,
@@ -100,7 +100,7 @@ def _promotion(progress: SearchState, *, by_cost: bool = True) -> Choice:
 
 
 def _up_to_total(progress: SearchState) -> Choice:
-    return promotion.NEW if len(progress.entries) < progress.trials else None
+    return promotion.NEW if len(progress.entries) < progress.spec.trials else None
 
 
 def _random(progress: SearchState) -> BaseSampler:

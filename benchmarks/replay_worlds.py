@@ -8,8 +8,7 @@ replaced by the nearest recorded configuration that has not been used yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from benchmarks.curves import read, study_spec
 from benchmarks.replay_simulation import (
@@ -27,10 +26,7 @@ from benchmarks.replay_simulation import (
     HeldOutScore,
     RecordedRun,
     Source,
-    World,
 )
-from search.sampling import promotion
-from search.spec.recipe import PARTIAL_EPOCH
 from search.spec.space import distributions
 
 Array = NDArray[np.float64]
@@ -188,49 +184,5 @@ class _Settled(BaseSampler):
                 params[name] = inner.sample_independent(study, trial, name, domain)
         return self._source.settle(params)
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._inner.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._inner.after_trial(study, trial, state, values)
-
     def sample_independent(self, *_: Any) -> Any:
         raise AssertionError("all parameters are drawn together")
-
-
-class Clocked:
-    """A world in which each epoch takes as many seconds as `seconds` says for its network's work.
-
-    Args:
-        seconds: of multiply-adds for one image; linear.
-    """
-
-    def __init__(self, world: World, seconds: Callable[[float], float]) -> None:
-        self._world, self._seconds = world, seconds
-        self.spec, self.size, self.mean_work = world.spec, world.size, world.mean_work
-        self.whole_seconds = seconds(world.mean_work) * world.spec.epochs
-
-    def source(self, seed: int) -> Source:
-        return _Clocked(self._world.source(seed), self._seconds)
-
-
-class _Clocked:
-    def __init__(self, source: Source, seconds: Callable[[float], float]) -> None:
-        self.is_empty, self.sampler, self._take = source.is_empty, source.sampler, source.take
-        self._seconds = seconds
-
-    def take(self, params: Mapping[str, Any]) -> RecordedRun:
-        found = self._take(params)
-        lengths = np.diff([0.0, PARTIAL_EPOCH, *found.epochs[1:]])
-        return replace(found, seconds=(lengths * self._seconds(found.work)).tolist())
-
-
-def on_cpu(work: float) -> float:
-    """An epoch's relative duration on a CPU."""
-    return promotion.OVERHEAD + work

@@ -108,9 +108,7 @@ def tune(spec: StudySpec, task: Task, device: torch.device, log: Path) -> None:
         at_once=at_once,
         threads=threads_for(at_once),
         gpus=1 if device.type == "cuda" else 0,
-        search_algorithm=OptunaSearch(
-            partial(_draw, spec=spec), metric=LOSS, mode="min", seed=spec.seed
-        ),
+        search_alg=OptunaSearch(partial(_draw, spec=spec), metric=LOSS, mode="min", seed=spec.seed),
     )
 
 

@@ -42,13 +42,15 @@ class StudyRun:
 
     Attributes:
         seconds: duration of the whole command.
-        epochs: total number trained.
         losses: (seconds since the command's start, validation loss) of each epoch, in order.
     """
 
     seconds: float
-    epochs: int
     losses: tuple[tuple[float, float], ...]
+
+    @property
+    def epochs(self) -> int:
+        return len(self.losses)
 
     @property
     def best(self) -> float:
@@ -107,7 +109,7 @@ def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> S
             raise StudyError(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         moments = our_losses(folder) if ours else logged_losses(log)
     losses = tuple(sorted((moment - began, loss) for moment, loss in moments))
-    return StudyRun(seconds=seconds, epochs=len(losses), losses=losses)
+    return StudyRun(seconds=seconds, losses=losses)
 
 
 def our_losses(folder: Path) -> list[tuple[float, float]]:

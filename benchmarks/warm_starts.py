@@ -33,7 +33,6 @@ from benchmarks.replay_simulation import (
 )
 from benchmarks.replay_strategies import find_strategy
 from benchmarks.replay_surrogate import make_world
-from benchmarks.replay_worlds import Clocked
 from search.sampling.earlier import FIRST
 from search.sampling.forecast import fit
 from search.terminal.commands import run
@@ -68,15 +67,16 @@ def search(
     strategy, scale = replace(ours, sampler=sampler), {"trials": args.trials, "budget": BUDGET}
     horizon = 1.5 * BUDGET * args.trials
     told: dict[str, Any] = {"horizon": horizon, "prior": prior, "first": first}
+    told["clock"] = lambda _work: 1.0
     return simulate(strategy, world, seed, WORKERS, **scale, **told), seen[0]
 
 
 def found_by(progress: SearchState, prior: Path) -> list[Mapping[str, Any]]:
     """A search's configurations, the best first, for a warm start of another."""
     known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
-    forecast = fit(known, progress.spec.epochs, prior)
-    ends = [(sum(it), one.number) for one in known if (it := forecast.estimate_final(one))]
-    return [progress.entries[number].params for _, number in sorted(ends)]
+    ends = fit(known, progress.spec.epochs, prior).estimates(known)
+    best = sorted(ends, key=lambda number: (sum(ends[number]), number))
+    return [progress.entries[number].params for number in best]
 
 
 def reached(points: Sequence[Incumbent], loss: float, never: float) -> float:
@@ -94,10 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     results: dict[str, Any] = {}
     for before, file in permutations(args.files, 2):
         pair = f"{title(before)} -> {title(file)}"
-        worlds = [
-            Clocked(make_world(one, "surrogate", args.cache), lambda _work: 1.0)
-            for one in (before, file)
-        ]
+        worlds = [make_world(one, "surrogate", args.cache) for one in (before, file)]
         known = [*args.files, *args.learn_from]
         others = [[load(it) for it in elsewhere(one, known)] for one in (before, file)]
         with written(learn(others[0])) as first, written(learn(others[1])) as prior:

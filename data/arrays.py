@@ -137,7 +137,10 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
     """Training or test arrays of an archive; of the other part, only labels are read."""
     with _opened(path) as archive:
         keys = _keys(path, archive)
-        _check_memory(path, archive, [*keys[:2], *keys[4:]] if train else keys[1:4])
+        wanted = {"class_names", *([*keys[:2], *keys[4:]] if train else keys[1:4])}
+        sizes = [(e.filename.removesuffix(".npy"), e.file_size) for e in archive.zip.infolist()]
+        needed = sum(size for name, size in sizes if name in wanted)
+        require_memory(needed, f"{path} has")  # a few kilobytes can unpack to any size
         labels = archive[keys[1]]
         codes = labels if labels.dtype.kind in "ui" else np.arange(max(len(np.unique(labels)), 2))
         count = min(max(1, int(codes.max(initial=0)) + 1, *labels.shape[1:]), MAX_CLASSES)
@@ -198,13 +201,6 @@ def _keys(path: Path, archive: Any) -> list[str]:
             f"{', '.join(_PLAIN_KEYS[:4])}"
         )
     return keys
-
-
-def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
-    """A few kilobytes can unpack to any size. Raises DataError if what is read does not fit."""
-    sizes = [(e.filename.removesuffix(".npy"), e.file_size) for e in archive.zip.infolist()]
-    needed = sum(size for name, size in sizes if name in {*keys, "class_names"})
-    require_memory(needed, f"{path} has")
 
 
 def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:

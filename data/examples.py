@@ -119,8 +119,7 @@ def stratified(
     """Ascending indices of (the rest, `count` drawn by class for `part`). Raises like `split`.
 
     A rare class whose share rounds to none gets one example, unless not `of_each_class`. The draw
-    is that of scikit-learn 1.9's `train_test_split`, whatever version is installed, without loading
-    it.
+    is that of scikit-learn 1.9's `train_test_split`, without taking the seconds to load it.
     """
     _, labels_N, sizes_K = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     classes, most = len(sizes_K), len(labels) - len(sizes_K)
@@ -147,10 +146,8 @@ def stratified(
 
 
 def _apportion(sizes_K: NDArray[Any], count: int, draws: np.random.RandomState) -> NDArray[Any]:
-    """How many of `count` to take from each class: its share rounded down, then up for some.
-
-    Those with the largest remainders are rounded up; equal ones are chosen between by lot.
-    """
+    """How many of `count` to take from each class: its share, for the largest remainders rounded
+    up, and for equal ones by lot."""
     shares_K = sizes_K / sizes_K.sum() * count
     counts_K: NDArray[Any] = np.floor(shares_K).astype(int)
     remainders_K = shares_K - counts_K

@@ -64,12 +64,12 @@ def build(architecture: Architecture, image_shape: ImageShape, classes: int) -> 
     import torch
     from torch.nn.parameter import is_lazy
 
-    from models.summary import anatomy, as_in_training
+    from models.summary import anatomy
 
     anatomy(architecture, image_shape, classes)
     network = family_of(architecture).build(architecture, image_shape, classes)
     if any(map(is_lazy, network.parameters())):
-        network.eval()(as_in_training(torch.zeros(1, *image_shape)))
+        network.eval()(torch.zeros(1, *image_shape).to(memory_format=torch.channels_last))
     return network.train()
 
 

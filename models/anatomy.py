@@ -31,8 +31,6 @@ examples:
 Layers are in execution order: max pooling comes before the activation if that gives the same
 values with less work. Multiply-adds are per image.
 """
-
-
 # Of the options that are not what a study's parameters of that name are.
 DESCRIPTIONS = {
     "channels": "channels of each convolution",

@@ -1,14 +1,6 @@
 """The one error for impossible networks, and how messages show a wrong value."""
 
-from __future__ import annotations
-
-import pickle
-import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class ArchitectureError(ValueError):
@@ -40,18 +32,3 @@ def first_line(error: BaseException) -> str:
 def by(sides: Sequence[int]) -> str:
     """`3x32x32`."""
     return "x".join(map(str, sides))
-
-
-def own_generators(network: nn.Module) -> list[bytes]:
-    """The states of the random generators that its modules keep as attributes."""
-    import numpy as np  # this module is also loaded where nothing computes
-    import torch
-
-    kinds = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
-    kept = (it for module in network.modules() for it in vars(module).values())
-    states = (  # a pickle of torch's holds an address, too
-        it.get_state().tolist() if isinstance(it, torch.Generator) else it
-        for it in kept
-        if isinstance(it, kinds)
-    )
-    return list(map(pickle.dumps, states))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.checks import MOST_LAYERS, ArchitectureError, by, shown
@@ -56,7 +56,6 @@ PARAMETERS = {
     "dropout_conv": number(0.0, "rate after the last convolution", below=1),
     **LINEAR_PARAMETERS,
 }
-RENAMED = {"dropout_linear": "dropout"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,12 +265,11 @@ def _automatic(side: int, convolutions: Sequence[tuple[int, int, int]]) -> tuple
     return ()
 
 
-def _configure(values: Mapping[str, Any]) -> ConvNetConfig:
+def _with_channels(values: Mapping[str, Any]) -> Mapping[str, Any]:
     depth, width = values["depth"], values["width"]
     check_fields({"depth": depth, "width": width}, PARAMETERS)
     grown = tuple(width * 2 ** min(layer, GROWTH_STAGES) for layer in range(depth))
-    named = {it.name: values[RENAMED.get(it.name, it.name)] for it in fields(ConvNetConfig)}
-    return ConvNetConfig(**named | {"channels": values["channels"] or grown})
+    return {"channels": values["channels"] or grown}
 
 
 FAMILY = Family(
@@ -279,6 +277,6 @@ FAMILY = Family(
     config=ConvNetConfig,
     build=_build,
     parameters=PARAMETERS,
-    renamed=RENAMED,
-    configure=_configure,
+    renamed={"dropout_linear": "dropout"},
+    adjust=_with_channels,
 )

@@ -111,8 +111,7 @@ class Family:
     build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K). Its
         last layer is called `output` if it is to be trained from scratch when training starts from
         trained weights. Imports torch inside.
-    configure: a value for each parameter -> config. By default each field takes the parameter of
-        the same name.
+    adjust: a value for each parameter -> what replaces some, before the config's fields take them.
     """
 
     description: str  # one line
@@ -120,7 +119,7 @@ class Family:
     build: Callable[[Any, ImageShape, int], nn.Module]
     parameters: Mapping[str, Parameter]  # what a study can set in [space]
     renamed: Mapping[str, str] = field(default_factory=dict)  # field -> its parameter's other name
-    configure: Callable[[Mapping[str, Any]], Architecture] | None = None
+    adjust: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
     # What torchvision's ImageNet weights call the entries of our `state_dict`, in its order.
     imagenet_names: Callable[[], list[str]] | None = None
     source: str | None = None  # Python code, for a family from a user's own file
@@ -131,8 +130,7 @@ class Family:
         needed = [name for name, one in self.parameters.items() if one.required]
         if missing := ", ".join(name for name in needed if complete[name] is None):
             raise ArchitectureError(f"{self.config.__name__} needs {missing}; give it in [space]")
-        if self.configure is not None:
-            return self.configure(complete)
+        complete |= self.adjust(complete)
         names = [one.name for one in fields(self.config)]
         return self.config(**{name: complete[self.renamed.get(name, name)] for name in names})
 

@@ -107,7 +107,5 @@ FAMILY = Family(
     config=MLPConfig,
     build=_build,
     parameters=PARAMETERS,
-    configure=lambda values: MLPConfig(
-        **{name: values[name] for name in PARAMETERS} | {"batch_norm": bool(values["batch_norm"])}
-    ),
+    adjust=lambda values: {"batch_norm": bool(values["batch_norm"])},
 )

@@ -17,14 +17,10 @@ LEAST_SIDE = 32  # the last maps are 1/32 of the image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResNetConfig(Architecture):
-    """ResNet-18, layer for layer as torchvision's, so that its weights fit.
+    """ResNet-18, layer for layer as torchvision's, so that its weights fit; grey is made RGB."""
 
-    Grey images are repeated in three channels.
-
-    side: images are scaled to side x side first, bilinearly; None: not scaled. ImageNet training
-        used 224; small images gain from 64 or more, at a cost that grows with the square.
-    """
-
+    # Images are scaled to side x side first, bilinearly; None: not scaled. ImageNet training used
+    # 224; small images gain from 64 or more, at a cost that grows with the square.
     side: int | None = None
     dropout: float = 0.0  # rate before the output
 
@@ -94,6 +90,6 @@ FAMILY = Family(
         "side": count(0, "side in pixels to scale images to; 0: unscaled", least=0),
         "dropout": LINEAR_PARAMETERS["dropout"],
     },
-    configure=lambda values: ResNetConfig(side=values["side"] or None, dropout=values["dropout"]),
+    adjust=lambda values: {"side": values["side"] or None},
     imagenet_names=torchvision_names,
 )

@@ -6,8 +6,9 @@ because it needs values, runs on the CPU.
 
 from __future__ import annotations
 
+import pickle
+import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -15,7 +16,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from models import BUILT_IN, FAMILIES, Architecture, ArchitectureError, family_name
-from models.checks import by, first_line, own_generators
+from models.checks import by, first_line
 from models.family import Family, ImageShape
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def _anatomy(
 def check_network(architecture: Architecture, image_shape: ImageShape, classes: int) -> None:
     """Check that it can be built; and of a user's, that saved weights give the network back.
 
-    What it has drawn or measured may be in plain attributes, which no checkpoint holds. Then what
-    is tested and kept is another network than the one that was trained. Raises ArchitectureError.
+    What it has drawn or measured may be in plain attributes, which no checkpoint holds. Raises
+    ArchitectureError.
     """
     import torch
     from torch import Tensor
@@ -115,13 +116,13 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
     doing = "in training mode, "
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(1)
-        images = as_in_training(torch.rand(BATCH, *image_shape))
+        images = torch.rand(BATCH, *image_shape).to(memory_format=torch.channels_last)
         try:
             trained = build(architecture, image_shape, classes)
             places = {name: it.data_ptr() for name, it in trained.named_buffers()}
-            generators = own_generators(trained)
+            generators = _own_generators(trained)
             run(trained)
-            if own_generators(trained) != generators:
+            if _own_generators(trained) != generators:
                 told = "it draws from a random generator of its own, which no checkpoint holds"
                 raise ArchitectureError(f"{told}; draw with torch.rand(..., device=x.device)")
             now = {name: it.data_ptr() for name, it in trained.named_buffers()}
@@ -130,7 +131,15 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
                     told = f"a step replaces buffer {buffer!r}; write into it instead"
                     raise ArchitectureError(f"{told}: self.{buffer.rpartition('.')[2]}.copy_(...)")
             doing = ""
-            _check_saved(trained)
+            for key, saved in trained.state_dict().items():
+                # What can be neither averaged nor stored, and what fused optimisers do not train.
+                if not isinstance(saved, Tensor) or key.rpartition(".")[2] == "_extra_state":
+                    told = "is no parameter or buffer; keep it with self.register_buffer(name, "
+                    told += "tensor), not with get_extra_state"
+                    raise ArchitectureError(f"it saves {key!r}, which {told}")
+                if saved.is_complex():
+                    told = "keep torch.view_as_real of it, and use torch.view_as_complex in forward"
+                    raise ArchitectureError(f"{key!r} is complex; {told}")
             doing = "restored from its saved weights, "
             torch.default_generator.manual_seed(2)
             restored = build(architecture, image_shape, classes)
@@ -149,17 +158,16 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
             raise ArchitectureError(f"{name}: {doing}{told}") from error
 
 
-def _check_saved(network: nn.Module) -> None:
-    """Of what it saves, refuse what cannot be averaged, trained by fused optimisers or stored."""
-    from torch import Tensor
+def _own_generators(network: nn.Module) -> list[bytes]:
+    """The states of the random generators that its modules keep as attributes."""
+    import numpy as np
+    import torch
 
-    for key, saved in network.state_dict().items():
-        if not isinstance(saved, Tensor) or key.rpartition(".")[2] == "_extra_state":
-            told = "is no parameter or buffer; keep it with self.register_buffer(name, tensor)"
-            raise ArchitectureError(f"it saves {key!r}, which {told}, not with get_extra_state")
-        if saved.is_complex():
-            told = "keep torch.view_as_real of it, and use torch.view_as_complex in forward"
-            raise ArchitectureError(f"{key!r} is complex; {told}")
+    others = random.Random | np.random.Generator | np.random.RandomState
+    kept = [it for module in network.modules() for it in vars(module).values()]
+    # A pickle of torch's holds an address, too.
+    torchs = [it.get_state().numpy().tobytes() for it in kept if isinstance(it, torch.Generator)]
+    return torchs + [pickle.dumps(it) for it in kept if isinstance(it, others)]
 
 
 def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
@@ -193,8 +201,15 @@ def _observe(
     network.to(device)  # may separate what is shared
     outputs = dict[nn.Module, tuple[int, ...]]()  # of the first run of each
     flops = Counter[nn.Module]()
-    formulas = {torch.ops.aten.mkldnn_rnn_layer: _lstm_layer}
+    # Of the CPU's own LSTM layer, from the shapes of its images and weights.
+    formulas = {
+        torch.ops.aten.mkldnn_rnn_layer: lambda inputs, first, second, *_, **__: (
+            2 * prod(inputs[:2]) * (prod(first) + prod(second))
+        )
+    }
     counter, counted = FlopCounterMode(display=False, custom_mapping=formulas), 0
+    # As in training, where not every tensor can be viewed in any shape.
+    layout = torch.channels_last
     inside = list[nn.Module]()  # the modules that run now, innermost last
 
     def credit() -> None:
@@ -214,7 +229,7 @@ def _observe(
         running.pop()
         outputs.setdefault(module, tuple(output.shape[1:]) if isinstance(output, Tensor) else ())
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and isinstance(output, Tensor):
-            return as_in_training(output)  # on `meta` convolutions lose the layout
+            return output.to(memory_format=layout)  # on `meta` convolutions lose it
         return None
 
     for module in names:
@@ -225,7 +240,8 @@ def _observe(
     torch.backends.mha.set_fastpath_enabled(False)  # its operations are not counted
     try:
         with torch.no_grad(), counter:
-            output = network(as_in_training(torch.zeros(BATCH, *image_shape, device=device)))
+            images = torch.zeros(BATCH, *image_shape, device=device)
+            output = network(images.to(memory_format=layout))
     except Exception as error:  # after the check of what is known of its size
         failure = error
     finally:
@@ -248,7 +264,17 @@ def _observe(
                 multiply_adds=flops[module] // 2 // BATCH,
             )
         )
-    _check_size(rows)
+    for row, so_far in zip(rows, accumulate(row.parameters for row in rows), strict=True):
+        if prod(row.output) > MOST_VALUES:
+            raise ArchitectureError(
+                f"{row.name} would give {by(row.output)} values for an image, more than the limit "
+                f"of {MOST_VALUES}; use fewer channels, less padding or more pooling"
+            )
+        if so_far > MOST_PARAMETERS:
+            raise ArchitectureError(
+                f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "
+                "on; use fewer channels or hidden units, smaller kernels, or more pooling"
+            )
     if failure is not None:
         raise failure
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
@@ -261,20 +287,6 @@ def _observe(
     return rows
 
 
-def _lstm_layer(
-    inputs: Sequence[int], first: Sequence[int], second: Sequence[int], *_: object, **__: object
-) -> int:
-    """Operations of the CPU's own layer, which FlopCounterMode leaves out, from the shapes."""
-    return 2 * prod(inputs[:2]) * (prod(first) + prod(second))
-
-
-def as_in_training(images_NCHW: Tensor) -> Tensor:
-    """In the memory format of training, in which not every tensor can be viewed in any shape."""
-    import torch
-
-    return images_NCHW.to(memory_format=torch.channels_last)
-
-
 def _names(network: nn.Module) -> dict[nn.Module, str]:
     """Each module's name: the last part of its path, if that tells all of them apart."""
     from torch import nn
@@ -284,17 +296,3 @@ def _names(network: nn.Module) -> dict[nn.Module, str]:
     if len({path.rpartition(".")[2] for path in shown}) == len(shown):
         paths = {module: path.rpartition(".")[2] for module, path in paths.items()}
     return {module: path or type(module).__name__ for module, path in paths.items()}
-
-
-def _check_size(rows: list[LayerRow]) -> None:
-    for row, parameters in zip(rows, accumulate(row.parameters for row in rows), strict=True):
-        if prod(row.output) > MOST_VALUES:
-            raise ArchitectureError(
-                f"{row.name} would give {by(row.output)} values for an image, more than the limit "
-                f"of {MOST_VALUES}; use fewer channels, less padding or more pooling"
-            )
-        if parameters > MOST_PARAMETERS:
-            raise ArchitectureError(
-                f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "
-                "on; use fewer channels or hidden units, smaller kernels, or more pooling"
-            )

@@ -1,13 +1,15 @@
 """Caches decoded pictures as one file in the data directory: a large folder is decoded once.
 
 The cache is valid while every file keeps its name, size and times. Processes that start together
-decode once and share the result. The cache can be deleted at any time.
+decode once and share the result. The cache can be deleted at any time; what was not used for a
+month goes when something else is cached.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from data.reading import move
 
 VERSION = 3  # raise it if pictures become other pixels, or the format of the cache changes
 WORTH = 10_000_000  # bytes of picture files from which to cache, about a second's decoding
+UNUSED = 30 * 24 * 3600  # seconds after which a file goes: its folder may have moved
 
 
 def cached(
@@ -66,15 +69,12 @@ def cached(
 
 
 def _state(depends: Callable[[], Iterable[Path]]) -> tuple[str, int]:
-    """A digest of names, sizes and times, and the bytes of all files; 0 if one is unreadable.
-
-    The times include that of the last status change, which no program can set back.
-    """
+    """A digest of names, sizes and times, and the bytes of all files; 0 if one is unreadable."""
     digest, total = hashlib.sha256(f"{VERSION} {PIL.__version__}".encode()), 0
     try:
         for entry in (entry for path in depends() if path.exists() for entry in _files(path)):
             facts = entry.stat()
-            times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"
+            times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"  # no program can set the second back
             digest.update(os.fsencode(f"{os.fspath(entry)}\0{facts.st_size} {times}\n"))
             total += facts.st_size
     except OSError:
@@ -103,15 +103,22 @@ def _read(path: Path, state: str, recorded: str, fits: Callable[[Part], bool]) -
             part = Part((), (), **told)
             if then != state + recorded and not (then.startswith(state) and fits(part)):
                 return None
-            return replace(part, images=kept["images"], labels=kept["labels"])
+            part = replace(part, images=kept["images"], labels=kept["labels"])
     except (OSError, BadZipFile, EOFError, ValueError, KeyError, TypeError):
         return None
+    with contextlib.suppress(OSError):  # may belong to another account
+        path.touch()
+    return part
 
 
 def _store(path: Path, state: str, part: Part) -> None:
     told = {it.name: getattr(part, it.name) for it in fields(part)[2:]} | {"state": state}
     text = json.dumps(told, default=asdict)
     partial = path.with_suffix(".partial")  # one name for all processes: the lock is held
+    with contextlib.suppress(OSError):  # another process may read, or delete, one of them
+        for other in path.parent.glob("*.npz"):
+            if time.time() - other.stat().st_mtime > UNUSED:
+                other.unlink()
     with contextlib.suppress(OSError):
         try:
             with partial.open("wb") as file:

@@ -122,9 +122,8 @@ def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
     on_dark = sum(figure.on_dark for figure in figures) >= len(found) / 2
     alike = [figure for figure in figures if figure.on_dark == on_dark]
     grounds = [figure.ground for figure in alike]
-    if len(alike) < ENOUGH * len(found):
-        return None
-    if np.ptp(np.percentile(grounds, (5, 95))) > 2 * LITTLE_CONTRAST:  # nine in ten
+    few = len(alike) < ENOUGH * len(found)
+    if few or np.ptp(np.percentile(grounds, (5, 95))) > 2 * LITTLE_CONTRAST:  # nine in ten
         return None
     sizes = np.array([max(figure.ink_HW.shape) for figure in alike]) / max(images_NHW.shape[1:])
     size = float(np.median(sizes))
@@ -190,10 +189,8 @@ def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
 
 
 def _is_composed(image_HW: NDArray[np.uint8], figure: Foreground, composition: Composition) -> bool:
-    """Whether a picture has the training images' ground, size and place when only resized.
-
-    figure: from before resizing and inversion. If its thin lines became faint, the answer is no.
-    """
+    """Whether a picture has the training images' ground, size and place when only resized, and
+    its thin lines did not become faint; figure: from before resizing and inversion."""
     levels_HW: Grey = image_HW.astype(np.float32) / np.float32(255)
     small = find_figure(levels_HW)
     if small is None or composition.size is None:

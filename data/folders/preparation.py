@@ -24,18 +24,14 @@ _AT_A_TIME = 2**20  # levels in double precision: for a whole picture they may t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
-    """Decided once for all pictures of a data set, and for those classified later.
+    """Decided once for all pictures of a data set, and for those classified later."""
 
-    fit: "pad" scales the whole picture into the image and fills the rest with the colour of its
-    border, because what tells classes apart may be at an edge, which cropping would lose; "stretch"
-    changes its proportions. levels: shown as black and white in pictures of more than 8 bits, see
-    `pictures.levels_of`; None if training had 8 bits. is_first: it is FIRST, whose levels training
-    arrays of 16 bits have, too.
-    """
-
+    # "pad" scales the whole picture into the image and fills the rest with the colour of its
+    # border, because what tells classes apart may be at an edge, which cropping would lose;
+    # "stretch" changes its proportions.
     fit: Fit = "stretch"
-    levels: Range | None = None
-    is_first: bool = False
+    levels: Range | None = None  # black and white beyond 8 bits; None if training had 8
+    is_first: bool = False  # it is FIRST, whose levels training arrays of 16 bits have, too
 
     def __post_init__(self) -> None:
         if self.fit not in get_args(Fit):

@@ -25,7 +25,7 @@ from search.final.choose import (
     require_all_trials,
     stretched,
 )
-from search.final.export import as_onnx, require_onnx
+from search.final.export import as_onnx
 from search.final.folder import Final, check_writable, make_bundle, write_all
 from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
@@ -143,8 +143,6 @@ def finalise(
         raise SpecError("trial", f"give one of trial, arm and candidates, but got {given}")
     if export not in (None, "onnx"):
         raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
-    if export is not None:
-        require_onnx()
     on = choose_device(device)
     if ray is not None and (on.type == "cuda") != (gpus_per_worker > 0):
         raise SpecError(

@@ -130,6 +130,8 @@ def lead_to_first(folder: Path) -> None:
     if link.exists() and (link.samefile(first) or not link.is_symlink()):
         return
     temporary = folder / f".{FINAL}.{os.getpid()}"
+    if temporary.is_symlink():  # of a killed process with the same number, as in containers
+        temporary.unlink()
     try:
         temporary.symlink_to(first.name, target_is_directory=True)
     except (OSError, NotImplementedError):

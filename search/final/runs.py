@@ -41,7 +41,7 @@ from search.training.task import Task
 
 THREADS = 1  # of a training on a CPU
 MAX_DEATHS = 5  # of the Ray tasks of one job
-OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and each finished epoch
+OnEpoch = Callable[[Job, Epoch], None]  # called with each finished epoch of a job
 
 
 def processes_for(jobs: int, cores: int) -> int:
@@ -75,23 +75,19 @@ def train_all(
         RepeatError, CheckpointUnwritableError: a training died, diverged or cannot be saved.
         SpecError: there is no such Ray cluster.
     """
-    left = [index for index, job in enumerate(jobs) if job.saved()["score"] is None]
-    rest = [jobs[index] for index in left]
-    processes = processes_for(len(rest), default_workers(task.device.type)) if rest else 0
+    rest = [job for job in jobs if job.saved()["score"] is None]
+    processes = processes_for(len(rest), default_workers(task.device.type))
     at_a_time = TRIALS_PER_GPU if task.device.type == "cuda" else 1
     with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as tell:
 
-        def on_epoch(index: int, epoch: Epoch) -> None:
-            tell(index, epoch)
+        def on_epoch(job: Job, epoch: Epoch) -> None:
+            tell(job, epoch)
             check()
 
-        def on_rest(index: int, epoch: Epoch) -> None:
-            on_epoch(left[index], epoch)
-
         if ray is not None and rest:
-            train_on_ray(rest, task, ray, gpus, stop=stop, on_epoch=on_rest)
+            train_on_ray(rest, task, ray, gpus, stop=stop, on_epoch=on_epoch)
         elif processes > 1:
-            train_apart(rest, processes=processes, stop=stop, on_epoch=on_rest)
+            train_apart(rest, processes=processes, stop=stop, on_epoch=on_epoch)
         trained = train_in_turn(jobs, task, at_a_time=at_a_time, stop=stop, on_epoch=on_epoch)
     if stop.is_set():  # the last epoch is trained, but the test set is not yet evaluated
         raise StoppedError
@@ -111,11 +107,11 @@ def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
     if before:
         log(f"{before} of {total} epochs were trained earlier")
 
-    def tell(index: int, epoch: Epoch) -> None:
+    def tell(job: Job, epoch: Epoch) -> None:
         nonlocal now
         now += 1
         left = duration((time.monotonic() - started) / (now - before) * (total - now))
-        job, words = jobs[index], f"training loss {epoch.train_loss:.4f}, about {left} left"
+        words = f"training loss {epoch.train_loss:.4f}, about {left} left"
         of = "" if job.candidate is None else f"trial {job.candidate}, fresh "
         if is_live:
             bar.update(task, completed=now, description=f"{of}seed {job.seed}, {words}")
@@ -131,46 +127,50 @@ def train_apart(
 ) -> None:
     """Train each in a process of its own on CPUs, `processes` at a time; if one dies, the others
     are terminated. Raises what `train_all` raises."""
-    reports = queue.SimpleQueue[bytes]()
-    waiting, running = deque(enumerate(jobs)), dict[int, ChildProcess]()
+    reports = queue.SimpleQueue[tuple[Job, bytes]]()
+    waiting, running = deque(jobs), list[tuple[Job, ChildProcess]]()
     try:
         while waiting or running:
             if stop.is_set():
                 raise StoppedError
             while waiting and len(running) < processes:
-                index, job = waiting.popleft()
-                running[index] = ChildProcess(
-                    f"{__name__}:train_one", job, index, on_line=reports.put
-                )
+                job = waiting.popleft()
+
+                def heard(line: bytes, job: Job = job) -> None:
+                    reports.put((job, line))
+
+                child = ChildProcess(f"{__name__}:train_one", job, on_line=heard)
+                running.append((job, child))
             stop.wait(WATCH_SECONDS)
-            ended = [index for index, child in running.items() if child.poll() is not None]
+            ended = [one for one in running if one[1].poll() is not None]
             while not reports.empty():
-                index, epoch = json.loads(reports.get())
-                on_epoch(index, Epoch(**epoch))
-            for index in ended:
-                seed, child = jobs[index].seed, running.pop(index)
+                job, line = reports.get()
+                on_epoch(job, Epoch(**json.loads(line)))
+            for job, child in ended:
+                running.remove((job, child))
                 if child.process.returncode == BAD_INPUT:
                     raise RepeatError(
-                        f"training seed {seed} ended with the error above; fix it, then run the "
-                        "same command again to resume"
+                        f"training seed {job.seed} ended with the error above; fix it, then run "
+                        "the same command again to resume"
                     )
                 if child.process.returncode != 0:
                     raise RepeatError(
-                        f"the process that trained seed {seed} died ({child.cause_of_death()}); "
-                        "run the same command again to resume from its last epoch"
+                        f"the process that trained seed {job.seed} died "
+                        f"({child.cause_of_death()}); run the same command again to resume from "
+                        "its last epoch"
                     )
     finally:
-        stop_all(running.values())
+        stop_all(child for _, child in running)
 
 
-def train_one(job: Job, index: int) -> int:
+def train_one(job: Job) -> int:
     """What a process runs: one training, with a line on standard output for each epoch."""
     reports = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing else may write between the reports
     prepare_process(THREADS)
 
-    def tell(_: int, epoch: Epoch) -> None:
-        print(json.dumps([index, dataclasses.asdict(epoch)]), file=reports)
+    def tell(_: Job, epoch: Epoch) -> None:
+        print(json.dumps(dataclasses.asdict(epoch)), file=reports)
 
     with StopOnSignal() as stopping, suppress(StoppedError):
         require(job.spec.extensions, job.spec.families, job.spec.dataset)
@@ -212,7 +212,7 @@ def _interleaved(
                 del running[index]
             else:
                 if epoch is not None:
-                    on_epoch(index, epoch)
+                    on_epoch(jobs[index], epoch)
     return [ended[index] for index in range(len(jobs))]
 
 
@@ -272,7 +272,7 @@ def train_on_ray(
                     else:
                         write_atomically(jobs[index].checkpoint, checkpoint)
                         if epoch is not None:
-                            on_epoch(index, epoch)
+                            on_epoch(jobs[index], epoch)
         finally:  # in a Ray that this process keeps, they would go on
             for stream in waiting.values():
                 ray.cancel(stream, force=True)

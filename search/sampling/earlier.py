@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from functools import partial
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -59,13 +58,12 @@ def read_earlier(
         what = "--warm-start is for a search, but this study compares arms; leave it out"
         raise SpecError("warm_start", what)
     found, seen = list[Earlier](), dict[str, str]()
-    check = partial(_read_spec, files=spec.extensions)
     baseline = [] if spec.baseline is None else [values_of(queued_baseline(spec), spec)]
     for name in dict.fromkeys(named):
         url, study = _place(name, storage)
         other = db if url == storage and db is not None else open_database(url, must_exist=True)
         try:
-            earlier = require_study(other, study or None, check)
+            earlier = require_study(other, study or None, lambda _: None)  # read below
             if earlier.identity and (same := seen.setdefault(earlier.identity, name)) != name:
                 both = " and ".join(f"--warm-start {without_password(it)}" for it in (same, name))
                 raise SpecError("warm_start", f"{both} are the same study; leave one of them out")

@@ -124,12 +124,11 @@ class Forecast:
     models: Mapping[int, Regression]
     ends: Regression
 
-    def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
-        """See `estimates`; None if no finite objective was reported yet."""
-        return self.estimates([trial]).get(trial.number)
-
     def estimates(self, trials: Iterable[Contender]) -> dict[int, tuple[float, float]]:
-        """By number: mean and standard deviation of the final (lowest) objective's logarithm."""
+        """By number: mean and standard deviation of the final (lowest) objective's logarithm.
+
+        Only of trials that have reported a finite objective.
+        """
         found = {}
         at_rung = defaultdict[int, list[Contender]](list)
         for one in trials:

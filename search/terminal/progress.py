@@ -167,8 +167,9 @@ def _in_notebook() -> Iterator[Show]:
 
 @contextmanager
 def _plain_lines(console: Console, heartbeat: float) -> Iterator[Show]:
-    """A line for each trial that ends or pauses, and a line of totals now and then."""
+    """A line for each trial that ends or pauses, with totals and who leads, if that has changed."""
     known: set[tuple[int, str]] | None = None  # trials and their outcomes
+    leading: list[str] = []  # as last printed
     printed_at = 0.0
 
     def say(line: str) -> None:
@@ -177,7 +178,7 @@ def _plain_lines(console: Console, heartbeat: float) -> Iterator[Show]:
         printed_at = time.monotonic()
 
     def show(told: StudyView | str) -> None:
-        nonlocal known
+        nonlocal known, leading
         is_due = time.monotonic() - printed_at >= heartbeat
         if isinstance(told, str):
             if is_due:
@@ -195,14 +196,14 @@ def _plain_lines(console: Console, heartbeat: float) -> Iterator[Show]:
             score = score if trial.state == "failed" else score_in_words(trial, told)
             say(f"trial {trial.number} {outcome(trial)}: {score}")
         if new or is_due:
-            parts = []
-            if new and (best := told.best) is not None:
-                parts.append(f"best is {named(best)}: {score_in_words(best, told)}")
-            if new and (ahead := told.ahead) is not None:
-                parts.append(f"ahead is {named(ahead)}: {score_at_epoch(ahead, told)}")
+            before, leading = leading, []
+            if (best := told.best) is not None:
+                leading.append(f"best is {named(best)}: {score_in_words(best, told)}")
+            if (ahead := told.ahead) is not None:
+                leading.append(f"ahead is {named(ahead)}: {score_at_epoch(ahead, told)}")
             counts = counts_in_words(told, (*ENDED, "paused"))
             totals = f"{told.finished}/{told.spec.trials} trials ({counts})"
             totals += f", {time_left_in_words(time_left(told))}{flat_in_words(told)}"
-            say("; ".join([*parts, totals]))
+            say("; ".join([*(part for part in leading if part not in before), totals]))
 
     yield show

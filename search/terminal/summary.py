@@ -66,8 +66,10 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
 def score_at_epoch(trial: TrialView, view: StudyView) -> str:
     """Its score, and the epoch that reached it."""
     best = trial.best
-    where = "" if best is None else f", epoch {best.epoch} of {len(trial.curve)}"
-    return f"{score_in_words(trial, view)}{where}"
+    if best is None:
+        return score_in_words(trial, view)
+    so_far = " so far" if trial.state in ("running", "paused") else ""
+    return f"{score_in_words(trial, view)}, epoch {best.epoch} of {len(trial.curve)}{so_far}"
 
 
 def gain_in_words(view: StudyView, trial: TrialView | None = None) -> str | None:

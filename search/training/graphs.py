@@ -30,7 +30,6 @@ WARM_UP_CALLS = 3
 # Number of calls in one long graph: they share the cost of one launch, and of writing the random
 # offsets before it.
 UNROLLED = 8
-Handle = Any  # of a pool of memory: torch does not export its type
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +37,7 @@ _log = logging.getLogger(__name__)
 class OwnRandomness:
     """One training's random states: three streams from one seed, separate from all others.
 
-    Attributes:
-        order: draws the order of the examples. A separate stream, so that trainings that
-            differ in augmentation or network see the same examples in the same order.
-        augmentation: draws the augmentations.
+    Trainings that differ in augmentation or network see the same examples in the same order.
 
     Within `with randomness:`, torch's default generators (weights, dropout) continue this
     training's stream. The CPU's is swapped by value. CUDA's gets another state *object*: graphs
@@ -111,10 +107,7 @@ class OwnRandomness:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore a `state()`; call it outside the context.
-
-        One from another kind of device fits no generator here: the streams then start over.
-        """
+        """Restore a `state()`, outside the context. From another kind of device: starts over."""
         own_cpu, *own_cuda = state["global"]
         if bool(own_cuda) != (self._own_cuda is not None):
             return
@@ -129,15 +122,12 @@ class Pool:
     """Memory that the graphs of one training share; they never run at the same time.
 
     torch refuses its handle once the last of them is freed, so each recording asks for it anew.
-
-    Attributes:
-        graphs: those that may be replayed.
     """
 
     def __init__(self) -> None:
-        self.graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+        self.graphs = weakref.WeakSet[torch.cuda.CUDAGraph]()  # those that may be replayed
 
-    def handle(self) -> Handle:
+    def handle(self) -> Any:
         graph = next(iter(self.graphs), None)
         return torch.cuda.graph_pool_handle() if graph is None else graph.pool()
 
@@ -241,17 +231,9 @@ def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
     """A graph of `calls` calls, none of which runs now; RuntimeError if recording fails."""
-    graph = _record(function, calls, randomness, pool.handle())
-    pool.graphs.add(graph)
-    return graph
-
-
-def _record(
-    function: Callable[[], None], calls: int, randomness: OwnRandomness, handle: Handle
-) -> torch.cuda.CUDAGraph:
     # Not `with torch.cuda.graph(...)`: that waits for the whole device and empties torch's memory
     # cache, so every trial that starts would hold up all others on the GPU.
-    graph = torch.cuda.CUDAGraph()
+    handle, graph = pool.handle(), torch.cuda.CUDAGraph()
     # Compared as versions, not as text: later graphs find the generators by themselves.
     if torch.__version__ < "2.14":
         for generator in randomness.recorded_generators():
@@ -272,6 +254,7 @@ def _record(
     finally:
         if collecting:
             gc.enable()
+    pool.graphs.add(graph)
     return graph
 
 

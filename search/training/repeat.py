@@ -33,30 +33,20 @@ from search.training.weights import digests
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What to train.
+    """What to train."""
 
-    Attributes:
-        spec: of the study. Another process must load its extensions first.
-        architecture: as `models.to_dict` returns it.
-        recipe: its whole schedule applies, but training stops after `epochs`, and not before.
-        seed: determines, with the study's, everything random.
-        content: fingerprint that the images must match; None: not checked.
-        place: the data set's current name, if it has moved.
-        weights: SHA-256 of files of initial weights by source; they must still be the same.
-        candidate: number of the trial that is trained here to compare it with others, on the
-            study's own split; None: a final training, on all training images.
-    """
-
-    spec: StudySpec
-    architecture: Mapping[str, Any]
-    recipe: Recipe
+    spec: StudySpec  # another process must load its extensions first
+    architecture: Mapping[str, Any]  # as `models.to_dict` returns it
+    recipe: Recipe  # its whole schedule applies, but training stops after `epochs`, and not before
     epochs: int
-    seed: int
+    seed: int  # determines, with the study's, everything random
     data_dir: Path
     checkpoints: Path
-    content: Fingerprint | None = None
-    place: str | None = None
+    content: Fingerprint | None = None  # that the images must match; None: not checked
+    place: str | None = None  # the data set's current name, if it has moved
+    # SHA-256 of files of initial weights by source; they must still be the same.
     weights: Mapping[str, str] = field(default_factory=dict)
+    # Number of a trial to compare with others, on the study's own split; None: a final training.
     candidate: int | None = None
 
     def load(self, device: torch.device) -> Task:
@@ -97,18 +87,12 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrainedRun:
-    """A network trained with one seed, not tested.
-
-    Attributes:
-        curve: its epochs; their validation metrics are NaN if no image was held out.
-        training: score on all of its training images, in evaluation mode.
-        weights: in main memory, each with storage of its own.
-    """
+    """A network trained with one seed, not tested."""
 
     seed: int
-    curve: tuple[Epoch, ...]
-    training: Score
-    weights: dict[str, torch.Tensor]
+    curve: tuple[Epoch, ...]  # validation metrics are NaN if no image was held out
+    training: Score  # on all of its training images, in evaluation mode
+    weights: dict[str, torch.Tensor]  # in main memory, each with storage of its own
 
 
 def train_slices(
@@ -116,13 +100,10 @@ def train_slices(
 ) -> Generator[Epoch | None, None, TrainedRun]:
     """Trains one slice per `next()`, which returns the epoch it completed, once saved, or None.
 
-    On a CPU the result depends on the number of threads, but on nothing else that runs.
-
-    Raises:
-        StoppedError: `stop` was set; all epochs but the current one are kept.
-        RepeatError: the original images or initial weights are gone or changed, or the loss of a
-            final training is not finite at the end.
-        CheckpointUnwritableError: a finished epoch could not be saved.
+    On a CPU the result depends on the number of threads, but on nothing else that runs. Raises
+    StoppedError if `stop` was set (all epochs but the current one are kept); RepeatError if the
+    original images or initial weights are gone or changed, or the loss of a final training is not
+    finite at the end; CheckpointUnwritableError if a finished epoch could not be saved.
     """
     architecture = from_dict(job.architecture)
     check_network(architecture, task.image_shape, task.classes)  # a study may be older than that

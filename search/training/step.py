@@ -38,24 +38,17 @@ from search.training.weights import NEW_LAYER
 
 
 class Step:
-    """Updates a network's weights; set up once per epoch for the epoch's steps.
-
-    Attributes:
-        steps: per epoch.
-        learning_rates: of the epoch's steps.
-        mean: of the weights, if the recipe averages them.
-        totals: float32, on the device: loss and error, summed over the epoch's steps so far.
-    """
+    """Updates a network's weights; set up once per epoch for the epoch's steps."""
 
     def __init__(
         self, model: nn.Module, recipe: Recipe, task: Task, randomness: OwnRandomness, pool: Pool
     ) -> None:
         self._model, self._recipe, self._task, self._randomness = model, recipe, task, randomness
         self.batch_size = min(recipe.batch_size, len(task.training))
-        self.steps = len(task.training) // self.batch_size
-        self.learning_rates: list[float] = []
+        self.steps = len(task.training) // self.batch_size  # per epoch
+        self.learning_rates: list[float] = []  # of the epoch's steps
         device = task.device
-        self.totals = torch.zeros(2, device=device)
+        self.totals = torch.zeros(2, device=device)  # loss and error, summed over the steps so far
         self._order_SB = torch.zeros(self.steps, self.batch_size, dtype=torch.int64, device=device)
         self._rates_S = torch.zeros(self.steps, device=device)
         self._shares_S = torch.zeros(self.steps, device=device)
@@ -233,17 +226,17 @@ class RunningMean:
     loss reflects that noise more than the configuration. Their mean over the last steps, a share
     of those so far (Shamir & Zhang 2013), is close to that point (Polyak & Juditsky 1992; Izmailov
     et al. 2018), so trials can be told apart long before their schedules end.
-
-    Attributes:
-        model: the mean network. In evaluation mode, on the first one's device.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)  # the mean network
         mean: list[torch.Tensor] = []
         self._copied: list[tuple[torch.Tensor, torch.Tensor]] = []
         # One fused kernel: with these arguments SGD moves the mean by share · (newest - mean).
-        for mean_tensor, newest_tensor in zip(_tensors(self.model), _tensors(model), strict=True):
+        tensors = (
+            [it.detach() for it in (*of.parameters(), *of.buffers())] for of in (self.model, model)
+        )
+        for mean_tensor, newest_tensor in zip(*tensors, strict=True):
             if newest_tensor.is_floating_point() and newest_tensor.isfinite().all():
                 mean_tensor.grad = newest_tensor
                 mean.append(mean_tensor)
@@ -263,8 +256,3 @@ class RunningMean:
         """Take what has no mean as the first network has it now."""
         for mean_tensor, newest_tensor in self._copied:
             mean_tensor.copy_(newest_tensor)
-
-
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    """Everything that is learned, measured or counted."""
-    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]

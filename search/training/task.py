@@ -32,21 +32,14 @@ MIN_BATCH_SIZE = 64  # of larger ones, whose number falls with their area
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Examples and the facts that a network and a recipe need about them.
-
-    Attributes:
-        training, validation: uint8 images (N, C, H, W) and labels (N,), on one device.
-        mean_C, std_C: of the training images, in [0, 1] units; shape (C,).
-        info: names, image shape and classes of the data set.
-        content: fingerprint of the whole data set; None if the examples were made by hand.
-    """
+    """Examples, on one device, and the facts that a network and a recipe need about them."""
 
     training: Examples
     validation: Examples
-    mean_C: torch.Tensor
+    mean_C: torch.Tensor  # of the training images, in [0, 1] units
     std_C: torch.Tensor
     info: DatasetInfo
-    content: Fingerprint | None = None
+    content: Fingerprint | None = None  # of the whole data set; None if it was made by hand
 
     @functools.cached_property
     def early_validation(self) -> Examples:
@@ -88,12 +81,9 @@ def load_study_task(
 ) -> Task:
     """The images that a study trains on, and those held out by its seed, or by its data set.
 
-    Args:
-        place: the data set's current name, if it has moved, see `search.store.data.find_place`.
-        final: no images are held out or left out.
-
-    Raises:
-        DataError: they are unavailable, or cannot be split like that.
+    place: the data set's current name, if it has moved, see `search.store.data.find_place`. final:
+    no images are held out or left out. Raises DataError if they are unavailable, or cannot be split
+    like that.
     """
     dataset, wanted = place or spec.dataset, spec.validation_count
     info, examples = load_training(dataset, data_dir, reading=spec.reading)
@@ -154,8 +144,7 @@ def make_task(
 
 
 def validation_batch_size(model: nn.Module, images_NCHW: torch.Tensor) -> int:
-    """How many images are validated at once: activations need memory for each of their pixels,
-    also if a network enlarges them first."""
+    """How many at once: activations need memory for each pixel, also of enlarged images."""
     most = BATCH_SIZE[images_NCHW.device.type]
     scaled = (it.size for it in model.modules() if isinstance(it, nn.Upsample))
     sides = [images_NCHW.shape[2:], *(it for it in scaled if isinstance(it, tuple))]
@@ -242,11 +231,10 @@ def _cpu_computes_in_bfloat16() -> bool:
 def stage_maps(
     model: nn.Module, image_CHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> dict[str, NDArray[np.float32]]:
-    """Each stage's feature maps, (C, H, W), for one uint8 image on the model's device.
+    """Each stage's feature maps, (C, H, W), for one uint8 image on the model's device, in order.
 
     A stage is a convolution, or a block with a shortcut around it, plus what follows it; it is
-    named after its first module. Stages come in execution order; those that give anything but
-    maps, such as attention, are left out. An MLP has none.
+    named after its first module. Those that give anything but maps are left out.
     """
     lasts: dict[str, nn.Module] = {}  # last module of each stage
     for name, module in model.named_children():

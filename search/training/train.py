@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -38,12 +38,6 @@ _idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 class Training(Iterator[Epoch]):
     """Trains one network on the task's device, one epoch per `next()`.
 
-    Attributes:
-        learning: the network that learns, on the task's device.
-        model: the one that is validated and kept: the same, or the mean of its weights if the
-            recipe averages them.
-        epoch: number of finished epochs.
-
     Args:
         seed: determines initial weights, order of the examples, augmentation and dropout: on a CPU
             with the same number of threads, the curve is the same to the bit.
@@ -55,9 +49,8 @@ class Training(Iterator[Epoch]):
         metrics: names in METRICS, computed for every report.
         objective: name in OBJECTIVES; the recipe's patience watches it.
 
-    Raises:
-        models.ArchitectureError: the architecture does not fit the task's images.
-        WeightsError: the recipe's initial weights cannot be read, or do not fit.
+    Raises ArchitectureError if the network does not fit the task's images, and WeightsError if the
+    recipe's initial weights cannot be read, or do not fit it.
     """
 
     def __init__(
@@ -80,7 +73,7 @@ class Training(Iterator[Epoch]):
         # Before `own_stream`, which waits for them: other trainings read them on their own streams.
         self._early = task.early_validation if partial_epoch else None
         self._on_stream = own_stream(self, task.device)
-        with self._on_stream, self._randomness:
+        with self._on_stream(), self._randomness:
             network = build(architecture, task.image_shape, task.classes)
             if (source := recipe.initial_weights) is not None:
                 frozen = recipe.frozen_epochs > 0
@@ -90,12 +83,13 @@ class Training(Iterator[Epoch]):
             pool = Pool()
             self._step = Step(self.learning, recipe, task, self._randomness, pool)
             mean = self._step.mean
+            # The network that is validated and kept.
             self.model = self.learning if mean is None else mean.model
             self._score = torch.full((4,), math.nan, device=task.device)
             self._logits_NK = torch.zeros(len(task.validation), task.classes, device=task.device)
             self._validated = False  # the current network, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
-        self.epoch = 0
+        self.epoch = 0  # number of finished ones
         self._best_value, self._best_epoch = math.inf, 0
         self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
         self._seconds = 0.0
@@ -116,7 +110,7 @@ class Training(Iterator[Epoch]):
         with suppress(StopIteration):
             while True:
                 began = time.perf_counter()  # only the time until `yield` is the training's
-                with self._on_stream, self._randomness:
+                with self._on_stream(), self._randomness:
                     epoch = next(self._portions)
                 self._seconds += time.perf_counter() - began
                 if epoch is not None:
@@ -204,7 +198,7 @@ class Training(Iterator[Epoch]):
 
     def confusion(self) -> torch.Tensor:
         """Validation examples by true and predicted class, (K, K), of the current network."""
-        with self._on_stream, self._randomness:
+        with self._on_stream(), self._randomness:
             if not self._validated:  # it was resumed, or last scored on fewer images
                 self._validate_all()
             return confusion(self._logits_NK, self._task.validation.labels_N).cpu()
@@ -228,7 +222,7 @@ class Training(Iterator[Epoch]):
     def _take_up(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
         self._best_value, self._best_epoch = state["best_loss"], state["best_epoch"]
-        with self._on_stream:
+        with self._on_stream():
             self.learning.load_state_dict(state["model"])
             if self._step.mean is not None:
                 self.model.load_state_dict(state["mean"])
@@ -237,39 +231,27 @@ class Training(Iterator[Epoch]):
         self._randomness.load(state["randomness"])
 
 
-def own_stream(owner: object, device: torch.device) -> AbstractContextManager[object]:
-    """A context in which work goes to a CUDA stream lent to `owner` for its lifetime.
+def own_stream(owner: object, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """Makes contexts in which work goes to a CUDA stream lent to `owner` for its lifetime.
 
-    It can be entered any number of times, but not nested. Streams are reused, because torch keeps
-    memory and workspaces for each of them. On a CPU the context does nothing.
+    Streams are reused, because torch keeps memory and workspaces for each of them. On a CPU the
+    contexts do nothing.
     """
     if device.type != "cuda":
-        return nullcontext()
+        return nullcontext
     idle = _idle_streams[device]
     stream = idle.pop() if idle else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     weakref.finalize(owner, idle.append, stream)
     stream.wait_stream(torch.cuda.current_stream(device))  # the data must have arrived
-    return OwnStream(stream)
+    return partial(on_stream, stream)
 
 
-class OwnStream(AbstractContextManager[None]):
-    """Makes a stream and its device the current ones.
-
-    With `torch.cuda.stream` alone, leaving the stream of another GPU selects GPU 0, on which this
-    process would then hold some 0.5 GB.
-    """
-
-    def __init__(self, stream: torch.cuda.Stream) -> None:
-        self.stream = stream
-        self._contexts = torch.cuda.device(stream.device), torch.cuda.stream(stream)
-
-    def __enter__(self) -> None:
-        for context in self._contexts:
-            context.__enter__()  # type: ignore[no-untyped-call]
-
-    def __exit__(self, *error: Any) -> None:
-        for context in reversed(self._contexts):
-            context.__exit__(*error)
+@contextmanager
+def on_stream(stream: torch.cuda.Stream) -> Iterator[None]:
+    # With `torch.cuda.stream` alone, leaving the stream of another GPU selects GPU 0, on which
+    # this process would then hold some 0.5 GB.
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        yield
 
 
 def mark(device: torch.device) -> Callable[[], None]:

@@ -42,9 +42,6 @@ def fitting_weights(
 ) -> dict[str, Tensor]:
     """The source's weights that fit a network: all but the output layer's.
 
-    Files from before torch 0.4.1, of which torchvision's first weights are, hold no counters of
-    batch norm's batches: the network keeps its own, as with torch's `load_state_dict`.
-
     Raises WeightsError if they cannot be read, belong to another network, or are to be `frozen`
     in one without an output layer of that name, so that nothing would learn.
     """
@@ -60,6 +57,8 @@ def fitting_weights(
             "a network with only an output layer uses no initial weights; leave initial_weights out"
         )
     held = found = _read(source)
+    # Files from before torch 0.4.1, such as torchvision's first weights, have no such counters: the
+    # network keeps its own, as with torch's `load_state_dict`.
     if not any(str(name).endswith(_COUNTER) for name in held):
         own = {name: tensor for name, tensor in own.items() if not name.endswith(_COUNTER)}
     if not own.keys() <= found.keys():
@@ -163,24 +162,19 @@ def check_training(
     *,
     new: bool = False,
 ) -> None:
-    """Check that the metrics and initial weights that the study asks for exist.
+    """Check that the metrics and initial weights that the study, or its queue, asks for exist.
 
-    Args:
-        queue: configurations that the user asks for.
-        new: for a study to be made, also check its baseline, and each network size that it
-            searches: one begun earlier may have failed with them, and may still resume.
-
-    Raises SpecError: a metric is unknown; weights are unavailable, belong to another network, or
-    cannot be frozen in this one.
+    new: for a study to be made, also check its baseline, and each network size that it searches:
+    one begun earlier may have failed with them, and may still resume. Raises SpecError: a metric is
+    unknown; weights are unavailable, belong to another network, or cannot be frozen in this one.
     """
     for name in spec.metrics:
         if name not in METRICS:
             known = ", ".join(METRICS)
             raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
     checked = set[tuple[str, Architecture, bool]]()
-    for key, values in _named(spec, queue, new and has_baseline(spec, image_shape, classes)):
-        if make_config(values, spec).recipe.initial_weights is None:
-            continue
+    has_one = new and has_baseline(spec, image_shape, classes)
+    for key, values, source in _starting(spec, queue, has_one):
         where = "" if key == PARAMETER else f"{key}: "
         cases = [(where, values)]
         for name, domain in searched(spec).items():
@@ -190,9 +184,8 @@ def check_training(
                     cases.append((f"{where}{name} = {shown(value)}: ", {**values, name: value}))
         for what, case in cases:
             config = make_config(case, spec)
-            source, network = config.recipe.initial_weights, config.architecture
-            frozen = config.recipe.frozen_epochs > 0
-            if source is None or (source, network, frozen) in checked:
+            network, frozen = config.architecture, config.recipe.frozen_epochs > 0
+            if (source, network, frozen) in checked:
                 continue
             checked.add((source, network, frozen))
             try:
@@ -209,22 +202,22 @@ def sources_of(spec: StudySpec, queue: Sequence[Mapping[str, ParameterValue]] = 
     WeightsError for an impossible path.
     """
     found = list[str]()
-    for key, values in _named(spec, queue, spec.baseline is not None):
-        if (source := make_config(values, spec).recipe.initial_weights) is None:
-            continue
+    for key, _, source in _starting(spec, queue, spec.baseline is not None):
         with _told_if_unreadable(source):
             if key != "baseline" or Path(source).exists():
                 found.append(source)
     return found
 
 
-def _named(
+def _starting(
     spec: StudySpec, queue: Sequence[Mapping[str, ParameterValue]], baseline: bool
-) -> list[tuple[str, Mapping[str, ParameterValue]]]:
-    """The configurations that may name initial weights, each with the key for messages about it."""
+) -> Iterator[tuple[str, Mapping[str, ParameterValue], str]]:
+    """Configurations with initial weights: the key for messages, the values, the weights."""
     found = [(PARAMETER, arm.values) for arm in spec.arms]
     if not found and PARAMETER in spec.space:
         found += [(PARAMETER, {PARAMETER: source}) for source in corners(spec.space[PARAMETER])]
     if baseline:
         found.append(("baseline", baseline_values(spec)))
-    return [*found, *(("enqueue", values) for values in queue)]
+    for key, values in (*found, *(("enqueue", values) for values in queue)):
+        if (source := make_config(values, spec).recipe.initial_weights) is not None:
+            yield key, values, source

@@ -5,6 +5,7 @@ import multiprocessing
 import pytest
 import torch
 
+from benchmarks import replay_results, replay_surrogate
 from data.examples import Examples
 from search.training.task import Task, make_task
 from tests.made_up_data import made_up_info
@@ -20,6 +21,13 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = ["benchmarks.contender_workers", "benchmarks.memory"]
     server.set_forkserver_preload([*ours, "tests.search.worker_processes"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: server)
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer random draws for the target of a surrogate and for intervals: they take seconds."""
+    monkeypatch.setattr(replay_surrogate, "TRIALS", 50)
+    monkeypatch.setattr(replay_results, "RESAMPLES", 50)
 
 
 @pytest.fixture

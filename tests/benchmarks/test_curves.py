@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import curves
+from benchmarks import record as shared
 
 ARGUMENTS = ["--dataset", "digits", "--epochs", "2", "--limit", "600", "--held-out", "100"]
 
@@ -23,7 +24,7 @@ def test_recording_resumes_and_repairs_an_unfinished_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A process takes seconds to start.
-    monkeypatch.setattr(curves, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(shared, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
     file = tmp_path / "digits.jsonl.gz"
     first = run(file, "--configs", "2")
     assert [one["number"] for one in first] == [0, 1]

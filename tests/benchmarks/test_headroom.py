@@ -29,6 +29,7 @@ def test_how_often_a_margin_is_reached() -> None:
     assert shares == ["75%", "50%", "25%"]
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(file := tmp_path / "fashion_mnist-8000.jsonl.gz")
     words = ["--cache", str(tmp_path), "--seeds", "2", "--others", "30"]

@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 
 from benchmarks import longer
-from search.final import folder, runs
 from search.final.final import finalise
 from search.running.results import load_study
 from search.training import repeat
 from tests.search.conftest import search_in
 
 
+@pytest.mark.usefixtures("plainly")
 def test_the_best_trials_are_trained_as_they_are_and_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"depth": 1, "width": {"low": 4, "high": 12}, "hidden": [[16], [32]]}
     monkeypatch.chdir(search_in(tmp_path, space=space))
-    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
     options = ["--study", "digits", "--best", "2", "--times", "3", "--json", "longer.json"]
     assert longer.main([*options, "--device", "cpu"]) == 0
     rows = json.loads(Path("longer.json").read_text())["rows"]
@@ -44,6 +43,5 @@ def test_the_best_trials_are_trained_as_they_are_and_longer(
 
     monkeypatch.setattr(repeat, "save_checkpoint", noted)
     assert longer.main([*options, "--device", "cpu"]) == 0
-    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
     finalise("digits", candidates=2, candidate_seeds=1, epochs=6, seeds=1, device="cpu")
     assert {*saved} == {"final"}

@@ -1,5 +1,4 @@
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,7 @@ def test_places_and_correlations_by_hand() -> None:
 def test_a_whole_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A process takes seconds to start.
-    monkeypatch.setattr(ranking, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(ranking, "default_workers", lambda _: 1)  # others take seconds to start
     file = tmp_path / "ranking.json"
     arguments = ["--configs", "3", "--epochs", "2", "--limit", "1000", "--dataset", "digits"]
     assert ranking.main([*arguments, "--device", "cpu", "--json", str(file)]) == 0

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import search
+from benchmarks import search, study_runs
 from benchmarks.study_runs import StudyRun, write_study
 from search.spec.study_file import find_study_file, read_study_file
 
@@ -15,8 +17,15 @@ from search.spec.study_file import find_study_file, read_study_file
 def test_ours_and_optunas_whole_studies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def run_here(command: list[str], *, cwd: Path, **_: object) -> SimpleNamespace:
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            return SimpleNamespace(returncode=import_module(command[2]).main(command[3:]))
+
+    # One process, for others take seconds to start.
+    monkeypatch.setattr(study_runs, "subprocess", SimpleNamespace(run=run_here))
     monkeypatch.setattr(search, "faster_loaders", lambda *_: 0)
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # one worker: others take seconds to start
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     file = tmp_path / "search.json"
     arguments = ["--trials", "2", "--epochs", "1", "--limit", "300", "--dataset", "digits"]
     arguments += ["--contenders", "ours", "optuna", "--device", "cpu", "--json", str(file)]
@@ -32,8 +41,8 @@ def test_ours_and_optunas_whole_studies(
 
 
 def test_times_to_an_equal_loss() -> None:
-    ours = StudyRun(seconds=20, epochs=3, losses=((5, 0.9), (8, 0.4), (15, 0.2)))
-    ray = StudyRun(seconds=60, epochs=2, losses=((10, 0.8), (48, 0.4)))
+    ours = StudyRun(seconds=20, losses=((5, 0.9), (8, 0.4), (15, 0.2)))
+    ray = StudyRun(seconds=60, losses=((10, 0.8), (48, 0.4)))
     found = search.compare([{"ours": ours, "ray": ray}, {"ours": ray, "ray": ours}])
     against = found["against"]["ours_vs_ray"]
     assert against["whole_study"]["rounds"] == [3, 1 / 3]

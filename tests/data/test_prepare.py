@@ -50,17 +50,6 @@ def test_any_class_name_can_be_printed(tmp_path: Path) -> None:
     assert b"2: ant, ?aba" in done.stdout
 
 
-def test_it_makes_no_choice_of_test_pictures_final(tmp_path: Path, capsys: Any) -> None:
-    root, command = tmp_path / "pets", [f"folder:{tmp_path / 'pets'}", "--data-dir", str(tmp_path)]
-    for seed, count in ((0, 5), (5, 45)):
-        for name in ("ant", "bee"):
-            fill(root / f"train/{name}/", seed, count)
-        assert main(command) == 0
-        out = capsys.readouterr().out
-        assert f"\ntest        {count // 5 * 2:>7}\n" in out
-    assert [it.name for it in tmp_path.iterdir()] == ["pets"]
-
-
 def test_bad_input_ends_in_one_line_and_help_names_every_data_set(
     tmp_path: Path, capsys: Any
 ) -> None:

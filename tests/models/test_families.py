@@ -3,7 +3,6 @@
 The convolutional family has a file of its own.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import torchvision
 
 from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_of, from_dict, to_dict
 from models.checks import first_line
-from models.family import KIND_WORDS, Architecture, Family, compact, count
+from models.family import KIND_WORDS, compact
 from models.resnet import torchvision_names
 
 DEEP = ConvNetConfig(
@@ -79,20 +78,11 @@ def test_resnet18_is_torchvisions_layer_for_layer() -> None:
             build(config, shape, 10)
 
 
-def test_a_field_may_take_a_parameter_of_another_name() -> None:
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class Config(Architecture):
-        width: int
-
-    family = Family(
-        description="",
-        config=Config,
-        build=lambda *_: torch.nn.Identity(),
-        parameters={"units": count(3, "units")},
-        renamed={"width": "units"},
-    )
-    assert family.configured({"units": 5}) == Config(width=5)
-    assert family.configured({}) == Config(width=3)
+def test_a_field_may_take_a_parameter_of_another_name_or_form() -> None:
+    config = FAMILIES["cnn"].configured({"dropout": 0.3, "depth": 4, "width": 2})
+    assert (config.dropout_linear, config.channels) == (0.3, (2, 4, 8, 8))
+    assert FAMILIES["mlp"].configured({"batch_norm": (1,)}).batch_norm is True
+    assert FAMILIES["resnet18"].configured({"side": 0}).side is None
 
 
 def test_a_long_message_keeps_its_end() -> None:

@@ -76,8 +76,9 @@ def test_ctrl_c_and_the_same_command_again(
     monkeypatch.setattr(extensions, "_loaded", {})  # other tests are to find neither
     monkeypatch.setitem(DATASETS, "mine", DATASETS["digits"])
     (site.folder / "mine.py").write_text(EXTENSION)
-    words = ("--extension", "mine.py", "--dataset", "mine", "--trials")
-    process = site.search(4000, *words, "4000", stderr=subprocess.PIPE)
+    # Trials so long that Ctrl-C finds at least one of the two workers in the middle of one.
+    words = ("--epochs", "50", "--extension", "mine.py", "--dataset", "mine", "--trials")
+    process = site.search(4000, *words, "4000", pruner="none", stderr=subprocess.PIPE)
     site.wait_for_reports(14)  # both have drawn their first pictures, which takes a second
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)

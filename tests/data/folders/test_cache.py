@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_second_start_decodes_nothing_and_gives_the_same_data(
     tmp_path: Path, decoded: list[int], drawn: bool
 ) -> None:
+    """Even while another process holds the cache's lock."""
     root = make_pets(tmp_path / "pets")
     save(root / "train/cat/coloured.png", colour(7, 9, 5))
     if not drawn:
@@ -42,7 +44,12 @@ def test_a_second_start_decodes_nothing_and_gives_the_same_data(
     info, training, test = load(root)
     assert decoded
     decoded.clear()
-    again, training_again, test_again = load(root)
+    locks = [FileLock(path) for path in (tmp_path / "data/pictures").glob("*.lock")]
+    assert locks
+    with ThreadPoolExecutor() as pool, ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        again, training_again, test_again = pool.submit(load, root).result(timeout=20)
     assert decoded == []
     assert again == info
     assert info.test_is_drawn == drawn
@@ -50,21 +57,6 @@ def test_a_second_start_decodes_nothing_and_gives_the_same_data(
     for old, new in ((training, training_again), (test, test_again)):
         assert torch.equal(new.images_NCHW, old.images_NCHW)
         assert torch.equal(new.labels_N, old.labels_N)
-
-
-def test_a_valid_cache_is_read_while_another_process_holds_its_lock(
-    tmp_path: Path, decoded: list[int]
-) -> None:
-    root = make_pets(tmp_path / "pets")
-    load(root)
-    decoded.clear()
-    locks = [FileLock(path) for path in (tmp_path / "data/pictures").glob("*.lock")]
-    assert locks
-    with ThreadPoolExecutor() as pool, ExitStack() as held:
-        for lock in locks:
-            held.enter_context(lock)
-        pool.submit(load, root).result(timeout=20)
-    assert decoded == []
 
 
 def exchange(root: Path) -> None:
@@ -84,14 +76,11 @@ def damage(root: Path) -> None:
         path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        exchange,
-        damage,
-        lambda root: (root / "train/cat/1.png").rename(root / "train/dog/x.png"),
-    ],
-)
+def relabel(root: Path) -> None:
+    (root / "train/cat/1.png").rename(root / "train/dog/x.png")
+
+
+@pytest.mark.parametrize("change", [exchange, damage, relabel])
 def test_after_a_change_pictures_are_decoded_again(
     tmp_path: Path, decoded: list[int], change: Callable[[Path], object]
 ) -> None:
@@ -180,6 +169,28 @@ def test_small_folders_are_not_cached_and_an_unwritable_cache_is_no_error(
     monkeypatch.setattr(cache, "WORTH", 1)
     (tmp_path / "data").write_text("no folder")
     assert len(load(root)[1]) == 32
+
+
+def test_what_nobody_has_used_for_a_month_goes(tmp_path: Path, decoded: list[int]) -> None:
+    pets, moved = make_pets(tmp_path / "pets"), tmp_path / "moved"
+    load(pets)
+    pictures = tmp_path / "data/pictures"
+    before = set(pictures.glob("*.npz"))
+    assert before
+
+    def wait_a_month() -> None:
+        for path in pictures.glob("*.npz"):
+            os.utime(path, (ago := time.time() - cache.UNUSED - 60, ago))
+
+    wait_a_month()
+    load(pets)  # this counts as use
+    load(make_pets(tmp_path / "others"))
+    assert before < set(pictures.glob("*.npz"))
+    wait_a_month()
+    shutil.move(pets, moved)
+    load(moved)
+    assert not before & set(pictures.glob("*.npz"))
+    assert decoded
 
 
 def test_readers_that_start_together_decode_once(tmp_path: Path, decoded: list[int]) -> None:

@@ -25,12 +25,6 @@ COARSE = """
 """
 
 
-def test_super_classes_are_the_published_ones() -> None:
-    names = sorted(set(cifar.SUPER_CLASS_OF.values()))
-    ours = [names.index(cifar.SUPER_CLASS_OF[fine]) for fine in cifar.CLASSES["CIFAR100"]]
-    assert ours == [int(label) for label in COARSE.split()]
-
-
 def make(root: Path, source: str) -> None:
     """Two training pictures and one test picture of each class."""
     for label, name in enumerate(cifar.CLASSES[source]):

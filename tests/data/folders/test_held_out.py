@@ -42,7 +42,8 @@ def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
 def test_a_choice_that_no_study_has_made_final_is_drawn_anew(root: Path, tmp_path: Path) -> None:
     first = read_layout(root, tmp_path / "data").test_digests
     assert first == read_layout(root, tmp_path / "data").test_digests
-    load_test(f"folder:{root}", tmp_path / "data")
+    for load in (load_training, load_test):
+        load(f"folder:{root}", tmp_path / "data")
     assert not (tmp_path / "data").exists()
     for seed in range(1000, 1100):
         draw(root / f"train/dog/{seed}.png", seed)

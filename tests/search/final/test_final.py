@@ -3,7 +3,6 @@
 import errno
 import json
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -22,7 +21,7 @@ from PIL import Image
 
 from search import finalize
 from search.figures.final import reliability_diagram
-from search.final import final, folder, runs
+from search.final import final, runs
 from search.final.final import finalise, look_inside
 from search.final.predict import predict
 from search.pages.render import in_utc
@@ -50,11 +49,13 @@ STEPS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process, and no pictures: drawing them takes longer than the training."""
-    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
-    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
+pytestmark = pytest.mark.usefixtures("plainly")
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be trained."""
+    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
 
 
 def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +100,7 @@ def test_only_the_hardware_that_tested_is_known_of_trainings_on_ray(
     assert on_ray == f"trained on Ray, tested on {alone}"
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("place", "untrained")
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -122,10 +123,7 @@ def test_only_the_hardware_that_tested_is_known_of_trainings_on_ray(
         ({"device": "tpu"}, "unknown device"),
     ],
 )
-def test_bad_arguments_end_before_any_training(
-    wrong: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
+def test_bad_arguments_end_before_any_training(wrong: dict[str, Any], said: str) -> None:
     before = len(load_study("digits").results)
     with pytest.raises(ValueError, match=said) as refused:
         finalise(**{"study": "digits", **wrong})
@@ -145,6 +143,7 @@ def build(image_shape, classes):
 """
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_network_that_cannot_be_exported_is_noticed_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,42 +153,36 @@ def test_a_network_that_cannot_be_exported_is_noticed_before_any_training(
     space = {"family": "net.py:build", "augmentation": "none"}
     tiny = {"dataset": "digits", "epochs": 1, "limit": 40, "trials": 1}
     run_study(study="own", space=space, workers=1, progress=False, **tiny)
-    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(BundleError, match=r"cannot be converted .*: x\.shape\[0\], not len\(x\)$"):
         finalise("own", export="onnx")
 
 
-@pytest.mark.usefixtures("place")
-def test_a_full_disk_is_noticed_before_any_training(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("place", "untrained")
+def test_what_cannot_be_written_is_noticed_before_any_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def full(**_: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
-    monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with pytest.raises(BundleError, match=r"\(No space left on device\); free some space"):
-        finalise("digits")
-
-
-@pytest.mark.usefixtures("place")
-def test_a_database_that_may_only_be_read_is_noticed_before_any_training(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
     def opened(*arguments: Any, **options: Any) -> Database:
         forbid_writing(db := open_database(*arguments, **options))
         return db
 
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", full)
+        with pytest.raises(BundleError, match=r"\(No space left on device\); free some space"):
+            finalise("digits")
     monkeypatch.setattr(final, "open_database", opened)
-    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(StorageError, match="it cannot be written"):
         finalise("digits")
 
 
+@pytest.mark.usefixtures("untested")
 @pytest.mark.parametrize(("gone", "epochs"), [("study", 3), ("folder", 3), ("folder", 1)])
 def test_a_study_or_folder_that_is_gone_ends_it_unrecorded(
-    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str, epochs: int
+    monkeypatch: pytest.MonkeyPatch, gone: str, epochs: int
 ) -> None:
     """After the first epoch; if that is the only one, after its score."""
-    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
     saved, real, last = list[Path](), repeat.save_checkpoint, 1 if epochs > 1 else 2
 
     def vanish(path: Path, state: dict[str, Any]) -> None:
@@ -235,9 +228,12 @@ KILLED = """
 import importlib, json, os, signal, sys
 
 import torch._dynamo
+from search.dashboard import content
 from search.final import final, folder, runs
+from search.pages import final_page
 
-runs.default_workers, folder.write_pictures = lambda _: 1, lambda *_: []
+runs.default_workers, content.write_content = lambda _: 1, lambda *_: None
+folder.final_pictures = final_page.final_pictures = lambda _: {}
 
 def die(place, module, step, when, number, options):
     os.chdir(place)
@@ -323,11 +319,9 @@ def test_killed_at_any_step_after_scoring(
         assert (again.folder / "report.html").exists()
 
 
-def test_the_recorded_metrics_are_those_that_are_written(
-    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("untested")
+def test_the_recorded_metrics_are_those_that_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever scoring the same weights again gives, perhaps on another machine."""
-    monkeypatch.chdir(shutil.copytree(searched, tmp_path / "copy"))
     first = finalise("digits", seeds=1)
     with monkeypatch.context() as patch:
         patch.setattr("search.final.scoring.score", lambda *_: first.result.runs[0].training)
@@ -338,14 +332,11 @@ def test_the_recorded_metrics_are_those_that_are_written(
     assert again.result.runs[0].test == first.result.runs[0].test
 
 
+@pytest.mark.usefixtures("untested")
 def test_a_repeat_says_that_it_completes_the_evaluation_that_was_killed(
-    searched: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And does not warn of choosing among evaluations, because there is only one."""
-    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
     with monkeypatch.context() as patch:
         patch.setattr(final, "test", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit):
@@ -378,14 +369,12 @@ CANDIDATES: dict[str, Any] = {"seeds": 1, "candidates": 2, "epochs": 3, "device"
 
 
 def test_candidates_are_trained_once_even_if_it_is_killed(
-    searched: Path, die: Die, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untested: Path, die: Die, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with more epochs than the study's, which is an evaluation of its own."""
-    place = copy_untested(searched, tmp_path / "copy")
-    monkeypatch.chdir(place)
     plain = finalise("digits", seeds=1)
-    kept = {*place.rglob("*.pt")}  # of a trial that may resume
-    saved = die(place, "search.training.repeat", "save_checkpoint", "after", 6, CANDIDATES)
+    kept = {*untested.rglob("*.pt")}  # of a trial that may resume
+    saved = die(untested, "search.training.repeat", "save_checkpoint", "after", 6, CANDIDATES)
     stop, real = threading.Event(), repeat.save_checkpoint
 
     def counted(path: Path, state: dict[str, Any]) -> None:
@@ -403,7 +392,7 @@ def test_candidates_are_trained_once_even_if_it_is_killed(
     # Two candidates with two seeds, and the final run: three epochs each, and the score.
     assert len(saved) == len({*saved}) + 5 == 5 * 4
     made = {it.split()[0] for it in saved}
-    assert {it.name for it in {*place.rglob("*.pt")} - kept} == made
+    assert {it.name for it in {*untested.rglob("*.pt")} - kept} == made
 
     metrics = json.loads(Path("runs/digits/final-2/metrics.json").read_text())
     first, second = metrics["candidates"]["trials"]

@@ -51,8 +51,8 @@ def test_a_killed_task_and_an_interrupt_lose_nothing_and_leave_nothing_behind(
     jobs, told, killed = seeds_of(job, 2), list[tuple[int, int]](), list[int]()
     stop = threading.Event()
 
-    def on_epoch(index: int, epoch: Epoch) -> None:
-        told.append((index, epoch.epoch))
+    def on_epoch(job: Job, epoch: Epoch) -> None:
+        told.append((job.seed, epoch.epoch))
         if not killed:
             found = tasks()[0]
             found.kill()
@@ -75,12 +75,12 @@ def test_a_killed_task_and_an_interrupt_lose_nothing_and_leave_nothing_behind(
         stop.clear()
         ended = train(jobs, on_epoch)
         with pytest.raises(KeyboardInterrupt):
-            train(seeds_of(make_job(tmp_path / "long", spec, 10_000), 2), interrupt)
+            train([make_job(tmp_path / "long", spec, 10_000)], interrupt)
         deadline = time.monotonic() + 120
         while tasks():  # none is left behind in a Ray that goes on
             assert time.monotonic() < deadline
             time.sleep(0.1)
-    assert sorted(told) == [(index, epoch) for index in (0, 1) for epoch in range(1, EPOCHS + 1)]
+    assert sorted(told) == [(seed, epoch) for seed in (0, 1) for epoch in range(1, EPOCHS + 1)]
     expected = [train_job(it, task) for it in seeds_of(alone, 2)]
     for ours, theirs in zip(ended, expected, strict=True):
         assert ours.training == theirs.training

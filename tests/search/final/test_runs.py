@@ -73,7 +73,7 @@ def test_alone_or_together_the_bits_are_the_same(
         for name, schedule in (("a", "own"), ("b", "own"), ("c", "own"), ("d", "cosine"))
     )
     told: list[tuple[int, int]] = []
-    apart(together[:2], on_epoch=lambda index, epoch: told.append((index, epoch.epoch)))
+    apart(together[:2], on_epoch=lambda job, epoch: told.append((job.seed, epoch.epoch)))
     assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     task, taken = alone[0].load(torch.device("cpu")), list[int]()
     in_turn = train_in_turn(
@@ -81,7 +81,7 @@ def test_alone_or_together_the_bits_are_the_same(
         task,
         at_a_time=2,
         stop=threading.Event(),
-        on_epoch=lambda index, _: taken.append(index),
+        on_epoch=lambda job, _: taken.append(job.seed),
     )
     assert taken == [0, 1, 0, 1, 2, 2]
     for seed in (0, 1):
@@ -120,7 +120,7 @@ def test_a_run_that_does_not_fit_beside_others_continues_alone(
         job.load(torch.device("cpu")),
         at_a_time=2,
         stop=threading.Event(),
-        on_epoch=lambda index, epoch: told.append((index, epoch.epoch)),
+        on_epoch=lambda job, epoch: told.append((job.seed, epoch.epoch)),
     )
     assert failed == [1]
     assert told == [(0, 1), (1, 1), (0, 2), (1, 2)]
@@ -147,7 +147,7 @@ def test_all_stop_in_time_on_request_and_keep_their_epochs(tmp_path: Path, spec:
     stop = threading.Event()
     asked: list[float] = []
 
-    def tell(_: int, epoch: Epoch) -> None:
+    def tell(_: Job, epoch: Epoch) -> None:
         if epoch.epoch == 2 and not stop.is_set():
             asked.append(time.monotonic())
             stop.set()

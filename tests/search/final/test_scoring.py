@@ -13,14 +13,13 @@ import pytest
 import torch
 
 from data.errors import DataError
-from search.final import folder, runs, scoring
+from search.final import scoring
 from search.final.choose import as_recorded, choose_trial
 from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
 from search.store.records import ResultRow
 from tests.search.blobs import blobs
-from tests.search.conftest import copy_untested
 from tests.search.made_up_views import study_view, trial_view
 
 LOAD = """
@@ -32,11 +31,7 @@ def load(train):
 """
 
 
-@pytest.fixture(autouse=True)
-def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process, and no pictures: drawing them takes longer than the training."""
-    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
-    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
+pytestmark = pytest.mark.usefixtures("plainly")
 
 
 def write(part: str, count: int, seed: int, *, backwards: bool = False) -> None:
@@ -81,14 +76,9 @@ def test_results_stay_those_of_the_images_that_were_tested(
     assert file.read_bytes() == written
 
 
-def test_how_the_trial_was_chosen_stays_as_recorded(
-    searched: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.mark.usefixtures("untested")
+def test_how_the_trial_was_chosen_stays_as_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     """Whether candidates win later, or the trial is named by hand."""
-    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
     best = finalise("digits", seeds=1)
     named = finalise("digits", seeds=1, trial=best.metrics["trial"])
     assert best.metrics["chosen"] == "the study's best"
@@ -105,10 +95,8 @@ def test_how_the_trial_was_chosen_stays_as_recorded(
     assert "fresh seed" not in (again.folder / "report.html").read_text()
 
 
-def test_logits_of_only_the_first_seed_are_kept(
-    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
+@pytest.mark.usefixtures("untested")
+def test_logits_of_only_the_first_seed_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     made, alive, plain = list[weakref.ref[torch.Tensor]](), [], scoring.logits
 
     def watched(*arguments: Any) -> torch.Tensor:

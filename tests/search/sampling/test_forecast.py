@@ -43,13 +43,10 @@ def errors(known: int, prior: Path | None, seed: int = 1) -> np.ndarray:
     """Errors of forecasts after one epoch, in standard deviations and in logarithms, (2, N)."""
     trials = made_up(60, seed=seed)
     seen, young = trials[:known], [cut(one, 1) for one in trials[known:]]
-    forecast = fit([*seen, *young], 4, prior)
-    found = []
-    for whole, one in zip(trials[known:], young, strict=True):
-        estimate = forecast.estimate_final(one)
-        assert estimate is not None
-        found.append(((estimate[0] - whole.level()) / estimate[1], estimate[0] - whole.level()))
-    return np.array(found).T
+    estimates = fit([*seen, *young], 4, prior).estimates(young)
+    mean_N, sd_N = np.array([estimates[one.number] for one in young]).T
+    off_N = mean_N - np.array([whole.level() for whole in trials[known:]])
+    return np.stack([off_N / sd_N, off_N])
 
 
 def prior_file(folder: Path, slope: float, noise: float = 0.2, *, feature: str = "dropout") -> Path:
@@ -88,25 +85,21 @@ def test_four_of_five_ends_lie_in_the_80_percent_interval(tmp_path: Path, noise:
 def test_final_values_are_known_and_trials_without_reports_not_forecast() -> None:
     whole = made_up(8, seed=0)
     forecast = fit(whole, 4, None)
-    assert forecast.estimate_final(whole[0]) == (whole[0].level(), SEED_SD)
+    assert forecast.estimates(whole[:1]) == {0: (whole[0].level(), SEED_SD)}
     states: tuple[State, ...] = ("running", "complete")
     for state in states:
         for curve in ({}, {0: math.nan}):
             silent = trial(9, state, {"dropout": 0.1}, curve)
-            assert forecast.estimate_final(silent) is None
-            assert fit([*whole, silent], 4, None).estimate_final(whole[0]) is not None
+            assert not forecast.estimates([silent])
+            assert fit([*whole, silent], 4, None).estimates(whole[:1])
     risen = cut(whole[1], 1)
     risen = replace(risen, curve={**risen.curve, 2: 9.0, 3: math.nan})
-    estimate = forecast.estimate_final(risen)
-    assert estimate is not None
-    assert estimate[0] <= risen.level() == math.log(risen.curve[1])
+    assert forecast.estimates([risen])[1][0] <= risen.level() == math.log(risen.curve[1])
 
 
 def test_a_forecast_without_finished_trials_is_uncertain() -> None:
     young = cut(made_up(1, seed=0)[0], 0)
-    estimate = fit([young], 4, None).estimate_final(young)
-    assert estimate is not None
-    assert estimate[1] > 0.1
+    assert fit([young], 4, None).estimates([young])[0][1] > 0.1
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 4.0])

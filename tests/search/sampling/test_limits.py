@@ -146,6 +146,7 @@ def test_a_study_whose_space_does_not_fit_is_refused() -> None:
     assert "and max_parameters is 100; raise the limit" in str(raised.value)
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_configuration_of_ones_own_is_sampled_to_fit_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +173,7 @@ def test_an_arm_that_is_too_large_is_refused() -> None:
     assert limits_of(spec, *DIGITS) is None
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_study_with_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, storage = tmp_path / "small.toml", f"sqlite:///{tmp_path / 's.db'}"
     file.write_text(FILE)

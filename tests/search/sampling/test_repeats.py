@@ -43,13 +43,13 @@ def small(sampler: str, seed: int = 0, **fields: Any) -> StudySpec:
 
 
 def train(study: optuna.Study, spec: StudySpec, trials: int) -> list[dict[str, Any]]:
-    """The parameters of so many more trials; some fail."""
+    """The parameters of so many more trials; some fail, and some run on."""
     for _ in range(trials):
         trial = study.ask()
         suggest(trial, spec)
         if trial.number % 5 == 4:
             study.tell(trial, state=TrialState.FAIL)
-        else:
+        elif trial.number % 5 != 3:
             trial.report(trial.params["width"] / 100, 2)
             study.tell(trial, trial.params["width"] / 100)
     return [trial.params for trial in study.trials[-trials:]]
@@ -132,21 +132,6 @@ def test_a_repeated_proposal_is_replaced_by_one_near_it(monkeypatch: pytest.Monk
     assert rates[0] == 0.03
     assert len({*rates}) == 8
     assert 0.015 < min(rates) < sorted(rates)[-2] < 0.03
-
-
-def test_in_a_listed_space_the_nearest_that_is_left_replaces_it() -> None:
-    spec = small("random")
-    taken: list[dict[str, Any]] = []
-    study = optuna.create_study(sampler=StudySampler(spec, None))
-    for held in (
-        {"depth": 2, "width": 16, "weight_decay_kind": "none"},
-        {"depth": 2},
-        {"depth": 2},
-    ):
-        study.add_trial(queued_trial(spec, held, {}))
-        taken += train(study, spec, 1)
-    assert len({str(params) for params in taken}) == 3
-    assert {params["depth"] for params in taken} == {2}
 
 
 def test_a_custom_sampler_that_keeps_its_state_in_the_study() -> None:

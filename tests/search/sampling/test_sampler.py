@@ -128,17 +128,6 @@ def test_half_the_first_proposals_are_what_was_good_on_other_data_sets(tmp_path:
     assert len(set(depths[0])) > 2
 
 
-def test_the_configuration_of_a_running_trial_is_not_proposed() -> None:
-    """Two ask at once: the second knows what the first one got."""
-    spec = spec_of("gp")
-    study = search(spec, 12)
-    study.sampler = StudySampler(spec, None)
-    for _ in range(2):
-        suggest(study.ask(), spec)  # runs on, without a report
-    first, second = (trial.params for trial in study.trials[-2:])
-    assert first != second
-
-
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[FrozenTrial]:
     """What the sampler "watching" was shown for its latest proposal."""

@@ -86,15 +86,15 @@ def test_a_line_for_each_trial_that_ends(output: Output) -> None:
         feed.view = study_view([baseline, pruned, failed, best, trial_view(4, [0.4])])
     begins = (
         "fashion: Fashion-MNIST, 50 000 training and 10 000",
-        "1/50 trials (1 complete), ",  # the baseline had ended before
-        "trial 1 pruned at epoch 1: loss 0.5000, accuracy 83.33 % ± 0.37 (sampling)",
         "best is trial 0, the baseline itself: loss 0.4000, accuracy 86.67 % ± 0.34 "
-        "(sampling); 2/50 trials (1 complete, 1 pruned), about",
+        "(sampling); 1/50 trials (1 complete), about",  # the baseline had ended before
+        "trial 1 pruned at epoch 1: loss 0.5000, accuracy 83.33 % ± 0.37 (sampling)",
+        "2/50 trials (1 complete, 1 pruned), about",  # the best is as printed before
         "trial 2 failed: out of",
         "trial 3 complete: loss 0.3000",
         "best is trial 3: loss 0.3000",
         "trial 4 complete",  # though it ended with the study
-        "best is trial 3",
+        "4/50 trials (3 complete, 1 pruned, 1 failed), ",
     )
     for line, begin in zip(output.lines(), begins, strict=True):
         assert line.startswith(begin)
@@ -111,6 +111,7 @@ def test_a_line_for_each_trial_that_pauses(output: Output) -> None:
         feed.change(study_view([trial_view(0, [0.5], early=0.9, state="paused")]))
         assert output.lines()[4].startswith("trial 0 paused at epoch 1: loss 0.5000, accuracy")
         assert output.lines()[5].startswith("ahead is trial 0: loss 0.5000, accuracy")
+        assert "epoch 1 of 1 so far; " in output.lines()[5]
         assert "; 0/50 trials (0 complete, 1 paused), " in output.lines()[5]
 
 
@@ -131,7 +132,7 @@ def test_failing_reads_are_tolerated(output: Output, capfd: pytest.CaptureFixtur
     with showing(feed, output):
         feed.pass_time(20)
         feed.change(study_view([trial_view(0, [0.4])]))
-        assert any(line.startswith("1/50 trials") for line in output.lines())
+        assert any("; 1/50 trials" in line for line in output.lines())
         feed.change(RuntimeError(""))
     assert output.lines()[0] == "no update: the database is away"
     assert len([line for line in output.lines() if "no update" in line]) == 1

@@ -163,18 +163,13 @@ FAMILIES["mine"] = Family(description="own", config=Config, build=build, paramet
 
 
 def test_code_runs_only_if_all_else_is_in_order(bundle: Bundle, tmp_path: Path) -> None:
-    write_bundle(bundle, tmp_path)
     mark = tmp_path / "ran"
-    content = json.loads((tmp_path / CONFIG).read_text())
-    del content["class_names"]
-    content["code"] = f"from pathlib import Path; Path({str(mark)!r}).touch()"
-    (tmp_path / CONFIG).write_text(json.dumps(content))
-    with pytest.raises(BundleError, match="class_names"):
-        read_bundle(tmp_path)
-    content |= {"class_names": bundle.class_names, "preparation": {"levels": 3}}
-    (tmp_path / CONFIG).write_text(json.dumps(content))
-    with pytest.raises(BundleError, match="cannot be used"):
-        read_bundle(tmp_path)
+    code = f"from pathlib import Path; Path({str(mark)!r}).touch()"
+    for change in ({"class_names": 3}, {"preparation": {"levels": 3}}):
+        write_bundle(bundle, tmp_path)
+        edit(lambda content, change=change: content.update(change, code=code))(tmp_path)  # type: ignore[misc]
+        with pytest.raises(BundleError, match="cannot be used"):
+            read_bundle(tmp_path)
     assert not mark.exists()
 
 

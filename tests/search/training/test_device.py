@@ -1,15 +1,21 @@
 """Which device a name selects, and how many cores a process counts as its own."""
 
 import os
-import subprocess
 import sys
 from unittest.mock import Mock
 
 import pytest
 import torch
 
+from search.running.pool import default_workers
 from search.spec.domains import SpecError
-from search.training.device import check_device, choose_device
+from search.training.device import (
+    available_cores,
+    check_device,
+    choose_device,
+    kept_threads,
+    prepare_process,
+)
 from search.training.epoch import DeviceLostError
 
 
@@ -47,12 +53,12 @@ def test_a_lost_gpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems tie no process to a core")
 def test_a_process_counts_the_cores_that_it_may_use() -> None:
-    core = min(os.sched_getaffinity(0))
-    code = (
-        f"import os; os.sched_setaffinity(0, [{core}]); import torch; "
-        "from search.training.device import available_cores, prepare_process; "
-        "from search.running.pool import default_workers; prepare_process(); "
-        "print(available_cores(), default_workers('cpu'), torch.get_num_threads())"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["1", "1", "1"]
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        with kept_threads():
+            torch.set_num_threads(2)
+            prepare_process()
+            assert (available_cores(), default_workers("cpu"), torch.get_num_threads()) == (1, 1, 1)
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -154,7 +154,7 @@ def test_packed_against_solo(task: Task) -> None:
     alone = [start(number, task, partial_epoch=True) for number in range(len(CASES))]
     solo = [list(training) for training in alone]
     together = [start(number, task, partial_epoch=True) for number in range(len(CASES))]
-    assert len({training._on_stream.stream.cuda_stream for training in together}) == len(CASES)
+    assert len({training._on_stream.args[0].cuda_stream for training in together}) == len(CASES)
     packed = in_turn(together)
     for ours, reference in zip(packed, solo, strict=True):
         check_close(ours, reference)
@@ -273,7 +273,7 @@ def test_no_waiting_within_an_epoch(
         training = start(number, task)
         next(training)
         next(training)
-        with training._on_stream, training._randomness:
+        with training._on_stream(), training._randomness:
             training._step.begin_epoch(2)
             torch.cuda.synchronize()
             try:

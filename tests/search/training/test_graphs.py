@@ -26,16 +26,17 @@ from search.training.train import Training, train
 from tests.search.blobs import curve, in_turn, numbers
 
 RECIPE = Recipe(epochs=4, batch_size=8, learning_rate=3e-3, augmentation="flip-crop-erase")
+SHORT = replace(RECIPE, epochs=2)
 TRAININGS: list[tuple[Architecture, Recipe]] = [
     (
         ConvNetConfig(channels=(8, 8), batch_norm=True, dropout_conv=0.2, hidden=(16,)),
-        replace(RECIPE, weight_averaging=0.2),
+        replace(SHORT, weight_averaging=0.2),
     ),
     (
         ConvNetConfig(channels=(4, 6, 8), residual=True, head="global"),
-        replace(RECIPE, optimizer="sgd", batch_size=32, augmentation="rotate-jitter-erase"),
+        replace(SHORT, optimizer="sgd", batch_size=32, augmentation="rotate-jitter-erase"),
     ),
-    (MLPConfig(hidden=(32,), dropout=0.5), replace(RECIPE, epochs=5, label_smoothing=0.1)),
+    (MLPConfig(hidden=(32,), dropout=0.5), replace(SHORT, epochs=3, label_smoothing=0.1)),
 ]
 CPU = torch.device("cpu")
 
@@ -50,12 +51,14 @@ class StandIn:
     replayed: int = 0
     users: ClassVar[dict[object, weakref.WeakSet[Any]]] = {}
 
-    def __init__(self, function: Callable[[], None], calls: int, _: object, handle: object) -> None:
+    def __init__(self, function: Callable[[], None], calls: int, _: object, pool: Any) -> None:
+        handle = pool.handle()
         if handle in StandIn.users and not StandIn.users[handle]:
             raise RuntimeError("use_count > 0 INTERNAL ASSERT FAILED")
         StandIn.users.setdefault(handle, weakref.WeakSet()).add(self)
         StandIn.made += 1
         self._function, self._calls, self._handle = function, calls, handle
+        pool.graphs.add(self)
 
     def pool(self) -> object:
         return self._handle
@@ -102,7 +105,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch, sync_modes: list[int | str]) -> ty
     """Everything is recorded as on CUDA, and slices are as long as there."""
     StandIn.made = StandIn.replayed = 0
     StandIn.users.clear()
-    monkeypatch.setattr(graphs, "_record", StandIn)
+    monkeypatch.setattr(graphs, "record", StandIn)
     monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 11})
     return StandIn
 
@@ -174,7 +177,7 @@ def test_steps_that_cannot_be_recorded_run_plainly_with_one_warning(
     def refuse(*_: object) -> StandIn:
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
-    monkeypatch.setattr(graphs, "_record", refuse)
+    monkeypatch.setattr(graphs, "record", refuse)
     with caplog.at_level(logging.WARNING):
         assert curve(network, recipe, task) == expected
         assert curve(network, recipe, task) == expected
@@ -202,7 +205,7 @@ def test_recording_is_tried_again(
 
     def fail(*arguments: Any) -> StandIn:
         recorder(*arguments)
-        monkeypatch.setattr(graphs, "_record", recorder)
+        monkeypatch.setattr(graphs, "record", recorder)
         raise error
 
     randomness, pool, calls = OwnRandomness(0, CPU), Pool(), list[None]()
@@ -211,7 +214,7 @@ def test_recording_is_tried_again(
     for replayed in (step, validation, step):
         replayed.call(lambda: calls.append(None), WARM_UP_CALLS + 2)
         made.append(recorder.made)
-        monkeypatch.setattr(graphs, "_record", fail if made == [1] else recorder)
+        monkeypatch.setattr(graphs, "record", fail if made == [1] else recorder)
     assert len(calls) == recorder.replayed + 2 * WARM_UP_CALLS == 3 * (WARM_UP_CALLS + 2)
     assert made == [1, 3, 4]
     assert randomness.augmentation is not first
@@ -297,10 +300,11 @@ def test_generators_are_registered_if_torch_needs_it(
     version: str, registered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Newer versions print a warning each time."""
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RunningGraph)
     monkeypatch.setattr(RunningGraph, "registered", 0)
     monkeypatch.setattr(torch, "__version__", TorchVersion(version))
-    graphs._record(lambda: None, 1, OwnRandomness(0, CPU), None)
+    graphs.record(lambda: None, 1, OwnRandomness(0, CPU), Pool())
     assert RunningGraph.registered == registered
 
 
@@ -319,7 +323,7 @@ def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(
     together = in_turn(packed)
     spent = time.perf_counter() - began
     assert [list(map(numbers, it)) for it in together] == [list(map(numbers, it)) for it in solo]
-    assert [len(curve) for curve in together] == [5, 5, 6]
+    assert [len(curve) for curve in together] == [3, 3, 4]
     for ours, reference in zip(packed, alone, strict=True):
         states = ours.model.state_dict().values(), reference.model.state_dict().values()
         assert all(torch.equal(*pair) for pair in zip(*states, strict=True))

@@ -79,10 +79,7 @@ def test_calibration_error_equals_a_plain_loop() -> None:
     assert before > 0.1 > 0.015 > after
     loss = F.cross_entropy(logits_NK.double() / 3, labels_N)
     assert float(loss_at(logits_NK, labels_N, 3.0)) == pytest.approx(float(loss))
-    for error, scaled_NK in (
-        (before, logits_NK),
-        (after, logits_NK / 3),
-    ):
+    for error, scaled_NK in ((before, logits_NK), (after, logits_NK / 3)):
         confidences_N, predicted_N = scaled_NK.softmax(1).double().max(1)
         right_N, total = predicted_N == labels_N, 0.0
         for low in range(CALIBRATION_BINS):
@@ -123,38 +120,29 @@ def test_every_metric_is_described_and_prefers_a_good_network(name: str) -> None
 def test_named_metrics_come_with_every_report_and_change_nothing(
     network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Metric(description="a person's", higher_is_better=False, compute=lambda *_: math.pi)
+    """Also one that writes to what it gets."""
+
+    def overwriting(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+        logits_NK.zero_()
+        labels_N.zero_()
+        return math.pi
+
+    own = Metric(description="a person's", higher_is_better=False, compute=overwriting)
     monkeypatch.setitem(METRICS, "own", own)
     recipe = Recipe(epochs=2, batch_size=32, weight_averaging=0.2)
     plain = list(train(network, recipe, task, seed=1, partial_epoch=True))
-    names = ("accuracy", "macro_f1", "own")
+    names, labels_N = ("own", "accuracy", "macro_f1"), task.validation.labels_N.clone()
     training = train(network, recipe, task, seed=1, partial_epoch=True, metrics=names)
     for epoch, other in zip(training, plain, strict=True):
         assert tuple(epoch.metrics) == (*other.metrics, *names)
         assert epoch.metrics["own"] == math.pi
         assert epoch.metrics["accuracy"] == pytest.approx(1 - epoch.validation_error)
         assert epoch.validation_loss == other.validation_loss
+        assert epoch.validation_error == other.validation_error
         assert tuple(other.metrics) == ("temperature", "calibrated_loss")
     found_NK = logits(training.model, task.validation.images_NCHW, task.mean_C, task.std_C)
     expected = METRICS["macro_f1"].compute(found_NK, task.validation.labels_N)
     assert epoch.metrics["macro_f1"] == pytest.approx(expected)
-
-
-def test_a_metric_may_write_to_what_it_gets(
-    network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def overwriting(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-        logits_NK.zero_()
-        labels_N.zero_()
-        return 0.0
-
-    own = Metric(description="a person's", higher_is_better=False, compute=overwriting)
-    monkeypatch.setitem(METRICS, "own", own)
-    recipe, labels_N = Recipe(epochs=2, batch_size=32), task.validation.labels_N.clone()
-    training = train(network, recipe, task, seed=1, metrics=("own", "accuracy"))
-    for epoch, other in zip(training, train(network, recipe, task, seed=1), strict=True):
-        assert epoch.validation_error == other.validation_error
-        assert epoch.metrics["accuracy"] == pytest.approx(1 - epoch.validation_error)
     assert torch.equal(task.validation.labels_N, labels_N)
     assert training.confusion().sum(1).tolist() == labels_N.bincount().tolist()
 

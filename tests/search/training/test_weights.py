@@ -5,8 +5,8 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models import ResNet18_Weights
 
 from models import (
     FAMILIES,
@@ -38,7 +38,8 @@ from search.training.train import train
 from search.training.weights import check_training, fitting_weights
 from tests.search.blobs import curve, numbers
 
-NET = ConvNetConfig(channels=(4, 4), batch_norm=True)
+NET, RESNET = ConvNetConfig(channels=(4, 4), batch_norm=True), ResNetConfig(side=32)
+PUBLISHED = ("torchvision", "imagenet")
 SHAPE = (1, 8, 8)
 
 
@@ -53,75 +54,49 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_all_weights_but_the_outputs_are_loaded(source: Path) -> None:
-    torch.manual_seed(2)
+    """And read again after the file was rewritten, as may happen in a notebook."""
     network = build(NET, SHAPE, 10)
     output = network.state_dict()["output.weight"].clone()
-    network.load_state_dict(fitting_weights(network, NET, str(source)), strict=False)
-    theirs = torch.manual_seed(1) and build(NET, SHAPE, 3).state_dict()
-    for name, tensor in network.state_dict().items():
-        if not name.startswith("output"):
-            torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0)
-    torch.testing.assert_close(network.state_dict()["output.weight"], output, rtol=0, atol=0)
+    for _ in range(2):
+        theirs = build(NET, SHAPE, 3).state_dict()
+        save_file(theirs, source / "model.safetensors")
+        network.load_state_dict(fitting_weights(network, NET, str(source)), strict=False)
+        for name, tensor in network.state_dict().items():
+            if not name.startswith("output"):
+                assert torch.equal(tensor, theirs[name])
+        assert torch.equal(network.state_dict()["output.weight"], output)
 
 
 @pytest.mark.parametrize(
-    "form", ["state_dict", "module.", "_orig_mod.", "st.pth", "ST.SAFETENSORS"]
+    ("config", "form"),
+    [
+        *product([NET], ("state_dict", "module.", "_orig_mod.", "st.pth", "ST.SAFETENSORS")),
+        *product((NET, RESNET), ("old", "module.old")),
+        *product([RESNET], PUBLISHED),
+    ],
 )
-def test_weights_as_training_scripts_save_them(tmp_path: Path, form: str) -> None:
-    weights, file = build(NET, SHAPE, 3).state_dict(), tmp_path / form.removesuffix(".")
-    if form == "state_dict":
-        torch.save({form: weights, "epoch": 3, "optimizer": {"state": {}}}, file)
+def test_weights_in_each_form_in_which_they_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Architecture, form: str
+) -> None:
+    """Without batch norm's counters before torch 0.4.1, as torchvision publishes them."""
+    weights, source = build(config, SHAPE, 3).state_dict(), str(tmp_path / form.removesuffix("."))
+    names = dict(zip(weights, torchvision_names() if form in PUBLISHED else weights, strict=True))
+    if form.endswith("old") or form == initial_weights.IMAGENET:
+        weights = {name: it for name, it in weights.items() if not name.endswith("_tracked")}
+    prefix = form.removesuffix("old") if form.endswith((".", "old")) else ""
+    stored = {f"{prefix}{names[name]}": tensor for name, tensor in weights.items()}
+    if form == initial_weights.IMAGENET:
+        monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: stored)
+        source = form
+    elif form == "state_dict":
+        torch.save({form: stored, "epoch": 3, "optimizer": {"state": {}}}, source)
     elif form.lower().startswith("st"):
-        save_file(weights, file)
+        save_file(stored, source)
     else:
-        torch.save({f"{form}{name}": tensor for name, tensor in weights.items()}, file)
-    found = fitting_weights(build(NET, SHAPE, 3), NET, str(file))
+        torch.save(stored, source)
+    found = fitting_weights(build(config, SHAPE, 10), config, source)
     assert found.keys() == {name for name in weights if not name.startswith("output")}
     assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
-
-
-def without_counters(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As torch before 0.4.1 saved them."""
-    return {name: it for name, it in weights.items() if not name.endswith("num_batches_tracked")}
-
-
-def test_torchvisions_published_file_has_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its weights are of 2017, from before batch norm counted its batches."""
-    torch.manual_seed(1)
-    published, config = without_counters(resnet18().state_dict()), ResNetConfig(side=32)
-    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: published)
-    torch.manual_seed(2)
-    network = build(config, SHAPE, 10)
-    found = fitting_weights(network, config, initial_weights.IMAGENET)
-    assert len(found) == len(published) - 2 == 100
-    network.load_state_dict(found, strict=False)
-    own = dict(zip(torchvision_names(), network.state_dict().values(), strict=True))
-    for name, tensor in own.items():
-        if name in published and not name.startswith("fc."):
-            assert torch.equal(tensor, published[name])
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("config", [NET, ResNetConfig(side=32)])
-def test_counters_may_be_absent(tmp_path: Path, config: Architecture, prefix: str) -> None:
-    weights, file = without_counters(build(config, SHAPE, 3).state_dict()), tmp_path / "old.pth"
-    torch.save({f"{prefix}{name}": tensor for name, tensor in weights.items()}, file)
-    found = fitting_weights(build(config, SHAPE, 10), config, str(file))
-    assert found.keys() == {name for name in weights if not name.startswith("output")}
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items())
-
-
-def test_torchvisions_resnet(tmp_path: Path) -> None:
-    """The file is read again after it was rewritten, as may happen in a notebook."""
-    config, file = ResNetConfig(side=32), tmp_path / "resnet18.pth"
-    network = build(config, SHAPE, 10)
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        theirs = build(config, SHAPE, 1000).state_dict()
-        torch.save(dict(zip(torchvision_names(), theirs.values(), strict=True)), file)
-        found = fitting_weights(network, config, str(file))
-        assert found.keys() == {name for name in theirs if not name.startswith("output")}
-        assert all(torch.equal(it, theirs[name]) for name, it in found.items())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -196,9 +171,8 @@ def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    config = ResNetConfig(side=32)
     with pytest.raises(WeightsError, match=r"put that file at .*resnet18-f37072fd.pth, or give"):
-        fitting_weights(build(config, SHAPE, 10), config, initial_weights.IMAGENET)
+        fitting_weights(build(RESNET, SHAPE, 10), RESNET, initial_weights.IMAGENET)
 
 
 # Studies that start from trained weights
