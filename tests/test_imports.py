@@ -7,8 +7,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 # Each layer may import itself and those before it. "command" is any module directly in `search`,
 # and the `__main__` of a package; nothing imports a command.
@@ -35,11 +33,18 @@ MOST_FILES, MOST_LINES = 12, 300
 OURS = {"data", "models", "search", "benchmarks", "tests"}
 
 
-def sources() -> Iterator[Path]:
-    for package in ("data", "models", "search"):
-        yield from sorted(
-            path for path in (ROOT / package).rglob("*.py") if "raw" not in path.parts
-        )
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = [
+    path
+    for package in ("data", "models", "search")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if "raw" not in path.parts
+]
+NODES = {module_name(path): [*ast.walk(ast.parse(path.read_text()))] for path in FILES}
 
 
 def layer(module: str) -> str:
@@ -53,63 +58,50 @@ def layer(module: str) -> str:
     return "command"
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imported(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def imported(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(module, names taken from it) of each import, also those inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in NODES[name]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, ()
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            assert node.level == 0, f"{name}: relative import"
             yield node.module or "", tuple(alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", list(sources()), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_one_way(path: Path) -> None:
-    name = module_name(path)
-    if name == "search":
-        return
-    allowed = ALLOWED[layer(name)]
-    for module, names in imported(path):
-        if module.split(".")[0] not in OURS:
-            parts = [*module.split("."), *names]
-            private = [part for part in parts if part.startswith("_") and part != "__future__"]
-            assert not private, f"{name} imports {module}"
+def test_imports_run_one_way() -> None:
+    for name in NODES.keys() - {"search"}:
+        allowed = ALLOWED[layer(name)]
+        for module, names in imported(name):
+            if module.split(".")[0] not in OURS:
+                parts = [*module.split("."), *names]
+                private = [part for part in parts if part.startswith("_") and part != "__future__"]
+                assert not private, f"{name} imports {module}"
+                continue
+            targets = [f"{module}.{item}" for item in names] if module == "search" else [module]
+            for target in targets:
+                assert layer(target) in allowed, f"{name} imports {target}"
+
+
+def test_only_finalize_reads_test_data() -> None:
+    for name, nodes in NODES.items():
+        if name == "search.final.scoring" or layer(name) == "data":
             continue
-        targets = [f"{module}.{item}" for item in names] if module == "search" else [module]
-        for target in targets:
-            assert layer(target) in allowed, f"{name} imports {target}"
-
-
-@pytest.mark.parametrize("path", list(sources()), ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_finalize_reads_test_data(path: Path) -> None:
-    if path == ROOT / "search" / "final" / "scoring.py" or ROOT / "data" in path.parents:
-        return
-    tree = ast.parse(path.read_text())
-    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    named |= {item for _, names in imported(path) for item in names}
-    named |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert "load_test" not in named
+        named = {node.id for node in nodes if isinstance(node, ast.Name)}
+        named |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        named |= {item for _, names in imported(name) for item in names}
+        named |= {node.value for node in nodes if isinstance(node, ast.Constant)}
+        assert "load_test" not in named, name
 
 
 def test_only_finalise_scores_on_test_data() -> None:
     """Only its command and the package's public names lead to it."""
-    importers: dict[str, set[str]] = {
-        "search.final.scoring": set(),
-        "search.final.final": set(),
-    }
-    for path in sources():
-        for module, _ in imported(path):
-            if module in importers:
-                importers[module].add(module_name(path))
-    assert importers["search.final.scoring"] == {"search.final.final"}
-    assert importers["search.final.final"] == {"search", "search.finalize"}
+
+    def importers(target: str) -> set[str]:
+        return {name for name in NODES for module, _ in imported(name) if module == target}
+
+    assert importers("search.final.scoring") == {"search.final.final"}
+    assert importers("search.final.final") == {"search", "search.finalize"}
 
 
 def test_search_holds_only_commands() -> None:
@@ -119,10 +111,6 @@ def test_search_holds_only_commands() -> None:
 
 
 def test_folders_and_files_stay_small() -> None:
-    by_folder: dict[Path, list[Path]] = {}
-    for path in sources():
-        by_folder.setdefault(path.parent, []).append(path)
-    for folder, files in by_folder.items():
-        assert len(files) <= MOST_FILES, folder
-        for path in files:
-            assert len(path.read_text().splitlines()) <= MOST_LINES, path
+    for path in FILES:
+        assert len([it for it in FILES if it.parent == path.parent]) <= MOST_FILES, path.parent
+        assert len(path.read_text().splitlines()) <= MOST_LINES, path

@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from search.cli import COMMANDS
-from search.spec.config import StudySpec
-from search.store.opening import open_database
-from search.store.studies import create_study
-from tests.search.long_studies import INFO
+from tests.search.long_studies import empty_studies
 
 ROOT = Path(__file__).parent.parent
 SLOW = {"optuna", "torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
 
 
-def loaded(words: list[str], folder: Path, code: int) -> set[str]:
+def loaded(words: list[str], folder: Path, code: int = 0) -> set[str]:
     """The slow libraries that a command has loaded when it ends, with this exit code."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", *words],
@@ -37,10 +34,7 @@ def loaded(words: list[str], folder: Path, code: int) -> set[str]:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A folder whose studies.db holds two studies."""
-    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    for name in ("s", "digits"):
-        create_study(db, name, StudySpec(dataset="digits"), INFO, validation_count=287)
-    db.close()
+    empty_studies(tmp_path, "s", "digits")
     return tmp_path
 
 
@@ -64,11 +58,9 @@ def test_study_answers_without_loading_slow_libraries(words: str, code: int, stu
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_needs_slow_libraries_for_help(name: str, tmp_path: Path) -> None:
-    module = COMMANDS[name][0].removesuffix(".__main__")
-    assert loaded([module, "--help"], tmp_path, 0) == set()
-    assert loaded([module, "--no-such-option"], tmp_path, 2) <= {"optuna"}
+    assert loaded([COMMANDS[name][0].removesuffix(".__main__"), "--help"], tmp_path) == set()
 
 
 def test_a_report_needs_no_torch(study: Path) -> None:
     words = ["search.report", "--study", "s", "--formats", "svg"]
-    assert not {"torch", "torchvision"} & loaded(words, study, 0)
+    assert not {"torch", "torchvision"} & loaded(words, study)

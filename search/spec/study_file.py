@@ -21,7 +21,7 @@ from models import FAMILIES, Parameter
 from models.checks import shown
 from search.spec.arms import PUBLISHED, TEXT, Arm
 from search.spec.config import FIELDS, StudySpec
-from search.spec.domains import SpecError, check_fields, check_keys, corners
+from search.spec.domains import SpecError, as_spec_error, check_fields, check_keys, corners
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.parameters import families_in, read_tables
 from search.spec.recipe import RECIPE
@@ -132,10 +132,8 @@ def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[s
             continue
         if str(one).endswith(".toml"):
             content = _read_toml(Path(one))
-            try:
+            with as_spec_error("enqueue", f"{one}: "):
                 _check_tables(content, ("trial",))
-            except SpecError as error:
-                raise SpecError("enqueue", f"{one}: {error}") from error
         else:
             quoted = _TEXT.sub(lambda found: found[1] or f'="{found[2]}"', str(one))
             try:

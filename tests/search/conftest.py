@@ -73,6 +73,21 @@ augmentation = "flip-crop-erase"
 depth = 1
 width = 4
 """
+TINY = """\
+[study]
+pruner = "promotion"
+budget = 0.13
+patience = 3
+
+[space]
+depth = 1
+width = { low = 4, high = 12 }
+hidden = [[16], [32]]
+
+[baseline]
+width = 8
+hidden = [16]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -261,6 +276,21 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         site.close()
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, as the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # keeps the proxies of its first use
+
+
 def search_in(folder: Path, **options: Any) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -271,15 +301,11 @@ def search_in(folder: Path, **options: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished study of three trials on digits, named digits."""
-    return search_in(tmp_path_factory.mktemp("running"))
-
-
-@pytest.fixture(scope="session")
-def searched_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with networks that are trained again in a moment."""
-    space = {"depth": 1, "width": {"low": 4, "high": 12}, "hidden": [[16], [32]]}
-    return search_in(tmp_path_factory.mktemp("tiny"), space=space)
+    """A folder with a finished study of three tiny networks on digits, named digits, and the file
+    that it was made from."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "tiny.toml").write_text(TINY)
+    return search_in(folder, config="tiny.toml", study="digits")
 
 
 def copy_untested(searched: Path, folder: Path) -> Path:

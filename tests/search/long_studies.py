@@ -1,6 +1,7 @@
-"""Studies with any number of ended and paused trials, made in a second."""
+"""Studies with any number of ended and paused trials, or none, made in a second."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks.trials_present import insert_trials, make_up_trials
@@ -41,3 +42,12 @@ def fill(
     made_up = make_up_trials(spec, count)
     insert_trials(db.engine, study.study_id, spec, made_up, ours=True, paused=paused)
     return db, require_study(db, "s")
+
+
+def empty_studies(folder: Path, *names: str, spec: StudySpec = SPEC) -> str:
+    """Make studies without trials in the folder's studies.db. Returns its URL."""
+    url = f"sqlite:///{folder / 'studies.db'}"
+    with closing(open_database(url)) as db:
+        for name in names:
+            create_study(db, name, spec, INFO, validation_count=287)
+    return url

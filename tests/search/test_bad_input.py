@@ -1,6 +1,5 @@
 """Every user error ends in one line that says what to do, with exit code 2 and without traces."""
 
-import contextlib
 import os
 import re
 import sqlite3
@@ -13,8 +12,8 @@ import pytest
 from PIL import Image
 
 from search import export, finalize, study, worker
-from tests.conftest import draw_nothing
 from tests.search.conftest import Main, Refused
+from tests.search.long_studies import empty_studies
 
 Prepare = Callable[[Path], None]
 
@@ -63,10 +62,7 @@ def other_sqlite(folder: Path) -> None:
 
 
 def a_study(folder: Path) -> None:
-    """Make a study `digits` and train its single trial."""
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        study.main([*TINY.split(), "--workers", "1"])
+    empty_studies(folder, "digits")
 
 
 TINY = "--dataset digits --trials 1 --epochs 1"
@@ -121,42 +117,26 @@ def traces(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(("prepare", "words", "says"), CASES.values(), ids=CASES.keys())
 def test_the_study_command_refuses(
-    prepare: Prepare,
-    words: str,
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Refused,
+    prepare: Prepare, words: str, says: str, here: Path, refused: Refused
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no network, whatever the machine has
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr("urllib.request._opener", None)  # keeps the proxies of its first use
-    prepare(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    before = traces(tmp_path)
+    prepare(here)
+    before = traces(here)
     line = refused(study.main, words.split())
     assert says in line
     assert "secret" not in line
     assert len(line) < 500
-    assert traces(tmp_path) == before
+    assert traces(here) == before
 
 
 @pytest.mark.parametrize("main", [finalize.main, worker.main], ids=["finalize", "worker"])
-def test_other_commands_refuse_without_a_study(
-    main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_other_commands_refuse_without_a_study(main: Main, here: Path, refused: Refused) -> None:
     assert "search.study first" in refused(main, [])
     assert "absent.db" in refused(main, ["--storage", "sqlite:///absent.db"])
     assert "'tpu'" in refused(main, ["--device", "tpu"])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_worker_that_would_run_for_longer_than_a_timer_can(refused: Refused) -> None:
-    said = refused(worker.main, ["--max-seconds", "99999999"])
-    assert "at most a year, but got '99999999'" in said
+    assert list(here.iterdir()) == []
 
 
 def test_an_empty_name_is_no_study(refused: Refused) -> None:
@@ -164,11 +144,12 @@ def test_an_empty_name_is_no_study(refused: Refused) -> None:
         assert "--study: must be a study's name, but got ''" in refused(main, ["--study", ""])
 
 
+@pytest.mark.usefixtures("here", "unseen")
 def test_an_unknown_study_and_a_folder_without_write_permission(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
-    a_study(tmp_path)  # imports everything that only root may read
-    monkeypatch.chdir(tmp_path)
+    words = [*TINY.split(), "--workers", "1"]  # nobody else may start root's Python
+    assert study.main(words) == 0  # imports everything that only root may read
     line = refused(finalize.main, ["--study", "digit"])
     assert re.search("'digit'.*digits", line)  # and the existing ones are named
     locked = Path(tempfile.mkdtemp())
@@ -178,7 +159,6 @@ def test_an_unknown_study_and_a_folder_without_write_permission(
     if effective == 0:
         os.seteuid(65534)  # root may write everywhere
     try:
-        words = [*TINY.split(), "--workers", "1"]  # nobody else may start root's Python
         assert "permission" in refused(study.main, words)
     finally:
         os.seteuid(effective)

@@ -201,11 +201,6 @@ def test_study_help_lists_what_a_study_file_brings(
         assert "Mine alone" not in help_with(broken)
 
 
-def test_export_help_names_the_extra_of_each_format() -> None:
-    text = " ".join(parser("export").format_help().split())
-    assert "'cnn-search[onnx]' for onnx, 'cnn-search[export]' for parquet, tensorboard and" in text
-
-
 @pytest.mark.parametrize("name", ["trials", "epochs", "seed"])
 def test_study_help_names_the_default_files_values(name: str) -> None:
     """The flag itself has no default: if it is left out, the file decides."""

@@ -80,14 +80,12 @@ def test_it_creates_missing_files_serves_new_studies_notes_their_removal_and_sto
     assert "Traceback" not in printed
 
 
-def test_a_signal_that_a_destructor_swallows_ends_it_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("here")
+def test_a_signal_that_a_destructor_swallows_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **_options: Any) -> None:
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(optuna_dashboard, "wsgi", interrupted)
     monkeypatch.setattr(dashboard, "serve", lambda *_: pytest.fail("it serves"))
     assert dashboard.main(["--port", "0"]) == 143
@@ -109,8 +107,9 @@ def test_the_token_is_required_and_never_printed(make_site: Make) -> None:
     assert secret not in printed
 
 
+@pytest.mark.usefixtures("here")
 def test_while_the_server_is_away_it_says_so_in_a_line(
-    postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    postgres: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     answers = []
 
@@ -122,7 +121,6 @@ def test_while_the_server_is_away_it_says_so_in_a_line(
             postgres.start()
         answers.append(ask(guard, "GET", "/api/studies"))
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dashboard, "serve", away)
     assert dashboard.main(["--port", "0", "--storage", postgres.new_database()]) == 0
     assert [answer.status_code for answer in answers] == [503, 200]
@@ -130,16 +128,11 @@ def test_while_the_server_is_away_it_says_so_in_a_line(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(("folder", "path"), [("kept", "/artifacts/1/{}"), ("none", "/api/meta")])
 def test_a_runs_folder_that_may_only_be_read(
-    folder: str,
-    path: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    refused: Refused,
-    capsys: pytest.CaptureFixture[str],
+    folder: str, path: str, monkeypatch: pytest.MonkeyPatch, refused: Refused, capsys: Any
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("picture.png").write_bytes(b"\x89PNG")
     artifacts, db = Path("kept", ARTIFACTS), open_database("sqlite:///studies.db")
     artifacts.mkdir(parents=True)
@@ -170,16 +163,15 @@ def test_a_runs_folder_that_may_only_be_read(
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_address_with_the_token_is_printed_only_to_a_terminal(
-    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    terminal: bool, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     served = []
     monkeypatch.setattr(dashboard, "serve", lambda *arguments: served.append(arguments))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-    monkeypatch.chdir(tmp_path)
     words = ["--host", "0.0.0.0", "--allow-host", "gpu7", "--port", "0", "--token-file", "token"]
     assert dashboard.main(words) == 0
     printed = capsys.readouterr()
-    secret = (tmp_path / "token").read_text().strip()
+    secret = (here / "token").read_text().strip()
     assert printed.out.startswith("http://gpu7:")
     assert (f"/?token={secret}" in printed.out) == terminal
     assert secret not in printed.err
@@ -200,17 +192,16 @@ def test_the_address_with_the_token_is_printed_only_to_a_terminal(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_refused_on_one_line_and_leaves_nothing(
-    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    words: list[str], says: str, here: Path, refused: Refused
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "weak").write_text("hunter2\n")
-    (tmp_path / "weak").chmod(0o600)
+    (here / "weak").write_text("hunter2\n")
+    (here / "weak").chmod(0o600)
     chosen = words if "--port" in words else [*words, "--port", "0"]
     line = refused(dashboard.main, chosen)
     assert says in line
     assert len(line) < 400
     assert "me:secret" not in line
-    assert [path.name for path in tmp_path.iterdir()] == ["weak"]
+    assert [path.name for path in here.iterdir()] == ["weak"]
 
 
 # The browser

@@ -37,12 +37,13 @@ def outcome(view: StudyView) -> list[Any]:
     ]
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_study_killed_anywhere_ends_bit_for_bit_as_if_uninterrupted(
     make_site: Callable[..., Any], times: Times
 ) -> None:
     """One worker, killed some milliseconds after various reports and restarted each time."""
     kills = times(2, 20)
-    trials, pruner = times(8, 24), "none" if kills == 20 else "promotion"
+    trials, pruner = times(6, 24), "none" if kills == 20 else "promotion"
     whole = make_site("whole")
     whole.finish(trials, pruner)
     site = make_site("killed")
@@ -63,6 +64,7 @@ def test_a_study_killed_anywhere_ends_bit_for_bit_as_if_uninterrupted(
     assert outcome(site.view()) == outcome(whole.view())
 
 
+@pytest.mark.usefixtures("unseen")
 def test_killed_while_it_continues_stopped_trials(make_site: Callable[..., Any]) -> None:
     """Repeating the request trains them to their ends: nothing twice, and bit for bit."""
     site, whole = make_site(), make_site("whole")
@@ -88,13 +90,14 @@ def test_killed_while_it_continues_stopped_trials(make_site: Callable[..., Any])
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.usefixtures("unseen")
 def test_workers_killed_at_random(
     make_site: Callable[..., Any], call: Call, database_url: str, times: Times
 ) -> None:
     """Their trials pause and are resumed by others; then the study is given more trials."""
     if not times(database_url.startswith("sqlite"), True):
         pytest.skip("only with --all-faults")
-    kills, trials = times(2, 40), times(9, 100)
+    kills, trials = times(2, 40), times(7, 100)
     site = make_site(url=database_url)
     site.write_config(trials, "promotion")
     rng, others = random.Random(1), psutil.Process().children()
@@ -121,46 +124,19 @@ def test_workers_killed_at_random(
             assert [row.epoch for row in trial.reports] == list(range(len(trial.reports)))
 
 
+@pytest.mark.usefixtures("unseen")
 def test_no_room_for_checkpoints(
     make_site: Callable[..., Any], call: Call, small_disk: SmallDisk
 ) -> None:
     whole, site = make_site("whole"), make_site("full")
-    whole.finish(6)
+    whole.finish(4)
     (site.folder / "runs").symlink_to(small_disk.folder)
-    site.write_config(6)
+    site.write_config(4)
     with site.once(3, small_disk.fill):
         _, err = call(site, study.main, *SAME, code=2)
     assert "No space left" in err
     assert "run the same command again" in err
     assert "Traceback" not in err
     small_disk.empty()
-    site.finish(6)
+    site.finish(4)
     assert outcome(site.view()) == outcome(whole.view())
-
-
-def test_no_room_for_pictures_of_trials(
-    make_site: Callable[..., Any],
-    call: Call,
-    small_disk: SmallDisk,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    disk = small_disk.folder
-    site = make_site()
-    (site.folder / "runs").mkdir()
-    (site.folder / "runs" / "artifacts").symlink_to(disk)
-
-    def pictures() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in disk.iterdir() if path.name != "filler"}
-
-    site.finish(3, pruner="none")
-    before = pictures()
-    assert before
-    small_disk.fill()
-    assert "Traceback" not in call(site, study.main, *SAME, "--trials", "6")[1]
-    assert site.view().finished == 6
-    said = "cannot write pictures of trials into runs/artifacts (No space left"
-    assert caplog.text.count(said) == 1
-    assert pictures() == before
-    small_disk.empty()
-    site.finish(7, pruner="none")
-    assert pictures().items() > before.items()

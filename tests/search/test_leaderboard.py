@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas
@@ -17,12 +15,7 @@ from rich.console import Console
 from search import leaderboard
 from search.running.exports import encoded
 from search.running.results import Study, load_study
-from search.spec.arms import Arm
-from search.spec.config import StudySpec
-from search.store.opening import open_database
-from search.store.studies import create_study
 from search.store.views import StudyView
-from tests.search.long_studies import INFO
 from tests.search.made_up_views import comparison_view
 
 ARMS = {"none": [0.30, 0.31, 0.30], "drop|[b]": [0.20, 0.22, 0.21], "bad": [None, None, None]}
@@ -114,17 +107,9 @@ def test_long_names_of_arms_are_not_cut() -> None:
     assert [printed.count(name[-9:]) for name in names] == [2, 1]  # the base also in the caption
 
 
-def test_arms_without_trials_are_not_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = f"sqlite:///{tmp_path / 'studies.db'}"
-    arms = (Arm(name="none"), Arm(name="some", values={"dropout": 0.1}))
-    with closing(open_database(url)) as db:
-        spec = StudySpec(dataset="digits", arms=arms, repeats=2)
-        create_study(db, "compared", spec, INFO, validation_count=287)
-    assert leaderboard.main(["--study", "compared", "--storage", url, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [(row["arm"], row["seeds"]) for row in told] == [("none", 0), ("some", 0)]
+def test_arms_without_trials_are_not_left_out() -> None:
+    table = Study.of(comparison_view({"none": [], "some": []}, repeats=2)).to_pandas("leaderboard")
+    assert list(zip(table["arm"], table["seeds"], strict=True)) == [("none", 0), ("some", 0)]
 
 
 def test_a_notebook_shows_it(small_study: StudyView, hostile_names: Any) -> None:

@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from search.final import folder
-
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / "tests" / "fixtures" / "made_by_3bc7fe6.tar.xz"
 Run = Callable[..., str]
@@ -42,12 +40,6 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return command
 
 
-@pytest.fixture
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing them takes longer than the training; one test here does it."""
-    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])
-
-
 def rows(place: Path, query: str) -> list[tuple[Any, ...]]:
     with sqlite3.connect(place / "studies.db") as connection:
         return connection.execute(query).fetchall()
@@ -61,6 +53,7 @@ def test_every_study_is_shown(run: Run) -> None:
     assert "Study interrupted: 1 of 5 trials finished" in status
 
 
+@pytest.mark.usefixtures("unseen")
 def test_interrupted_study_resumes_where_it_stopped(place: Path, run: Run) -> None:
     of_trial = (
         "SELECT epoch, validation_loss, worker FROM epochs WHERE trial_id = 12 ORDER BY epoch"
@@ -68,13 +61,13 @@ def test_interrupted_study_resumes_where_it_stopped(place: Path, run: Run) -> No
     before = rows(place, of_trial)
     assert before[-1][0] == 9
 
-    run("search.study", "--study", "interrupted", "--workers", "1")
+    run("search.study", "--study", "interrupted", "--workers", "1", "--trials", "2")
 
     after = rows(place, of_trial)
     assert after[: len(before)] == before  # none was trained or written again
     assert [row[0] for row in after] == list(range(len(after)))
     states = rows(place, "SELECT state, count(*) FROM trials WHERE study_id = 3 GROUP BY state")
-    assert sum(count for _, count in states) == 5
+    assert sum(count for _, count in states) == 2
     assert {state for state, _ in states} <= {"COMPLETE", "PRUNED"}
 
 
@@ -91,7 +84,7 @@ def test_finalised_study_keeps_its_first_result(place: Path, run: Run) -> None:
     assert [json.loads(seeds) for (seeds,) in evaluations] == [[0, 1], [0]]
 
 
-@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.usefixtures("plainly")
 def test_comparison_is_finalised(place: Path, run: Run) -> None:
     run("search.finalize", "--study", "comparison", "--seeds", "1")
     metrics = json.loads((place / "runs" / "comparison" / "final" / "metrics.json").read_text())
@@ -105,7 +98,7 @@ def test_reports_are_written(place: Path, run: Run) -> None:
         assert list((place / "runs" / study).rglob("*.html"))
 
 
-@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.usefixtures("plainly")
 def test_a_study_of_moved_pictures_is_finalised(place: Path, run: Run) -> None:
     """The study was made in another folder and has no fingerprint; its split came along."""
     drawn = json.loads(next((place / "raw" / "folders").glob("*.json")).read_text())["test"]

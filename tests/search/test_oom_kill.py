@@ -69,6 +69,7 @@ def memory_group() -> Iterator[MemoryGroup]:
     group.folder.rmdir()
 
 
+@pytest.mark.usefixtures("unseen")
 def test_the_kernel_kills_workers_and_the_study_continues(
     memory_group: MemoryGroup, make_site: Callable[..., Any], call: Call
 ) -> None:

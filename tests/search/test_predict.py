@@ -22,7 +22,6 @@ from models import ConvNetConfig
 from search.final.predict import predict as classify
 from search.spec.recipe import Recipe
 from search.training.bundle import Bundle, read_bundle, write_bundle
-from search.training.files import WEIGHTS
 from search.training.task import make_task
 from search.training.train import train
 from tests.search.conftest import Refused
@@ -60,15 +59,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of `trained` to work in, as the current directory."""
-    shutil.copytree(trained / "runs", tmp_path / "runs")
-    (tmp_path / "drawn").symlink_to(trained / "drawn")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SEARCH_DATA_DIR", str(tmp_path / "nowhere"))
-    yield tmp_path
-    assert not (tmp_path / "nowhere").exists()
-    assert not list(tmp_path.glob("*.db"))
+    shutil.copytree(trained / "runs", here / "runs")
+    (here / "drawn").symlink_to(trained / "drawn")
+    monkeypatch.setenv("SEARCH_DATA_DIR", str(here / "nowhere"))
+    yield here
+    assert not (here / "nowhere").exists()
+    assert not list(here.glob("*.db"))
 
 
 def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,13 +135,10 @@ def test_output_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_bad_input_ends_in_one_line(place: Path, refused: Refused) -> None:
     (place / "text.png").write_text("x")
-    shutil.copytree(place / "runs" / "digits" / "final", place / "damaged")
-    (place / "damaged" / WEIGHTS).write_bytes(b"x")
     before = sorted(str(path) for path in place.rglob("*"))
     for words, said in (
         (["text.png"], "cannot be read as a picture"),
         (["a\x1b[31m\nb.png"], "cannot read a\\x1b[31m b.png"),
-        (["--bundle", "damaged", "drawn"], "cannot be used"),
         (["--top", "0", "drawn"], "from 1 up"),
     ):
         assert said in refused(predict.main, words)

@@ -18,6 +18,7 @@ from search import report, study
 from search.pages.render import head, page, row
 from search.pages.report import write_index
 from search.store.views import StudyView
+from tests.conftest import draw_nothing
 from tests.search.conftest import Refused
 from tests.search.test_dashboard import settled
 
@@ -57,6 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dropout.toml").write_text(COMPARISON)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        draw_nothing(patch)
         study.main(["--config", "dropout.toml", "--study", "dropout", "--workers", "1"])
         few = ["--dataset", "digits", "--trials", "3", "--epochs", "2", "--limit", "300"]
         study.main([*few, "--study", "digits", "--workers", "1"])
@@ -97,28 +99,47 @@ def test_bad_input_ends_in_one_line(refused: Refused) -> None:
     assert "gif" in refused(report.main, ["--formats", "gif"])
 
 
-def test_all_studies_have_a_report_and_an_index_page_links_them(
-    place: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def copy(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder, as the current directory."""
+    folder = shutil.copytree(place, tmp_path / "copy")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def name_extension(study: str, name: str, sha256: str, path: str) -> None:
+    stored = optuna.load_study(study_name=study, storage="sqlite:///studies.db")
+    own = {"name": name, "sha256": sha256, "path": path}
+    stored.set_user_attr("spec", {**stored.user_attrs["spec"], "extensions": [own]})
+
+
+def test_all_studies_have_a_report_with_their_own_figures_and_an_index_page_links_them(
+    copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    file = copy / "ends.py"
+    file.write_text(
+        "import plotly.graph_objects as go\n"
+        "from search.figures import FIGURES, Figure\n"
+        "FIGURES['ends'] = Figure('Ends', 'How it ended', lambda _: go.Figure(go.Scatter(x=[1])))\n"
+    )
+    name_extension("digits", file.name, sha256(file.read_bytes()).hexdigest(), str(file))
     assert report.main(["--all", "--formats", "svg"]) == 0
     assert "All of them: runs/index.html" in capsys.readouterr().out
-    page = (place / "runs" / "index.html").read_text()
+    page = (copy / "runs" / "index.html").read_text()
     assert "digits: digits has the best trial, " in page or "digits: dropout has" in page
     links = re.findall(r'href="([^"]+)"', page)
     assert links == ["digits/report.html", "dropout/report.html"]
-    assert all((place / "runs" / link).is_file() for link in links)
+    assert all((copy / "runs" / link).is_file() for link in links)
+    assert [it.parent.parent.name for it in copy.rglob("figures/ends.svg")] == ["digits"]
 
 
+@pytest.mark.usefixtures("copy")
 def test_studies_that_cannot_be_read_are_named_and_left_out(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Also if the latest study is one of them; studies of other programs are not mentioned."""
-    monkeypatch.chdir(shutil.copytree(place, tmp_path / "copy"))
-    stored = {"storage": "sqlite:///studies.db"}
-    optuna.create_study(study_name="theirs", **stored).ask()
-    latest = optuna.load_study(study_name="digits", **stored)
-    absent = {"name": "lost.py", "sha256": "0" * 64, "path": "/nowhere/lost.py"}
-    latest.set_user_attr("spec", {**latest.user_attrs["spec"], "extensions": [absent]})
+    optuna.create_study(study_name="theirs", storage="sqlite:///studies.db").ask()
+    name_extension("digits", "lost.py", "0" * 64, "/nowhere/lost.py")
     assert report.main(["--all", "--formats", "svg"]) == 0
     out, err = capsys.readouterr()
     (skipped,) = [line for line in err.splitlines() if "Skipped" in line]
@@ -126,23 +147,6 @@ def test_studies_that_cannot_be_read_are_named_and_left_out(
     assert "theirs" not in out + err
     links = re.findall(r'href="([^"]+)"', Path("runs/index.html").read_text())
     assert links == ["dropout/report.html"]
-
-
-def test_a_study_is_reported_with_its_own_extensions_only(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(shutil.copytree(place, tmp_path / "copy"))
-    file = tmp_path / "ends.py"
-    file.write_text(
-        "import plotly.graph_objects as go\n"
-        "from search.figures import FIGURES, Figure\n"
-        "FIGURES['ends'] = Figure('Ends', 'How it ended', lambda _: go.Figure(go.Scatter(x=[1])))\n"
-    )
-    first = optuna.load_study(study_name="digits", storage="sqlite:///studies.db")
-    own = {"name": file.name, "sha256": sha256(file.read_bytes()).hexdigest(), "path": str(file)}
-    first.set_user_attr("spec", {**first.user_attrs["spec"], "extensions": [own]})
-    assert report.main(["--all", "--formats", "svg"]) == 0
-    assert [it.parent.parent.name for it in Path("runs").rglob("figures/ends.svg")] == ["digits"]
 
 
 def test_the_index_tells_data_sets_of_one_title_apart(
@@ -170,7 +174,9 @@ def test_the_index_tells_data_sets_of_one_title_apart(
     assert re.findall(r"<td>(photos.*?|digits)</td>", text) == [spring, autumn, autumn, "digits"]
 
 
-def test_a_browser_draws_every_figure_and_sorts_tables(place: Path, browser: Any) -> None:
+def test_a_browser_draws_every_figure_sorts_tables_and_prints_both(
+    place: Path, browser: Any
+) -> None:
     report.main(["--study", "digits", "--formats", "svg"])
     page = place / "runs/digits/report.html"
     browser.get(page.as_uri())
@@ -183,6 +189,14 @@ def test_a_browser_draws_every_figure_and_sorts_tables(place: Path, browser: Any
     for reverse in (False, True):
         clicked = browser.execute_script(f"{rows}[0].cells[1].click(); {column}")
         assert clicked == sorted(losses, reverse=reverse)
+
+    # All of it fits the paper.
+    a4 = {"width": 718, "height": 1046, "deviceScaleFactor": 1, "mobile": False}  # 10 mm margins
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", a4)
+    fits = "getComputedStyle(box).overflowX == 'visible' && box.scrollWidth <= box.clientWidth"
+    boxes = "[...document.querySelectorAll('.table, .wide')]"
+    settled(browser, f"{boxes}.every(box => {fits})")  # plotly resizes its figures
 
 
 def test_empty_cells_stay_together_and_the_others_in_order(tmp_path: Path, browser: Any) -> None:
@@ -209,18 +223,3 @@ def test_the_keyboard_sorts_a_table_and_leaves_it(tmp_path: Path, browser: Any) 
     assert seen == ["trial", "loss", "loss", "a link"]
     first = "return document.querySelector('table').rows[1].innerText"
     assert browser.execute_script(first).split() == ["#1", "1"]
-
-
-def test_printed_tables_and_figures_fit_the_paper(place: Path, browser: Any) -> None:
-    report.main(["--study", "digits", "--formats", "svg"])
-    browser.get((place / "runs/digits/report.html").as_uri())
-    a4 = {"width": 718, "height": 1046, "deviceScaleFactor": 1, "mobile": False}  # 10 mm margins
-    try:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", a4)
-        fits = "getComputedStyle(box).overflowX == 'visible' && box.scrollWidth <= box.clientWidth"
-        boxes = "[...document.querySelectorAll('.table, .wide')]"
-        settled(browser, f"{boxes}.every(box => {fits})")  # plotly resizes its figures
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,15 +23,13 @@ from data.datasets import DATASETS
 from search import study, worker
 from search.running.study import run_study
 from search.spec import extensions
-from search.spec.config import StudySpec
 from search.spec.study_file import StudyFileError
 from search.store.opening import open_database
-from search.store.studies import create_study
 from search.store.views import StudyView
 from search.study import listing
 from search.terminal.commands import LOADING
 from tests.search.conftest import SAME, Call, Refused, children_of
-from tests.search.long_studies import INFO
+from tests.search.long_studies import empty_studies
 
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")
 EXTENSION = """
@@ -57,19 +54,19 @@ def goes_on(after: StudyView, before: StudyView) -> bool:
 
 
 def test_a_study_from_scratch_and_its_status(site: Any) -> None:
-    out, err = site.output_of(site.search(6, "--workers", "1", stderr=subprocess.PIPE))
-    assert "6 of 6 trials" in out
+    out, err = site.output_of(site.search(3, "--workers", "1", stderr=subprocess.PIPE))
+    assert "3 of 3 trials" in out
     assert "search.finalize" in out
-    assert "6/6 trials" in err  # the progress
+    assert "3/3 trials" in err  # the progress
     view = site.view()
-    assert view.finished == 6
+    assert view.finished == 3
     assert view.baseline is not None
     assert (view.baseline.number, view.baseline.state) == (0, "complete")
     stored = optuna.load_study(study_name="s", storage=site.url)
-    assert "6 of 6 trials finished" in get_note(stored)
+    assert "3 of 3 trials finished" in get_note(stored)
     left = {path.name for path in site.folder.iterdir()}
     assert left - {"studies.db-wal", "studies.db-shm"} == {"runs", "small.toml", "studies.db"}
-    assert "6 of 6" in site.run("search.study", "--status")[0]
+    assert "3 of 3" in site.run("search.study", "--status")[0]
 
 
 def test_ctrl_c_and_the_same_command_again(
@@ -152,9 +149,10 @@ def test_ctrl_c_while_it_downloads(
     assert processes_in(site.folder) == set()
 
 
+@pytest.mark.usefixtures("unseen")
 def test_sigterm_interrupts_several_trials_of_a_process(site: Any, call: Call) -> None:
     words = ("--workers", "1", "--device", "cpu", "--epochs", "12")
-    process = site.search(4, *words, "--trials-per-device", "3", pruner="none")
+    process = site.search(3, *words, "--trials-per-device", "3", pruner="none")
     site.wait_for_reports(9)
     asked = time.monotonic()
     process.terminate()
@@ -167,12 +165,13 @@ def test_sigterm_interrupts_several_trials_of_a_process(site: Any, call: Call) -
 
     call(site, study.main, *SAME, *words, "--trials-per-device", "2")
     view = site.view()
-    assert view.finished == len(view.trials) == 4
+    assert view.finished == len(view.trials) == 3
     assert site.held() == 0
     assert all([row.epoch for row in trial.reports] == list(range(13)) for trial in view.trials)
     assert goes_on(view, before)
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_time_limit_loses_nothing_and_a_worker_joins_with_only_the_url(
     site: Any, call: Call
 ) -> None:
@@ -201,6 +200,7 @@ def processes_in(folder: Path) -> set[int]:
     return found
 
 
+@pytest.mark.usefixtures("unseen")
 def test_no_worker_is_left_behind(site: Any, call: Call) -> None:
     """Neither by a mistake, nor by a sudden death while one trains and another loads its libraries.
     The study can be resumed."""
@@ -223,12 +223,8 @@ def test_no_worker_is_left_behind(site: Any, call: Call) -> None:
     assert site.view().finished == total
 
 
-def test_without_data_and_network_it_runs_on_digits_and_says_so(
-    site: Any, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it first found
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+@pytest.mark.usefixtures("no_network", "unseen")
+def test_without_data_and_network_it_runs_on_digits_and_says_so(site: Any, call: Call) -> None:
     small = ("--trials", "1", "--epochs", "1", "--workers", "1")
     out, err = call(site, study.main, *small, "--data-dir", str(site.folder / "none"))
     assert "digits" in out
@@ -237,6 +233,7 @@ def test_without_data_and_network_it_runs_on_digits_and_says_so(
     assert site.view("digits").dataset.name == "digits"
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_comparison_and_more_repeats_of_it(site: Any, call: Call) -> None:
     name = "c_optimizers-digits-limit200"
     small: dict[str, Any] = {"dataset": "digits", "epochs": 2, "limit": 200, "workers": 1}
@@ -255,7 +252,10 @@ def test_a_comparison_and_more_repeats_of_it(site: Any, call: Call) -> None:
     assert {trial.config.recipe.optimizer for trial in view.trials[1::2] if trial.config} == {"sgd"}
 
 
-def test_a_dry_run_and_the_list_write_nothing(site: Any, call: Call) -> None:
+def test_a_dry_run_and_the_list_write_nothing(
+    site: Any, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.terminal.forecast.epoch_seconds", lambda *_: 1.0)
     out, err = call(site, study.main, "--config", "c_networks", *SHORT, "--dry-run")
     assert len(err.splitlines()) == 1  # that it loads PyTorch
     assert "c_networks-digits-limit200" in out
@@ -273,16 +273,10 @@ def test_a_dry_run_and_the_list_write_nothing(site: Any, call: Call) -> None:
 
 
 def test_the_status_of_the_study_that_the_options_name(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    refused: Refused,
+    here: Path, capsys: pytest.CaptureFixture[str], refused: Refused
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     names = ("a4_dropout", "mnist-limit70", "other", "small-digits")
-    with closing(open_database("sqlite:///studies.db")) as db:
-        for name in names:
-            create_study(db, name, StudySpec(dataset="digits"), INFO, validation_count=287)
+    empty_studies(here, *names)
     options = ("--config a4_dropout", "--dataset mnist --limit 70", "--dataset mnist --study other")
     for name, words in zip(names[:3], options, strict=True):
         assert study.main(["--status", *words.split()]) == 0

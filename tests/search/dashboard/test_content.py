@@ -31,6 +31,7 @@ from tests.search.dashboard.conftest import ask
 from tests.search.long_studies import INFO, SPEC
 from tests.search.made_up_views import big_study, study_view
 from tests.search.worker_processes import report
+from tests.search.workplaces import SmallDisk
 
 
 @pytest.fixture
@@ -198,6 +199,23 @@ def test_if_time_is_short_only_the_best_have_pictures(
         pictures.upload(lease, np.eye(10, dtype=np.int64))
         drawn.append(len(complete(study, lease, loss)))
     assert drawn == [2, 2, 0, 2]
+
+
+def test_a_full_disk_is_reported_once_and_costs_no_trial(
+    study: StudyHandle, small_disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, drawn = TrialPictures(study, small_disk.folder), []
+    small_disk.fill()
+    for loss in (1.0, 0.5, 0.4):
+        if loss == 0.4:
+            assert [file.name for file in small_disk.folder.iterdir()] == ["filler"]
+            small_disk.empty()
+        lease = train(study, [loss])
+        pictures.upload(lease, np.eye(10, dtype=np.int64))
+        drawn.append(len(complete(study, lease, loss)))
+    assert drawn == [0, 0, 2]
+    told = f"cannot write pictures of trials into {small_disk.folder} (No space left"
+    assert caplog.text.count(told) == 1
 
 
 def test_an_unwritable_folder_is_reported_once_and_costs_no_trial(

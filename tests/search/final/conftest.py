@@ -20,11 +20,6 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> StudySpec:
     return StudySpec(dataset=f"npz:{file}", seed=3)
 
 
-@pytest.fixture(scope="session")
-def searched(searched_tiny: Path) -> Path:
-    return searched_tiny
-
-
 @pytest.fixture
 def untested(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that folder in which nothing was finalised, as the current directory."""

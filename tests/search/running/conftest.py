@@ -29,13 +29,6 @@ SPACE = {
 }
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, as the current directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture(scope="session")
 def small_task() -> Task:
     spec = StudySpec(dataset="digits", limit=400)

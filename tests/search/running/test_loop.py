@@ -15,8 +15,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import delete
 
 from search.running.run import Run
-from search.running.trial import MAX_FAILURES_IN_A_ROW, checkpoint_path, trial_seed
+from search.running.trial import (
+    MAX_FAILURES_IN_A_ROW,
+    DivergedError,
+    checkpoint_path,
+    trial_seed,
+)
 from search.running.worker import train_trials
+from search.spec.arms import Arm
 from search.store import StudyBrokenError
 from search.store.records import count_reports
 from search.store.schema import epochs
@@ -194,3 +200,24 @@ def test_a_checkpoint_that_cannot_be_deleted_ends_no_study(
     assert [trial.state for trial in view_study(run.study).trials] == ["complete"] * 2
     told = "cannot delete memory://bucket/trial-0.pt (SlowDown: 503), which is no longer needed"
     assert caplog.messages[0] == told
+
+
+def test_equal_arms_have_equal_curves_and_one_that_fails_counts(make_run: Make) -> None:
+    def train_or_fail(architecture: Any, *rest: Any, **more: Any) -> Any:
+        if architecture.hidden == (8,):
+            raise DivergedError("diverged: train loss became nan")
+        return train(architecture, *rest, **more)
+
+    values = {"plain": {}, "dropout": {"dropout": 0.5, "hidden": (8,)}, "plain again": {}}
+    arms = tuple(Arm(name=name, values=it) for name, it in values.items())
+    space = {"depth": 1, "width": 4, "hidden": [], "batch_norm": False}
+    run = make_run(space=space, arms=arms, epochs=2, repeats=2, train=train_or_fail)
+    train_trials(run)
+    view = view_study(run.study)
+    assert [(it.arm, it.repeat) for it in view.trials] == [(it, n) for n in (0, 1) for it in values]
+    curves = [[row.validation_loss for row in trial.curve] for trial in view.trials]
+    assert curves[0] == curves[2]  # to the bit: weights, order of the data, draws
+    assert curves[3] == curves[5]
+    assert curves[0] != curves[3]
+    assert [trial.state for trial in view.trials] == ["complete", "failed", "complete"] * 2
+    assert view.finished == view.spec.trials == 6

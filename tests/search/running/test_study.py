@@ -69,12 +69,13 @@ def learned(view: Study) -> list[dict[str, Any]]:
     return [{**row, "seconds": None} for row in view.to_pandas("epochs").to_dict("records")]
 
 
-@pytest.mark.usefixtures("place")
-def test_command_and_function_do_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_and_function_do_the_same(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours = load_study("digits")
     monkeypatch.chdir(tmp_path)
-    words = ["--dataset", "digits", "--trials", "3", "--epochs", "2", "--seed", "0"]
-    assert study.main(words) == 0
+    words = ["--config", str(place / "tiny.toml"), "--study", "digits", "--dataset", "digits"]
+    assert study.main([*words, "--trials", "3", "--epochs", "2", "--seed", "0"]) == 0
     theirs = load_study()
     assert ours.spec == theirs.spec
     assert len(learned(ours)) > 0

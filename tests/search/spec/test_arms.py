@@ -1,30 +1,18 @@
 """Comparisons in study files: arms and journals, which trial trains what, what counts."""
 
 import json
-import threading
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-import torch
 from optuna.trial import FixedTrial
 
-from data.datasets import default_data_dir
-from search.running.run import Run
-from search.running.trial import DivergedError
-from search.running.worker import train_trials
 from search.sampling.sampler import StudySampler
 from search.spec.arms import Arm, Expectation
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import make_config, suggest
 from search.spec.study_file import StudyFileError, write_study_file
-from search.store.opening import open_database
-from search.store.studies import create_study
-from search.store.views import view_study
-from search.training.task import load_study_task
-from search.training.train import train
 from tests.search.spec.reading import read
 
 WHOLE = """\
@@ -144,24 +132,22 @@ def test_unknown_details_of_a_published_experiment_stay_unknown(tmp_path: Path) 
     assert read(file, write_study_file(spec)) == spec
 
 
-def comparison(repeats: int = 2, limit: int | None = None) -> StudySpec:
+def comparison(repeats: int = 2) -> StudySpec:
     arms = (
         Arm(name="plain"),
         Arm(name="dropout", values={"dropout": 0.5, "hidden": (8,)}),
         Arm(name="plain again"),
     )
     space = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}
-    fields: Any = {"epochs": 2, "repeats": repeats, "limit": limit}
-    return StudySpec(dataset="digits", space=space, arms=arms, **fields)
-
-
-PLACES = [(name, repeat) for repeat in range(2) for name in ("plain", "dropout", "plain again")]
+    return StudySpec(dataset="digits", space=space, arms=arms, repeats=repeats)
 
 
 def test_arms_take_turns_and_share_their_seeds_and_the_total_follows_the_repeats() -> None:
     spec, search = comparison(), StudySpec(dataset="digits")
     places = [spec.place_of(number) for number in range(spec.trials)]
-    assert [(arm.name, repeat) for arm, repeat in places] == PLACES
+    names = ("plain", "dropout", "plain again")
+    expected = [(name, repeat) for repeat in range(2) for name in names]
+    assert [(arm.name, repeat) for arm, repeat in places] == expected
     assert [spec.seed_number(number) for number in range(6)] == [0, 0, 0, 1, 1, 1]
     assert [search.seed_number(number) for number in range(4)] == [0, 1, 2, 3]
     assert spec.with_total(15) == comparison(repeats=5)
@@ -185,36 +171,3 @@ def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
     plain, dropout = (suggest(study.trials[n], spec).architecture for n in (0, 1))
     assert plain.hidden == ()
     assert dropout.hidden == (8,)
-
-
-def test_equal_arms_have_equal_curves_and_one_that_fails_counts(tmp_path: Path) -> None:
-    """The training loop itself trains all trials."""
-
-    def train_or_fail(architecture: Any, *rest: Any, **more: Any) -> Any:
-        if architecture.hidden == (8,):
-            raise DivergedError("diverged: train loss became nan")
-        return train(architecture, *rest, **more)
-
-    spec = comparison(limit=200)
-    task = load_study_task(spec, default_data_dir(), torch.device("cpu"))
-    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    study = create_study(db, "s", spec, task.info, validation_count=287)
-    run = Run(
-        study=study,
-        spec=spec,
-        task=task,
-        folder=tmp_path / "runs",
-        checkpoints=tmp_path / "checkpoints",
-        stop=threading.Event(),
-        train=train_or_fail,
-    )
-    train_trials(run)
-    view = view_study(study)
-    db.close()
-    assert [(trial.arm, trial.repeat) for trial in view.trials] == PLACES
-    curves = [[row.validation_loss for row in trial.curve] for trial in view.trials]
-    assert curves[0] == curves[2]  # to the bit: weights, order of the data, draws
-    assert curves[3] == curves[5]
-    assert curves[0] != curves[3]
-    assert [trial.state for trial in view.trials] == ["complete", "failed", "complete"] * 2
-    assert view.finished == view.spec.trials == 6

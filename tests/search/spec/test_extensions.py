@@ -227,6 +227,7 @@ def test_a_file_that_is_named_without_its_sha256_is_not_run(folder: Path, where:
     assert not mark.exists()
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_study_whose_file_has_changed_is_read_but_not_trained(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

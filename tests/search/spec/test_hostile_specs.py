@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from hypothesis import example, given
 from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
 
 from search.pages.note import study_note
 from search.spec.config import StudySpec
@@ -98,9 +99,7 @@ def test_attributes_that_others_have_written(tmp_path: Path) -> None:
     study.set_user_attr(DATASET, FACTS)
     for key in (OVERRIDES, REASON, *SIZES):
         for value in WRITTEN:
-            trial = study.ask()
-            trial.set_user_attr(key, value)
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={key: value}))
     for value in WRITTEN[::3]:
         study.set_user_attr(HARDWARE, value)
         study.set_user_attr(VERSIONS, value)

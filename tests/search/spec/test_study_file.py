@@ -154,20 +154,21 @@ def whole(spec: StudySpec) -> set[str]:
     return {name for name, it in spec.space.items() if isinstance(it, Range) and it.integer}
 
 
-def test_an_objective_is_chosen_and_older_studies_keep_the_raw_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "new", "older"),
+    [
+        ("objective", "calibrated_validation_loss", "validation_loss"),
+        ("pruner", "promotion", "halving"),
+        ("budget", 0.3, 1.0),
+    ],
+)
+def test_older_studies_keep_what_was_usual(key: str, new: object, older: object) -> None:
+    stored = StudySpec(dataset="digits", minimize_also="parameters").to_dict()
+    assert stored.pop(key) == new
+    assert getattr(StudySpec.from_dict(stored), key) == older
+
+
+def test_an_objective_is_chosen(tmp_path: Path) -> None:
     spec = read(tmp_path / "mine.toml", '[study]\nobjective = "validation_error"\n')
     assert spec.value.label == "validation error"
-    stored = StudySpec(dataset="digits").to_dict()
-    assert stored.pop("objective") == "calibrated_validation_loss"
-    assert StudySpec.from_dict(stored).objective == "validation_loss"
     assert all(it.description and it.label for it in OBJECTIVES.values())
-
-
-@pytest.mark.parametrize("text", ["trials = 3\nbudget = 0.2", 'minimize_also = "parameters"'])
-def test_trials_of_new_studies_pause_and_older_studies_keep_halving(
-    tmp_path: Path, text: str
-) -> None:
-    spec = read(tmp_path / "mine.toml", f"[study]\n{text}\n")
-    stored = spec.to_dict()
-    assert stored.pop("pruner") == spec.pruner == "promotion"
-    assert StudySpec.from_dict(stored).pruner == "halving"

@@ -190,8 +190,9 @@ def test_malformed_numbers_are_refused(text: str) -> None:
 
 
 def test_malformed_durations_are_refused() -> None:
-    for text in ("", "0s", "-5m", "m", "1h30", "5 m", "30min", "1m1h", "nan", "٣s", "9" * 400):
-        with pytest.raises(argparse.ArgumentTypeError, match="like 90s, 30m or 1h30m"):
+    texts = ["", "0s", "-5m", "m", "1h30", "5 m", "30min", "1m1h", "nan", "٣s"]
+    for text in (*texts, "9" * 8, "9" * 400):
+        with pytest.raises(argparse.ArgumentTypeError, match="like 90s, 30m or 1h30m, at most a y"):
             duration(text)
 
 
