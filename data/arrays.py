@@ -48,6 +48,7 @@ _SIGN = re.compile(
 _SIDE = re.compile(
     r"(?<![^\W\d_])(left|right|links|rechts|gauche|droite|izquierda|derecha)(?![^\W\d_])"
 )
+_DIM = 32  # of 256 levels: too few to see anything
 # Training, test, and validation images and labels; the second list is MedMNIST's.
 _PLAIN_KEYS = ["x_train", "y_train", "x_test", "y_test", "x_val", "y_val"]
 _MEDMNIST_KEYS = [f"{p}_{it}" for p in ("train", "test", "val") for it in ("images", "labels")]
@@ -79,6 +80,12 @@ def load_training(
         raise DataError(f"{dataset.name}: {fault}")
     levels, notes, preparation = levels_of_arrays(part.images), list(part.notes), part.preparation
     examples = _examples(part, levels)
+    if levels is None and not dataset.is_ours and 0 < (top := int(part.images.max())) < _DIM:
+        notes.append(
+            f"warning: images of uint8 are not scaled, and these have no level above {top}, so a "
+            "picture of usual brightness is nothing like them; give another type, such as float32, "
+            "which is scaled, or multiply them"
+        )
     if levels is not None:
         notes.append(f"{words(levels)}, as found in the training images")
         preparation = Preparation(levels=levels)

@@ -6,8 +6,6 @@ because it needs values, runs on the CPU.
 
 from __future__ import annotations
 
-import pickle
-import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -77,7 +75,7 @@ def _anatomy(
                 got = f"returned {type(network).__name__}"
                 raise ArchitectureError(f"its function must return a torch.nn.Module, but {got}")
             return tuple(_observe(network.eval(), image_shape, classes, running, device))
-    except Exception as error:  # of any kind: the code may be the user's own
+    except (Exception, SystemExit) as error:  # of any kind: the code may be the user's own
         reason = str(error)
         if not isinstance(error, ArchitectureError):
             told = first_line(error)
@@ -88,86 +86,6 @@ def _anatomy(
                 return _anatomy(name, family, architecture, image_shape, classes, "cpu")
         origin = "" if name in BUILT_IN else f"{name}: "
         raise ArchitectureError(origin + reason) from error
-
-
-@lru_cache(maxsize=4096)
-def check_network(architecture: Architecture, image_shape: ImageShape, classes: int) -> None:
-    """Check that it can be built; and of a user's, that saved weights give the network back.
-
-    What it has drawn or measured may be in plain attributes, which no checkpoint holds. Raises
-    ArchitectureError.
-    """
-    import torch
-    from torch import Tensor
-
-    from models import build
-
-    anatomy(architecture, image_shape, classes)
-    if (name := family_name(architecture)) in BUILT_IN:
-        return
-
-    def run(network: nn.Module) -> Tensor:
-        torch.default_generator.manual_seed(0)
-        output = network(images)
-        if not isinstance(output, Tensor) or output.shape != (BATCH, classes):
-            raise ArchitectureError("it must give one tensor of logits (N, classes)")
-        return output
-
-    doing = "in training mode, "
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(1)
-        images = torch.rand(BATCH, *image_shape).to(memory_format=torch.channels_last)
-        try:
-            trained = build(architecture, image_shape, classes)
-            places = {name: it.data_ptr() for name, it in trained.named_buffers()}
-            generators = _own_generators(trained)
-            run(trained)
-            if _own_generators(trained) != generators:
-                told = "it draws from a random generator of its own, which no checkpoint holds"
-                raise ArchitectureError(f"{told}; draw with torch.rand(..., device=x.device)")
-            now = {name: it.data_ptr() for name, it in trained.named_buffers()}
-            for buffer, place in places.items():  # others are filled when they are first needed
-                if now.get(buffer) != place:
-                    told = f"a step replaces buffer {buffer!r}; write into it instead"
-                    raise ArchitectureError(f"{told}: self.{buffer.rpartition('.')[2]}.copy_(...)")
-            doing = ""
-            for key, saved in trained.state_dict().items():
-                # What can be neither averaged nor stored, and what fused optimisers do not train.
-                if not isinstance(saved, Tensor) or key.rpartition(".")[2] == "_extra_state":
-                    told = "is no parameter or buffer; keep it with self.register_buffer(name, "
-                    told += "tensor), not with get_extra_state"
-                    raise ArchitectureError(f"it saves {key!r}, which {told}")
-                if saved.is_complex():
-                    told = "keep torch.view_as_real of it, and use torch.view_as_complex in forward"
-                    raise ArchitectureError(f"{key!r} is complex; {told}")
-            doing = "restored from its saved weights, "
-            torch.default_generator.manual_seed(2)
-            restored = build(architecture, image_shape, classes)
-            restored.load_state_dict(trained.state_dict())
-            with torch.no_grad():
-                ours, theirs = run(trained.eval()), run(restored.eval())
-            if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5, equal_nan=True):
-                raise ArchitectureError(
-                    "it is another network, because it keeps numbers outside its parameters and "
-                    "buffers; keep each tensor with self.register_buffer(name, tensor)"
-                )
-        except Exception as error:  # of any kind: the code is the user's own
-            told = str(error)
-            if not isinstance(error, ArchitectureError):
-                told = f"it raised {type(error).__name__}: {first_line(error)}"
-            raise ArchitectureError(f"{name}: {doing}{told}") from error
-
-
-def _own_generators(network: nn.Module) -> list[bytes]:
-    """The states of the random generators that its modules keep as attributes."""
-    import numpy as np
-    import torch
-
-    others = random.Random | np.random.Generator | np.random.RandomState
-    kept = [it for module in network.modules() for it in vars(module).values()]
-    # A pickle of torch's holds an address, too.
-    torchs = [it.get_state().numpy().tobytes() for it in kept if isinstance(it, torch.Generator)]
-    return torchs + [pickle.dumps(it) for it in kept if isinstance(it, others)]
 
 
 def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 
 from search.terminal.commands import Parser, positive_int, run
 
@@ -40,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
     from search.running.results import load_study
 
-    study = load_study(args.study, storage=args.storage)
+    with redirect_stdout(sys.stderr):  # what the user's own files print is no data
+        study = load_study(args.study, storage=args.storage)
     if args.format is not None:
         from search.running.exports import encoded
 

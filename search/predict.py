@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ def main(argv: list[str] | None = None) -> int:
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
     sheet = folder / SHEET if args.sheet is None else args.sheet
-    found = predict(args.pictures, bundle=folder, sheet=sheet)
+    with redirect_stdout(sys.stderr):  # what the network's own code prints is no data
+        found = predict(args.pictures, bundle=folder, sheet=sheet)
     for one in found.skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
     if (rest := len(found.skipped) - MOST_SKIPPED) > 0:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.datasets import canonical_name, default_data_dir
+from data.datasets import canonical_name, default_data_dir, find_dataset
 from data.errors import DataError
+from data.extensions import is_reference
 from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError, check_count, check_ray, plain
-from search.spec.extensions import Extension, register_from_here
+from search.spec.extensions import Extension, file_of, load_extension, register_from_here
 from search.spec.parameters import families_in, read_tables
 from search.spec.study_file import (
     StudyFileError,
@@ -87,6 +88,16 @@ class Request:
         name: str | None = self.options.get("dataset", self.fields.get("dataset"))
         return name
 
+    @property
+    def named_place(self) -> str | None:
+        """The same; None for a folder or file that only the study file names, and that is gone."""
+        return None if "dataset" not in self.options and self._own_is_gone() else self.dataset
+
+    def _own_is_gone(self) -> bool:
+        own = self.fields.get("dataset")
+        path = None if own is None else find_dataset(own).path
+        return path is not None and not path.exists()
+
     def study_name(self, dataset: str) -> str:
         """The study's name; if none was given, made from its file, its data set and the limit."""
         if self.study is not None:
@@ -118,6 +129,9 @@ class Request:
             if not self.names_file:
                 fields = {it.name: getattr(stored, it.name) for it in dataclasses.fields(stored)}
         options = self._options_over(fields)
+        if place is not None and place != dataset and is_reference(place):
+            with suppress(SpecError):  # loading the images will tell
+                load_extension(file_of(dataset), Path(file_of(place)))
         wanted = StudySpec(**{**fields, **options, "dataset": dataset})
         if existing is None:
             return wanted
@@ -138,11 +152,11 @@ class Request:
         return fields
 
     def _is_of(self, dataset: str) -> bool:
-        """Whether the file is about this data set."""
+        """Whether the file is about this data set, which may have moved."""
         own = self.fields.get("dataset")
-        return own is not None and (
-            own == dataset or canonical_name(own) == canonical_name(dataset)
-        )
+        if own is None or own == dataset or canonical_name(own) == canonical_name(dataset):
+            return own is not None
+        return self._own_is_gone() and find_dataset(dataset).path is not None
 
     def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The options, if they suit these fields; a comparison's total follows from `repeats`."""

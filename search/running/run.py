@@ -202,7 +202,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         place = dataset
         try:
             if existing is not None:
-                place = find_place(existing, request.dataset, request.data_dir)
+                place = find_place(existing, request.named_place, request.data_dir)
                 dataset = studies.load_spec(existing).dataset  # the study's name for it
             spec = request.spec(dataset, existing, place)
             if existing is None:

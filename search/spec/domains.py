@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from data.errors import DataError, did_you_mean
+from data.extensions import line_of
 from models import ArchitectureError, Parameter
 from models.checks import shown
 from models.family import Value, count, number
@@ -39,7 +40,10 @@ def as_spec_error(key: str, prefix: str = "") -> Iterator[None]:
     """Raise what the block finds wrong as a SpecError about `key`."""
     try:
         yield
-    except (ArchitectureError, DataError, SpecError) as error:
+    except ArchitectureError as error:
+        line = "" if error.__cause__ is None else line_of(error.__cause__)
+        raise SpecError(key, f"{prefix}{line}{error}") from error
+    except (DataError, SpecError) as error:
         raise SpecError(key, f"{prefix}{error}") from error
 
 

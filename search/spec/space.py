@@ -173,7 +173,7 @@ def check_space(
     `queue` holds what else is to be trained. Raises SpecError, with the parameter as its key, if a
     value is out of range or its network does not fit.
     """
-    from models.summary import check_network  # imports torch
+    from models.own_network import check_network  # imports torch
 
     trials: list[tuple[str, str, Mapping[str, ParameterValue]]] = [
         ("arms", f"arm {arm.name!r}", arm.values) for arm in spec.arms

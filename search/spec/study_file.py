@@ -14,6 +14,7 @@ from typing import Any
 
 import tomli_w
 
+from data.datasets import FOLDER, NPZ
 from data.errors import did_you_mean
 from data.extensions import is_reference
 from data.reading import read_regular
@@ -188,6 +189,9 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     register_families(families_in(plain), folder)
     if is_reference(fields.get("dataset", "")):
         fields["dataset"] = str(folder / fields["dataset"])
+    kind, colon, path = fields.get("dataset", "").partition(":")
+    if f"{kind}{colon}" in (FOLDER, NPZ) and not Path(path).exists() and (folder / path).exists():
+        fields["dataset"] = f"{kind}:{folder / path}"
     read = read_tables(plain, by_user=True)
     fields |= {key: it for key, it in read.items() if it not in (None, ())}
     for one in (it for entry in read["journal"] for it in entry.expect):

@@ -21,7 +21,7 @@ import torch
 
 from data.fingerprint import Fingerprint, differences
 from models import from_dict
-from models.summary import check_network
+from models.own_network import check_network
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, derived_seed

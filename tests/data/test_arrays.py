@@ -140,6 +140,15 @@ def test_other_number_types_are_scaled_alike_in_training_and_test(
         assert np.array_equal(loaded.images_NCHW[:, 0], expected)
 
 
+def test_bytes_that_are_too_dark_to_see_are_mentioned(path: Path) -> None:
+    """They are not scaled, but a picture that shows the same would be 255 times as bright."""
+    for high, dtype, noted in ((2, "uint8", True), (2, "int64", False), (200, "uint8", False)):
+        found = images(30, high=high, dtype=dtype)
+        np.savez(path, **plain(x_train=found, x_test=found[:9]))
+        notes = load_training(f"npz:{path}", path.parent)[0].notes
+        assert any("no level above 1, so" in note for note in notes) == noted
+
+
 RAMP = (np.arange(900) % 256).astype("uint8").reshape(30, 6, 5)  # each a part of the levels
 FEW, MASKS = RAMP[:9], RAMP % 2 == 1
 

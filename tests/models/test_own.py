@@ -5,8 +5,10 @@
 import json
 import pickle
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,8 @@ from models import (
     from_dict,
     to_dict,
 )
-from models.summary import anatomy, check_network, count_parameters
+from models.own_network import check_network
+from models.summary import anatomy, count_parameters
 
 GREY = (1, 8, 8)
 
@@ -281,6 +284,29 @@ def test_a_network_that_its_saved_weights_would_not_give_back_is_refused(
     with pytest.raises(ArchitectureError, match=f"^mynet.py:build: .*{says}"):
         check_network(family.configured({"kept": kept}), GREY, 10)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+SHARED = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+UNITS = count(2)  # of the next network's hidden layer
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SHARED, "returned the same network twice; build a new one each time"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, n := next(UNITS)), nn.Linear(n, 10)),
+            "has tensors of other names or shapes; for the same arguments, its function must build",
+        ),
+        (lambda: sys.exit(0), "building it raised SystemExit: 0"),
+    ],
+)
+def test_a_function_must_build_the_same_network_anew_each_time(
+    register: Any, make: Callable[[], nn.Module], says: str
+) -> None:
+    family = register(lambda image_shape, classes: make())
+    with pytest.raises(ArchitectureError, match=says):
+        check_network(family.configured({}), GREY, 10)
 
 
 class Dropping(nn.Module):

@@ -75,6 +75,16 @@ def test_totals_of_the_other_kind_are_refused(
     assert request.with_file(caught.value) is caught.value  # an option is in no file
 
 
+def test_an_error_in_a_network_of_one_s_own_names_its_line(tmp_path: Path) -> None:
+    net = "def build(image_shape, classes):\n    return undefined\n"
+    (tmp_path / "mynet.py").write_text(net)
+    config = tmp_path / "own.toml"
+    config.write_text('[study]\ndataset = "digits"\n[space]\nfamily = "mynet.py:build"\n')
+    says = r"own.toml: .*mynet.py, line 2: mynet.py:build: building it raised NameError: name 'und"
+    with pytest.raises(StudyFileError, match=says):
+        run_study(config, progress=False, storage=f"sqlite:///{tmp_path / 'studies.db'}")
+
+
 def test_reported_results_do_not_apply_to_other_data(mine: str) -> None:
     spec = read_request(mine, {"dataset": "digits"}).spec("digits")
     assert (spec.source, spec.validation_count) == ("", None)

@@ -21,6 +21,7 @@ from search.final import final, folder, runs
 from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
+from search.spec import extensions
 from search.spec.domains import SpecError
 from search.store.data import HELD_OUT, PLACES, WEIGHTS, find_place
 from search.store.opening import open_database
@@ -216,6 +217,46 @@ def test_a_moved_archive_is_found_where_the_message_says(
         DataError, match=r"\(if it was moved: --dataset npz:.*moved.npz, with the new path\)"
     ):
         search(trials=3)
+
+
+LOAD = """
+import numpy as np
+
+def load(train):
+    labels_N = np.arange(40) % 2
+    return np.full((40, 8, 8), labels_N[:, None, None] * 200, dtype=np.uint8), labels_N, "ab"
+"""
+
+
+@pytest.mark.parametrize("data", ["npz:blobs.npz", "folder:pets", "mydata.py:load"])
+def test_a_study_file_finds_data_beside_it_and_after_they_have_moved(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    old, new = Path("old"), Path("new")
+    make_pets(old / "pets")
+    (old / "mydata.py").write_text(LOAD)
+    arrays = dict.fromkeys(("x_train", "x_test"), np.arange(320, dtype="uint8").reshape(20, 4, 4))
+    np.savez(old / "blobs.npz", **arrays, **dict.fromkeys(("y_train", "y_test"), np.arange(20) % 2))
+    text = "trials = 1\nepochs = 1\n[space]\ndepth = 1\nwidth = 4\nhidden = [[]]"
+    (old / "mine.toml").write_text(f'[study]\ndataset = "{data}"\n{text}\n')
+
+    def finished(folder: Path, trials: int, **options: Any) -> tuple[str, int]:
+        with pytest.MonkeyPatch.context() as patch:  # as in another process
+            patch.setattr(extensions, "_loaded", {})
+            config, more = str(folder / "mine.toml"), {"trials": trials, **options}
+            found = run_study(config, workers=1, progress=False, data_dir="data", **more)
+        return found.name, found.finished
+
+    assert finished(old, 1) == ("mine", 1)
+    if data == "mydata.py:load":
+        old.rename(new)
+        assert finished(new, 2) == ("mine", 2)
+    else:
+        kind, _, name = data.partition(":")
+        (old / name).rename(f"moved-{name}")
+        assert finished(old, 2, dataset=f"{kind}:moved-{name}") == ("mine", 2)
+        assert finished(old, 3) == ("mine", 3)  # it is named only once
 
 
 def test_other_initial_weights_are_refused_by_every_command(
