@@ -107,12 +107,21 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, of each kind in turn."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of each kind in turn: empty, or with tables if it is opened as `db`."""
+    has_tables = "db" in request.fixturenames
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'studies.db'}"
+        file = tmp_path / "studies.db"
+        if has_tables:
+            shutil.copy(request.getfixturevalue("sqlite_tables"), file)
+        yield f"sqlite:///{file}"
+        return
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database()
+    if has_tables:
+        with server.copied(request.getfixturevalue("postgres_tables")) as url:
+            yield url
+    else:
+        yield server.new_database()
 
 
 HOSTILE = (

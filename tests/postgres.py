@@ -123,6 +123,14 @@ class PostgresServer:
         self.execute(f"CREATE SCHEMA {name}")
         return f"{self.url('postgres')}&options=-csearch_path%3D{name}"
 
+    @contextmanager
+    def copied(self, database: str) -> Iterator[str]:
+        """The URL of a copy of a database that nobody uses, for the block."""
+        name = f"copy_{next(self._names)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {database}")
+        yield f"{self.url(name)}&options=-csearch_path%3Dpublic"
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
 
 def postgres_binaries() -> Path | None:
     on_path = shutil.which("postgres")

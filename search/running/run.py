@@ -84,7 +84,6 @@ def begin_run(
     spec: StudySpec,
     task: Task,
     stop: threading.Event,
-    *,
     checkpoints: str | None,
     trials_per_device: int | None,
 ) -> Run:
@@ -162,14 +161,7 @@ class Plan:
             spec = request.spec(stored.dataset, study, self.place)
         except SpecError as error:
             raise request.with_file(error) from error
-        run = begin_run(
-            study,
-            spec,
-            task,
-            stop,
-            checkpoints=request.checkpoints,
-            trials_per_device=request.trials_per_device,
-        )
+        run = begin_run(study, spec, task, stop, request.checkpoints, request.trials_per_device)
         set_flat(study, request.stop_when_flat, spec.trials)
         if spec != stored:
             others = {name: getattr(spec, name) for name in studies.BESIDE_TOTALS}

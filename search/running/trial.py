@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,6 @@ from search.store.data import keep_weights
 from search.store.leases import Lease, finish, sample
 from search.store.records import best_epoch, epochs_of, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
-from search.training.device import check_device
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import (
     CheckpointUnwritableError,
@@ -55,16 +54,6 @@ def checkpoint_path(folder: Path | Remote, trial_number: int) -> Path | Remote:
     if not isinstance(trial_number, int) or trial_number < 0:
         raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
     return folder / f"trial-{trial_number}.pt"
-
-
-def load_training(
-    path: Path | Remote, identities: Sequence[dict[str, Any]], reported: int
-) -> dict[str, Any] | None:
-    """The state to resume from, see `train`; None: from scratch. `reported`: the latest epoch."""
-    saved = latest_checkpoint(path, *identities)
-    state: dict[str, Any] | None = saved and saved["training"]
-    # It is ahead if the database lost reports, as in a power cut: they must be made again.
-    return None if state is None or state["epoch"] > reported else state
 
 
 def save_training(
@@ -135,7 +124,10 @@ def train_trial(
         "content": None if task.content is None else task.content.to_dict(),
     }
     older = {**identity, "started": str(started)}  # earlier versions wrote the host's local time
-    state = load_training(path, (identity, older), reported)
+    saved = latest_checkpoint(path, identity, older)
+    state: dict[str, Any] | None = saved and saved["training"]
+    if state is not None and state["epoch"] > reported:
+        state = None  # the database lost reports, as in a power cut: they must be made again
     if state is None:  # they may have changed since the start, or are of a queued configuration
         keep_weights(run.study, [config.recipe.initial_weights])
     training = run.train(
@@ -182,12 +174,6 @@ def is_out_of_memory(error: Exception) -> bool:
     words = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "unable to find an engine")
     out = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return out or any(it in str(error) for it in words)
-
-
-def failed(error: Exception, device: torch.device) -> Ending:
-    """How a trial ends that raised this; DeviceLostError if every other trial would raise, too."""
-    check_device(device)
-    return TrialState.FAIL, describe(error)
 
 
 def describe(error: Exception) -> str:

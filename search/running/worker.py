@@ -24,8 +24,8 @@ from search.running.trial import (
     Ending,
     FailuresInARow,
     checkpoint_path,
+    describe,
     end_trial,
-    failed,
     is_out_of_memory,
     train_trial,
 )
@@ -49,7 +49,13 @@ from search.store.views import view_study
 from search.terminal.commands import BAD_INPUT, START_AGAIN, console, log
 from search.terminal.progress import show_progress
 from search.terminal.stopping import StopOnSignal, stop_after
-from search.training.device import choose_device, describe_hardware, prepare_process, return_memory
+from search.training.device import (
+    check_device,
+    choose_device,
+    describe_hardware,
+    prepare_process,
+    return_memory,
+)
 from search.training.epoch import DeviceLostError, StoppedError
 from search.training.files import CheckpointUnwritableError, delete_checkpoint
 from search.training.task import Task, load_study_task
@@ -102,14 +108,7 @@ def join_study(
             # The study's creator checked it; others who can write to the database may not have.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
-            run = begin_run(
-                found,
-                spec,
-                task,
-                stopping,
-                checkpoints=checkpoints,
-                trials_per_device=trials_per_device,
-            )
+            run = begin_run(found, spec, task, stopping, checkpoints, trials_per_device)
             if not is_sent:
                 hold_out(task, data_dir)
             if not quiet:
@@ -260,7 +259,8 @@ class Slots:
             except Exception as error:
                 # Whatever a configuration does to its training is its own fault, not the study's.
                 crowded = is_out_of_memory(error) and len(self.running) > 1
-                ending = failed(error, run.task.device)
+                check_device(run.task.device)  # if it is lost, every other trial would fail, too
+                ending = TrialState.FAIL, describe(error)
             # Outside of the except blocks, no error keeps tensors alive.
             if crowded:
                 self._limit = len(self.running) // 2  # from now on

@@ -41,8 +41,10 @@ from tests.search.workplaces import (  # noqa: F401
     filled,
     lease,
     make_workplace,
+    postgres_tables,
     rows_read,
     small_disk,
+    sqlite_tables,
     study,
     workplace,
 )

@@ -55,6 +55,22 @@ sys.exit(any([os.wait()[1] for _ in range(5)]))
 """
 
 
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables and no study: copies take a third of the time to make one."""
+    file = tmp_path_factory.mktemp("tables") / "studies.db"
+    open_database(f"sqlite:///{file}").close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres_tables(postgres: Any) -> str:
+    """The name of such a database of the server."""
+    postgres.execute("CREATE DATABASE tables")
+    open_database(postgres.url("tables")).close()
+    return "tables"
+
+
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     database = open_database(database_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -37,10 +38,11 @@ def small_task() -> Task:
 
 @pytest.fixture
 def make_run(
-    tmp_path: Path, small_task: Task, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_task: Task, sqlite_tables: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Run]]:
     """Opens a study by name, made if necessary, as the next start of a command does."""
     opened = []
+    shutil.copy(sqlite_tables, tmp_path / "studies.db")
     monkeypatch.setattr(TrialPictures, "upload", lambda *_: None)  # they take most of the time
 
     def make(

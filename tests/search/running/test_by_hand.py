@@ -15,7 +15,6 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import delete
 
-from data.extensions import load_function
 from search.running import by_hand
 from search.running.by_hand import read_queue
 from search.running.run import Run
@@ -23,10 +22,9 @@ from search.running.study import run_study
 from search.running.worker import train_trials
 from search.spec.arms import Arm
 from search.spec.domains import SpecError
-from search.spec.extensions import load_extension
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
-from search.store import StudyBrokenError, StudyGoneError
+from search.store import StudyGoneError
 from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish, release
 from search.store.opening import open_database
@@ -47,6 +45,7 @@ from tests.search.running.made_up import (
 from tests.search.workplaces import take
 
 Make = Callable[..., Run]
+pytestmark = pytest.mark.usefixtures("unseen")
 FED = FedTraining([])
 FIELDS = {"pruner": "promotion", "sampler": "random", "trials": 8, "epochs": 8, "budget": 0.4}
 
@@ -199,32 +198,6 @@ def test_a_comparisons_trial_that_failed_is_trained_again_unless_it_diverged(
     assert diverged == before.trials[1]
 
 
-def test_a_comparison_in_which_everything_fails_says_how_to_train_it_again(make_run: Make) -> None:
-    busy = [RuntimeError("CUDA driver busy")]
-    with pytest.raises(StudyBrokenError, match="run study with --continue 0 1 3 4 5, which"):
-        train_trials(compared(make_run, 7, train=fed(busy, busy, [math.nan], busy, busy, busy)))
-    with pytest.raises(StudyBrokenError, match=r"then run the same command again$"):
-        train_trials(make_run("search", train=fed(*[busy] * 5)))
-
-
-def test_a_comparison_goes_on_whatever_number_of_arms_diverge(make_run: Make) -> None:
-    curves = [*[[math.nan]] * 6, [0.5, 0.4, 0.3, 0.2]]
-    train_trials(run := compared(make_run, 7, repeats=2, train=fed(*curves * 2)))
-    assert view_study(run.study).finished == 14
-
-
-def test_failures_in_the_users_code_name_the_line_and_another_study(
-    make_run: Make, tmp_path: Path
-) -> None:
-    """The study does not accept the corrected file."""
-    path = tmp_path / "mine.py"
-    path.write_text("def train(*_, **__):\n    raise ValueError('no')\n")
-    mine, train = load_extension("mine.py", path), load_function(f"{path}:train")
-    said = "trial 4: mine.py, line 2: ValueError: no; fix .* if you change mine.py, give another --"
-    with pytest.raises(StudyBrokenError, match=said):
-        train_trials(make_run(trials=5, train=train, extensions=(mine,)))
-
-
 def test_an_arm_cannot_be_enqueued(make_run: Make) -> None:
     with pytest.raises(SpecError, match=r"add an \[\[arm\]\] to its file and give another --study"):
         by_hand.read_queue([{"depth": 2}], compared(make_run, 2).spec)
@@ -345,7 +318,11 @@ def test_from_python(here: Path) -> None:
     assert all(len(again.trials[trial.number].curve) == 2 for trial in stopped)
 
 
-@pytest.mark.parametrize("made_anew", [True, False])
+@pytest.mark.parametrize(
+    ("database_url", "made_anew"),
+    [("sqlite", True), ("sqlite", False), ("postgresql", False)],  # SQLite reuses the ids
+    indirect=["database_url"],
+)
 def test_a_study_deleted_while_its_images_are_loaded_is_left_alone(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
 ) -> None:

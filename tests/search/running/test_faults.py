@@ -1,12 +1,13 @@
 """Real faults in real processes: a few of each, or as docs/reliability.md says (--all-faults)."""
 
+import multiprocessing
 import os
 import random
 import signal
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import text, update
 
+from search.running.run import Run
+from search.running.worker import train_trials
+from search.store.folders import sweep
 from search.store.opening import forbid_writing, open_database
 from search.store.records import epochs_of
 from search.store.schema import leases
@@ -221,3 +225,40 @@ def test_postgresql_stopped(workplace: Any, postgres: Any, times: Times) -> None
         time.sleep(seconds)
         postgres.start()
     workplace.finish(workers, 30 * len(outages), undisturbed=True)
+
+
+def test_after_kills_at_any_moment_no_file_of_a_trial_is_left(
+    make_run: Callable[..., Run], tmp_path: Path, times: Times
+) -> None:
+    kills, chance = times(4, 200), random.Random(0)
+    fields = {"trials": kills, "epochs": 15, "pruner": "none", "sampler": "random"}
+
+    def train() -> None:
+        """Resume the study and train it to its end, as `python -m search.worker` does."""
+        run = make_run("s", **fields)
+        sweep(run.study, run.folder)
+        train_trials(run)
+        sweep(run.study, run.folder)
+
+    def written() -> set[Any]:
+        found = set()
+        for path in (tmp_path / "s" / "checkpoints").glob("*"):
+            with suppress(FileNotFoundError):
+                found.add((path, path.stat().st_mtime_ns))
+        return found
+
+    def start() -> Any:
+        process = multiprocessing.get_context("fork").Process(target=train)
+        process.start()
+        return process
+
+    for _ in range(kills):
+        before, process = written(), start()
+        while written() == before and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0.0, 0.2))
+        process.kill()  # does nothing if it has ended by itself
+        process.join()
+    (process := start()).join()
+    assert process.exitcode == 0
+    assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []

@@ -19,6 +19,7 @@ from search.running.study import run_study
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 
+pytestmark = pytest.mark.usefixtures("unseen")
 SMALL: dict[str, Any] = {
     "epochs": 1,
     "seed": 0,

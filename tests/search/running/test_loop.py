@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,27 @@ import optuna
 import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
+from optuna.trial import TrialState
 from sqlalchemy import delete
 
 from search.running.run import Run
 from search.running.trial import (
     MAX_FAILURES_IN_A_ROW,
+<<<<<<< HEAD
     DivergedError,
+=======
+    FailuresInARow,
+>>>>>>> lean-b
     checkpoint_path,
     trial_seed,
 )
 from search.running.worker import train_trials
 from search.spec.arms import Arm
+<<<<<<< HEAD
+=======
+from search.spec.config import StudySpec
+from search.spec.extensions import Extension
+>>>>>>> lean-b
 from search.store import StudyBrokenError
 from search.store.records import count_reports
 from search.store.schema import epochs
@@ -102,6 +113,50 @@ def test_a_study_in_which_everything_fails_stops(make_run: Make) -> None:
     with pytest.raises(StudyBrokenError, match="no space on the moon"):
         train_trials(run)
     assert len(run.study.study.trials) == MAX_FAILURES_IN_A_ROW
+
+
+ARMS = tuple(Arm(name=name) for name in "abcdefg")
+DIVERGED, BUSY = "diverged: train loss became nan", "RuntimeError: CUDA driver busy"
+RAN = (0, None)  # it reports its partial epoch and pauses
+MINE = Extension(name="mine.py", sha256="0" * 64, path="mine.py")
+
+
+@pytest.mark.parametrize(
+    ("fields", "trials", "says"),
+    [
+        (
+            {},
+            [(0, BUSY)] * 5,
+            r"5 trials failed.*; trial 4: .* busy; fix it, .* same command again$",
+        ),
+        ({}, [(1, BUSY)] * 5, "trial 4: "),
+        ({}, [RAN, (1, BUSY), RAN, *[(1, BUSY)] * 4], "trial 6: "),  # no other gets further
+        ({}, [RAN, (-1, BUSY)] * 6, None),
+        ({}, [*[(0, BUSY)] * 4, (3, None), (0, BUSY)], None),
+        ({"extensions": (MINE,)}, [(0, BUSY)] * 5, "if you change mine.py, give another --study"),
+        (
+            {"arms": ARMS},
+            [*[(0, BUSY)] * 2, (0, DIVERGED), *[(0, BUSY)] * 3],
+            "run study with --continue 0 1 3 4 5, which trains",
+        ),
+        ({"arms": ARMS}, [(0, DIVERGED)] * 6, None),
+    ],
+)
+def test_failures_in_a_row(
+    fields: dict[str, Any], trials: list[tuple[int, str | None]], says: str | None
+) -> None:
+    """Each trial: the last epoch that it reports, and why it fails, if it does."""
+    failures, spec = FailuresInARow(), StudySpec(dataset="digits", **fields)
+
+    def train_all() -> None:
+        for number, (epoch, reason) in enumerate(trials):
+            if epoch >= 0:
+                failures.reported(number, epoch)
+            state = TrialState.FAIL if reason else TrialState.RUNNING
+            failures.ended(spec, number, TrialState.COMPLETE if epoch == 3 else state, reason)
+
+    with nullcontext() if says is None else pytest.raises(StudyBrokenError, match=says):
+        train_all()
 
 
 def test_the_total_is_a_total(make_run: Make) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import numpy as np
@@ -225,32 +226,37 @@ def test_tasks_find_what_was_named_by_relative_paths(here: Path) -> None:
     assert handed["runs_dir"] == here / "runs"
 
 
-def die(**_: object) -> None:
-    os._exit(3)
-
-
 def test_tasks_that_keep_dying_end_the_study_with_their_reason(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(on_ray, "work", die)
+    """As Ray reports them; above, it really loses a node."""
+    submitted: list[object] = []
+    task = SimpleNamespace(remote=lambda **given: submitted.append(given) or "ref")
+    made_up = {
+        "nodes": lambda: [{"Alive": True, "Resources": {"CPU": 3.0}}],
+        "remote": lambda **_: lambda _: task,
+        "put": lambda handed: handed,
+        "wait": lambda refs, **_: (refs, []),
+        "get": Mock(side_effect=ray.exceptions.WorkerCrashedError()),
+        "cancel": lambda *_, **__: None,
+    }
+    for name, function in made_up.items():
+        monkeypatch.setattr(ray, name, function)
     monkeypatch.setattr(on_ray, "LONGEST_BACKOFF", 0.01)
     monkeypatch.setattr(on_ray, "hand", lambda *_: None)
     monkeypatch.setattr("search.running.pool.count_reports", lambda *_: 0)
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
-    one_trial = {
-        "study": SimpleNamespace(
-            name="s",
-            study_id=1,
-            study=SimpleNamespace(get_trials=lambda **_: []),
-            check=lambda: None,
-        ),
-        "spec": SimpleNamespace(trials=1),
-    }
-    tasks: list[int] = []
-    done = {"on_change": lambda: tasks.append(len(pool._running)), "check": lambda: None}
-    run: Any = SimpleNamespace(db=None, stop=threading.Event(), **one_trial, **done)
-    request = request_for(cluster, storage="postgresql://h/x", workers=3)
+    optuna_study = SimpleNamespace(get_trials=lambda **_: [])
+    run: Any = SimpleNamespace(
+        db=None,
+        stop=threading.Event(),
+        study=SimpleNamespace(name="s", study_id=1, study=optuna_study, check=lambda: None),
+        spec=SimpleNamespace(trials=1),
+        on_change=lambda: None,
+        check=lambda: None,
+    )
+    request = read_request(None, {"dataset": "digits", "ray": "local", "workers": 3})
     died = r"2 workers died in a row .* WorkerCrashedError"
-    with on_ray.ray_pool(request, {}) as pool, pytest.raises(StudyBrokenError, match=died):
-        pool.train(run)
-    assert set(tasks) == {1}  # no more than trials are left
+    with pytest.raises(StudyBrokenError, match=died):
+        on_ray.RayPool(request, {}).train(run)
+    assert len(submitted) == 2  # one at a time: no more than trials are left

@@ -21,7 +21,7 @@ from search.running.worker import train_trials
 from search.sampling import chooser
 from search.sampling.chooser import Chooser, Contenders
 from search.sampling.registry import PRUNERS, Pruner
-from search.store import StorageError, StudyBrokenError
+from search.store import StorageError
 from search.store.database import read, transaction
 from search.store.folders import sweep
 from search.store.leases import Lease
@@ -68,35 +68,18 @@ def outcome(view: StudyView) -> list[Any]:
     return [(trial.number, trial.state, len(trial.reports)) for trial in view.trials]
 
 
-@pytest.mark.parametrize("at_a_time", [1, 4])
-def test_failures_do_not_stop_a_study_whose_other_trials_get_on(
-    make_run: Make, at_a_time: int
-) -> None:
-    """Neither if these pause meanwhile, nor if they train beside them."""
+def test_failures_do_not_stop_a_study_whose_other_trials_get_on(make_run: Make) -> None:
+    """See also `test_loop.test_failures_in_a_row`."""
     calls = itertools.count()
 
     def train(*arguments: Any, **options: Any) -> Any:
-        fails = next(calls) % 4 if at_a_time > 1 else next(calls) % 2
-        return FedTraining([math.inf]) if fails else MadeUpTraining(*arguments, **options)
+        return FedTraining([math.inf]) if next(calls) % 4 else MadeUpTraining(*arguments, **options)
 
-    run = replace(make_run(at_a_time=at_a_time, **FIELDS), train=train)
+    run = replace(make_run(at_a_time=4, **FIELDS), train=train)
     train_trials(run)
     view = view_study(run.study)
     assert view.finished == TRIALS
     assert len(view.in_state("failed")) > MAX_FAILURES_IN_A_ROW
-
-
-@pytest.mark.parametrize("at_a_time", [1, 4])
-def test_failures_after_an_epoch_stop_a_study_in_which_no_trial_gets_further(
-    make_run: Make, at_a_time: int
-) -> None:
-    def train(*_: Any, **__: Any) -> Any:
-        return FedTraining([0.5, 0.4, math.inf])
-
-    run = replace(make_run(at_a_time=at_a_time, **FIELDS), train=train)
-    with pytest.raises(StudyBrokenError):
-        train_trials(run)
-    assert len(view_study(run.study).in_state("failed")) == MAX_FAILURES_IN_A_ROW
 
 
 @pytest.fixture(scope="module")
@@ -318,9 +301,8 @@ def test_a_custom_pruner_may_give_useless_answers(make_run: Make) -> None:
         assert (view.finished, view.count(), spent(view)) == (5, 5, 0)
 
 
-@pytest.mark.parametrize("pruner", ["laying-aside", "halving"])
-@pytest.mark.parametrize("at_a_time", [2, 5])
-def test_several_trials_in_one_process(make_run: Make, at_a_time: int, pruner: str) -> None:
+@pytest.mark.parametrize(("pruner", "at_a_time"), [("laying-aside", 5), ("halving", 2)])
+def test_several_trials_in_one_process(make_run: Make, pruner: str, at_a_time: int) -> None:
     run = begin(make_run, at_a_time=at_a_time, pruner=pruner)
     train_trials(run)
     view = view_study(run.study)

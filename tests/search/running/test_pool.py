@@ -20,7 +20,13 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from search.running.pool import MOST_QUOTED, ChildProcess, WorkerPool, stop_all
+from search.running.pool import (
+    MOST_QUOTED,
+    WATCH_SECONDS,
+    ChildProcess,
+    WorkerPool,
+    stop_all,
+)
 from search.store import StorageError, StudyBrokenError
 
 ROOT = Path(__file__).parents[3]
@@ -209,39 +215,39 @@ def test_a_pool_says_why_its_workers_die(
 ) -> None:
     (tmp_path / "torch.py").write_text(last_words)  # workers find this instead of PyTorch
     monkeypatch.syspath_prepend(str(tmp_path))
-    reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
-    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
+    reports = iter([1, 2, 2])  # the first two died after an epoch each
+    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
     run = fake_run(monkeypatch, lambda: next(reports))
     with pytest.raises(StudyBrokenError) as caught:
         WorkerPool(["cpu"], {}).train(run)
-    assert "3 workers died in a row without finishing an epoch" in str(caught.value)
+    assert "2 workers died in a row without finishing an epoch" in str(caught.value)
     assert says in str(caught.value)
     assert list(reports) == []
 
 
 def test_a_pool_survives_an_outage_that_ends_all_its_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It replaces them once the database answers."""
-    answers = tmp_path / "answers"
-    died = f"import pathlib; raise SystemExit(0 if pathlib.Path({str(answers)!r}).exists() else 75)"
-    (tmp_path / "torch.py").write_text(died)  # workers find this instead of PyTorch
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
     away = [True, True, False, False, False, False, False, False]  # all three die twice
-    asked: list[None] = []
+    asked = list[float]()  # when
+
+    def start(*_: object) -> Any:
+        process = SimpleNamespace(wait=lambda _: 0)
+        does = {"poll": lambda: 75 if away else 0, "ask_to_stop": lambda: None}
+        return SimpleNamespace(process=process, **does)
 
     def count() -> int:
-        asked.append(None)
-        if away and away.pop(0):
+        asked.append(time.monotonic())
+        if away.pop(0):
             raise StorageError("it did not answer") from OperationalError("", {}, OSError())
-        if not away:
-            answers.touch()
         return 7
 
+    monkeypatch.setattr("search.running.pool.ChildProcess", start)
+    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
     WorkerPool(["cpu"] * 3, {}).train(fake_run(monkeypatch, count))
-    assert away == []
-    assert len(asked) < 80  # not in a tight loop, however slowly the workers start
+    assert len(asked) == 8
+    assert asked[2] - asked[0] > 2 * 0.9 * WATCH_SECONDS  # not in a tight loop
 
 
 def test_workers_stop_while_their_pool_is_busy(

@@ -160,6 +160,28 @@ def test_a_study_made_with_halving_resumes_with_its_file(
     assert request.spec("digits", study).pruner == "halving"
 
 
+def test_a_space_equals_that_of_a_file(
+    tmp_path: Path, make: Callable[[StudySpec], StudyHandle]
+) -> None:
+    (tmp_path / "mine.toml").write_text(
+        '[study]\ndataset = "digits"\ntrials = 1\nepochs = 1\npatience = 3\n'
+        'pruner = "promotion"\nbudget = 0.13\n[space]\ndepth = 1\n'
+        "width = [8, 16]\nhidden = [[32], [16, 16]]\n"
+        "learning_rate = { low = 1e-3, high = 1e-2, log = true }\n"
+    )
+    rate = {"low": 1e-3, "high": 1e-2, "log": True}
+    space = {"depth": 1, "width": (8, 16), "hidden": [(32,), (16, 16)], "learning_rate": rate}
+    given = {"dataset": "digits", "trials": 1, "epochs": 1}
+    spec = read_request(str(tmp_path / "mine.toml"), {}).spec("digits")
+    assert read_request(None, given, space=space).spec("digits") == spec
+    # It resumes with the same space or without one, but not with another.
+    study = make(spec)
+    for same in (space, None):
+        assert read_request(None, given, space=same).spec("digits", study) == spec
+    with pytest.raises(SpecError, match="was made with space"):
+        read_request(None, given, space={**space, "depth": 2}).spec("digits", study)
+
+
 def test_a_range_stays_as_the_study_was_made_with_it(
     tmp_path: Path, make: Callable[[StudySpec], StudyHandle]
 ) -> None:

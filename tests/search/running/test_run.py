@@ -28,16 +28,25 @@ from tests.search.running.made_up import TINY
 from tests.search.workplaces import take
 
 Make = Callable[..., Plan]
+AS_IN_FILE: dict[str, Any] = {"study": "s", "space": None, "limit": None, "epochs": None}
+ARMS = "[[arm]]\nname = 'a'\n\n[[arm]]\nname = 'b'\ndropout = 0.1\n"
 
 
 @pytest.fixture
 def plan(here: Path) -> Iterator[Make]:
-    """Plans what starts of `search.study` plan, all of them with one open database."""
+    """Plans what starts of `search.study` plan, all of them with one open database.
+
+    Given the text of a study file, it is `mine.toml`.
+    """
+    file = here / "mine.toml"
     with closing(open_database(f"sqlite:///{here / 'studies.db'}")) as db:
 
-        def make(file: str | None = None, **options: Any) -> Plan:
+        def make(written: str | None = None, **options: Any) -> Plan:
             given = {**TINY, "seed": None, **options}
-            request = read_request(file, given, space=given["space"])
+            if written is not None:
+                file.write_text(written)
+            config = None if written is None else str(file)
+            request = read_request(config, given, space=given["space"])
             return replace(make_plan(request, torch.device("cpu")), db=db)
 
         yield make
@@ -66,19 +75,16 @@ def test_copies_among_training_and_validation_images_are_told(plan: Make, tmp_pa
 
 
 def test_a_refusal_names_the_study_file(plan: Make, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text("[study]\nepochs = 2\n")
-    first, other = plan(study="s"), plan(str(file), study="s", epochs=None)
+    first, other = plan(study="s"), plan("[study]\nepochs = 2\n", study="s", epochs=None)
     first.begin(threading.Event())
-    with pytest.raises(StudyFileError, match=rf"{file}: .* was made with epochs = 1, but got 2"):
+    said = rf"{tmp_path / 'mine.toml'}: .* was made with epochs = 1, but got 2"
+    with pytest.raises(StudyFileError, match=said):
         other.begin(threading.Event())
 
 
-def test_how_long_finalize_trains_may_change(plan: Make, tmp_path: Path) -> None:
-    stop, file = threading.Event(), tmp_path / "mine.toml"
+def test_how_long_finalize_trains_may_change(plan: Make) -> None:
     for written, stretch in (("", None), ("final_stretch = 2\n", 2.0), ("", 2.0)):
-        file.write_text(f"[study]\n{written}")
-        study = plan(str(file), study="s").begin(stop).study
+        study = plan(f"[study]\n{written}", study="s").begin(threading.Event()).study
         assert load_spec(study).final_stretch == stretch
 
 
@@ -91,38 +97,30 @@ def test_a_start_that_names_no_total_takes_the_current_one(plan: Make) -> None:
     assert named.begin(stop).spec.trials == load_spec(study).trials == 7
 
 
-def test_a_start_with_too_few_repeats_says_which_it_keeps(plan: Make, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text("[[arm]]\nname = 'a'\n\n[[arm]]\nname = 'b'\ndropout = 0.1\n")
-    options: dict[str, Any] = {"study": "s", "space": None, "limit": None, "epochs": None}
-    study = plan(str(file), repeats=3, **options).begin(threading.Event()).study
+def test_a_start_with_too_few_repeats_says_which_it_keeps(plan: Make) -> None:
+    study = plan(ARMS, repeats=3, **AS_IN_FILE).begin(threading.Event()).study
     for _ in range(3):
         finish(study, take(study), state=TrialState.FAIL)
-    lowered = plan(str(file), repeats=1, **options)
+    lowered = plan(ARMS, repeats=1, **AS_IN_FILE)
     assert lowered.notes[-1] == (
         "repeat 2 has begun, so it is trained with every arm: 2 repeats, not 1"
     )
     assert lowered.begin(threading.Event()).spec.trials == load_spec(study).trials == 4
-    assert plan(str(file), repeats=3, **options).notes == lowered.notes[:-1]
+    assert plan(ARMS, repeats=3, **AS_IN_FILE).notes == lowered.notes[:-1]
 
 
-def test_a_study_file_with_a_lower_total_says_that_it_is_not_followed(
-    plan: Make, tmp_path: Path
-) -> None:
-    file = tmp_path / "mine.toml"
-    given: dict[str, Any] = {"space": None, "limit": None, "epochs": None}
-    arms = "[[arm]]\nname = 'a'\n\n[[arm]]\nname = 'b'\ndropout = 0.1\n"
-    for study, total, rest in (("s", "trials", ""), ("compared", "repeats", arms)):
-        file.write_text(f"[study]\n{total} = 4\n{rest}")
-        first = plan(str(file), study=study, **given)
+def test_a_study_file_with_a_lower_total_says_that_it_is_not_followed(plan: Make) -> None:
+    for study, total, rest in (("s", "trials", ""), ("compared", "repeats", ARMS)):
+        given = {**AS_IN_FILE, "study": study}
+        first = plan(f"[study]\n{total} = 4\n{rest}", **given)
         first.begin(threading.Event())
-        file.write_text(f"[study]\n{total} = 2\n{rest}")
-        kept = plan(str(file), study=study, **given)
+        lower = f"[study]\n{total} = 2\n{rest}"
+        kept = plan(lower, **given)
         said = f"the study keeps its 4 {total}, not the 2 of mine.toml; --{total} 2 lowers them"
         assert kept.notes == (*first.notes, said)
         assert kept.spec == first.spec
-        assert plan(str(file), study=study, **given, **{total: 2}).notes == first.notes
-        assert plan(study=study, **given).notes == first.notes
+        assert plan(lower, **given, **{total: 2}).notes == first.notes
+        assert plan(**given).notes == first.notes
 
 
 def test_a_total_below_what_has_begun_is_not_followed(plan: Make) -> None:
@@ -155,13 +153,8 @@ NOTHING = "changes nothing here: no network or setting of this study uses it; le
         ),
     ],
 )
-def test_what_changes_no_training_is_told(
-    plan: Make, tmp_path: Path, written: str, told: list[str]
-) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(written)
-    given: dict[str, Any] = {"space": None, "trials": None}
-    notes = plan(str(file), study="s", **given).notes
+def test_what_changes_no_training_is_told(plan: Make, written: str, told: list[str]) -> None:
+    notes = plan(written, study="s", space=None).notes
     assert [it for it in notes if "nothing here" in it or "the same way" in it] == told
 
 
@@ -181,7 +174,6 @@ def raising(*_: object) -> Any:
 )
 def test_what_makes_no_sampler_or_pruner_is_refused_at_the_start(
     plan: Make,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     registry: dict[str, Any],
     make: Any,
@@ -189,7 +181,5 @@ def test_what_makes_no_sampler_or_pruner_is_refused_at_the_start(
 ) -> None:
     kind: Any = Sampler if registry is SAMPLERS else Pruner
     monkeypatch.setitem(registry, "own", kind(description="a test's", make=make))
-    file = tmp_path / "mine.toml"
-    file.write_text(f"[study]\n{kind.__name__.lower()} = 'own'\n")
     with pytest.raises(StudyFileError, match=message):
-        plan(str(file), study="s")
+        plan(f"[study]\n{kind.__name__.lower()} = 'own'\n", study="s")

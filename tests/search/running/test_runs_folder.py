@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search import export, finalize, report, study, worker
+from search.final import folder
 from search.final.final import finalise
 from search.final.predict import bundle_folder
 from search.running.results import load_study
@@ -21,13 +22,14 @@ from tests.search.running.made_up import TINY
 @pytest.fixture(autouse=True)
 def _three_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEARCH_RUNS_DIR", raising=False)
+    monkeypatch.setattr("search.dashboard.content.write_content", lambda *_: None)  # saves time
     for name in ("here", "there", "data"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def test_beside_the_database_from_every_folder(
@@ -35,6 +37,7 @@ def test_beside_the_database_from_every_folder(
 ) -> None:
     """A study, begun in one folder and finalised in another, writes into neither. One of the same
     name in another database there takes nothing from it: final pages, model and pictures stay."""
+    monkeypatch.setattr(folder, "write_pictures", lambda *_: [])  # takes longer than the training
     data = tmp_path / "data"
     url = f"sqlite:///{data / 'studies.db'}"
     run_study(study="s", storage=url, trials=1, **TINY)
@@ -62,9 +65,9 @@ def test_beside_the_database_from_every_folder(
     final = finalise("s", storage="sqlite:///other.db", seeds=1)
     assert final.folder.is_relative_to("runs/s-2")
     assert files(Path("runs")).items() >= before.items()
-    for name, folder in (("studies", "s"), ("other", "s-2")):
+    for name, own in (("studies", "s"), ("other", "s-2")):
         monkeypatch.setenv("SEARCH_STORAGE", f"sqlite:///{name}.db")
-        assert bundle_folder(study="s") == Path("runs") / folder / "final"
+        assert bundle_folder(study="s") == Path("runs") / own / "final"
 
 
 def test_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

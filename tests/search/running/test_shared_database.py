@@ -26,8 +26,10 @@ from search.store.views import StudyView
 from search.terminal.commands import run
 from search.training.epoch import DeviceLostError
 from search.training.train import Training
+from tests.conftest import draw_nothing
 from tests.search.running.made_up import TINY
 
+pytestmark = pytest.mark.usefixtures("unseen")
 REFUSED = ValueError  # all errors that users see on one line are of this kind
 WORK = ["--study", "s", "--device", "cpu", "--quiet", "--storage", "sqlite:///studies.db"]
 
@@ -36,7 +38,9 @@ WORK = ["--study", "s", "--device", "cpu", "--quiet", "--storage", "sqlite:///st
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a study of one finished trial."""
     file = tmp_path_factory.mktemp("made") / "studies.db"
-    run_study(study="s", storage=f"sqlite:///{file}", trials=1, **TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        run_study(study="s", storage=f"sqlite:///{file}", trials=1, **TINY)
     return file
 
 
@@ -155,7 +159,7 @@ def test_a_lost_gpu_asks_for_another_start(
 ) -> None:
     db.close()
     told = DeviceLostError("this process has lost cuda:0")
-    monkeypatch.setattr("search.running.trial.check_device", Mock(side_effect=told))
+    monkeypatch.setattr("search.running.worker.check_device", Mock(side_effect=told))
     monkeypatch.setattr(Training, "slices", Mock(side_effect=RuntimeError("CUDA error: unknown")))
     with pytest.raises(SystemExit) as ended:
         run(work)

@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from data.datasets import default_data_dir
 from search.running import worker
 from search.running.run import Run
-from search.running.trial import checkpoint_path, trial_seed
+from search.running.trial import checkpoint_path, is_out_of_memory, trial_seed
 from search.running.worker import TRIALS_PER_GPU, train_trials
 from search.spec.config import StudySpec
 from search.store.leases import MAX_ATTEMPTS
@@ -121,16 +121,19 @@ CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cubl
 CUDNN = RuntimeError("FIND was unable to find an engine to execute this computation")
 
 
+def test_lack_of_memory_is_recognised() -> None:
+    assert all(map(is_out_of_memory, (OUT, CUBLAS, CUDNN, MemoryError())))
+    assert not is_out_of_memory(RuntimeError("CUDA error: unspecified launch failure"))
+
+
 @pytest.mark.parametrize(
     ("fault", "also_alone", "reason", "starts"),
     [
         (OUT, False, None, 2),
-        (CUBLAS, False, None, 2),
-        (CUDNN, False, None, 2),
         (OUT, True, "out of memory: CUDA out of memory. Tried to allocate 9 GiB", 2),
         (ZeroDivisionError("oh"), True, "ZeroDivisionError: oh", 1),
     ],
-    ids=["crowded", "crowded cublas", "crowded cudnn", "even alone", "faulty"],
+    ids=["crowded", "even alone", "faulty"],
 )
 def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
     make_run: Make, watch: Watch, fault: Exception, also_alone: bool, reason: str, starts: int
@@ -213,7 +216,7 @@ def lost(
             train_trials(run)
 
     probe = Mock(side_effect=DeviceLostError("it is lost"))
-    monkeypatch.setattr("search.running.trial.check_device", probe)
+    monkeypatch.setattr("search.running.worker.check_device", probe)
     return train_until
 
 

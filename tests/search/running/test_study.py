@@ -31,14 +31,8 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
 from search.store import StorageError
+from tests.search.running.made_up import TINY
 
-SMALL: dict[str, Any] = {"dataset": "digits", "trials": 3, "epochs": 2, "seed": 0}
-SPACE: dict[str, Any] = {
-    "depth": 1,
-    "width": (8, 16),
-    "hidden": [(32,), (16, 16)],
-    "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
-}
 INTERRUPTED = """
 import sys, search
 assert set(search.__all__) <= set(dir(search))
@@ -55,10 +49,10 @@ for name in search.__all__:
 assert not hasattr(search, "studio")
 
 from search import run_study
-options = {"dataset": "digits", "study": "digits", "trials": 30, "epochs": 40, "seed": 0}
+options = {"study": "digits", "trials": 200, "epochs": 9, "limit": 400, "seed": 0}
 try:
-    run_study(**options, space={"depth": 1, "width": 16, "hidden": []}, runs_dir="data/runs",
-              workers=2, progress=False)
+    run_study(dataset="digits", space={"depth": 1, "width": 16, "hidden": []}, **options,
+              runs_dir="data/runs", workers=2, progress=False)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -69,6 +63,7 @@ def learned(view: Study) -> list[dict[str, Any]]:
     return [{**row, "seconds": None} for row in view.to_pandas("epochs").to_dict("records")]
 
 
+@pytest.mark.usefixtures("unseen")
 def test_command_and_function_do_the_same(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,26 +75,6 @@ def test_command_and_function_do_the_same(
     assert ours.spec == theirs.spec
     assert len(learned(ours)) > 0
     assert learned(ours) == learned(theirs)
-
-
-def test_a_space_equals_that_of_a_file(here: Path) -> None:
-    (here / "mine.toml").write_text(
-        '[study]\ndataset = "digits"\ntrials = 1\nepochs = 1\npatience = 3\n'
-        'pruner = "promotion"\nbudget = 0.13\n[space]\ndepth = 1\n'
-        "width = [8, 16]\nhidden = [[32], [16, 16]]\n"
-        "learning_rate = { low = 1e-3, high = 1e-2, log = true }\n"
-    )
-    given: dict[str, Any] = {"workers": 1, "progress": False}
-    of_file = run_study("mine.toml", study="a", **given)
-    given |= {"study": "b", "dataset": "digits", "trials": 1}
-    of_dict = run_study(epochs=1, space=SPACE, **given)
-    assert of_dict.spec == of_file.spec
-    assert of_dict.trials[0].params.keys() == {"width", "hidden", "learning_rate"}
-    # It resumes with the same space or without one, but not with another.
-    for space in (SPACE, None):
-        assert run_study(space=space, **given).finished == 1
-    with pytest.raises(SpecError, match="was made with space"):
-        run_study(space={**SPACE, "depth": 2}, **given)
 
 
 def test_numbers_may_be_numpys() -> None:
@@ -122,6 +97,7 @@ def test_numbers_may_be_numpys() -> None:
         study_figures("q")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_new_study_refuses_a_network_in_several_files(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,8 +107,7 @@ def test_a_new_study_refuses_a_network_in_several_files(
         "def build(image_shape, classes):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
     )
-    given: dict[str, Any] = {**SMALL, "trials": 1, "workers": 1, "progress": False}
-    given["space"] = {"family": "mynet.py:build"}
+    given: dict[str, Any] = {**TINY, "trials": 1, "space": {"family": "mynet.py:build"}}
     run_study(study="earlier", **given)
     (here / "our_stem.py").touch()
     monkeypatch.syspath_prepend(here)
@@ -169,7 +144,7 @@ def test_a_new_study_refuses_a_network_in_several_files(
         ({"space": [1]}, r"space must be a table of parameters, but got \[1\]"),
         ({"study": "../x"}, "not usable"),
         ({"space": {"depht": 2}}, "unknown parameter 'depht'"),
-        ({"space": SPACE, "config": "a4_dropout"}, "this study compares"),
+        ({"space": TINY["space"], "config": "a4_dropout"}, "this study compares"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         *(
             ({"stop_when_flat": it}, "must be a number above 0")
@@ -239,25 +214,25 @@ def test_invalid_searches_for_a_pareto_front(
     assert [path.name for path in here.iterdir()] == ["mine.toml"]
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "unseen")
 def test_a_substitute_for_the_data_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     choose = "search.running.run.choose_dataset"
     monkeypatch.setattr(choose, lambda _: ("digits", "no network"))
     said = r"is unavailable: no network\. This study runs on digits"
     with pytest.warns(UserWarning, match=said) as told:
-        view = run_study(trials=1, epochs=1, seed=0, progress=False)
+        view = run_study(trials=1, **{**TINY, "dataset": None})
     assert told[0].filename == __file__
     assert view.dataset.name == "digits"
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "unseen")
 def test_stopped_from_another_thread() -> None:
     """In a thread of its own, where no signal handler could be installed."""
     stop = threading.Event()
     with ThreadPoolExecutor() as threads:
-        options = {**SMALL, "epochs": 200, "stop": stop, "progress": False}
+        options = {**TINY, "study": "s", "trials": 3, "epochs": 2000, "stop": stop}
         found = threads.submit(run_study, **options)
-        while not Path("runs/digits/checkpoints").exists():  # it trains
+        while not Path("runs/s/checkpoints").exists():  # it trains
             time.sleep(0.05)
             assert not found.done()
         stop.set()
@@ -283,7 +258,7 @@ def test_interrupted_it_releases_its_trials_and_resumes(
     assert not (here / "runs").exists()
     before = load_study("digits")
     assert learned(before)
-    assert before.finished < 30
+    assert before.finished < 200
     # An interrupted trial is free at once, not only when its holder's lease expires.
     with closing(sqlite3.connect(here / "studies.db")) as connection:
         held = "SELECT count(*) FROM leases WHERE expires_at > 0"
@@ -299,7 +274,7 @@ def test_interrupted_it_releases_its_trials_and_resumes(
     assert torch.get_num_threads() == 1
     assert capfd.readouterr() == ("", "")
     assert view.finished == view.spec.trials == total
-    assert (view.spec.seed, view.spec.epochs) == (0, 40)
+    assert (view.spec.seed, view.spec.epochs) == (0, 9)
     assert {path.name for path in runs.iterdir()} == {"digits", "artifacts", ".lock"}
     now = {(row["trial"], row["epoch"]): row["validation_loss"] for row in learned(view)}
     for row in learned(before):

@@ -35,11 +35,37 @@ from tests.data.pets import SIZES, draw, make_pets
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
 Change = Callable[[Path], object]
 pytestmark = pytest.mark.usefixtures("unseen")
+# Where the test pictures come from makes no difference.
+one_kind = pytest.mark.parametrize("made", ["drawn"], indirect=True)
 
 
 def search(**options: Any) -> Any:
     given: dict[str, Any] = {"study": "pets", "workers": 1, "progress": False, **options}
     return run_study(**given)
+
+
+def stored() -> list[Any]:
+    """Everything that a study consists of, in the database and beside it."""
+    with closing(sqlite3.connect("studies.db")) as connection:
+        return [list(connection.iterdump()), sorted(Path("runs").rglob("*"))]
+
+
+def refuse(says: str, *commands: Callable[[], object]) -> str:
+    """Each ends in one line, which is returned, and writes nothing."""
+    before = stored()
+    for command in commands:
+        with pytest.raises(DataError, match=says) as refused:
+            command()
+        assert len(str(refused.value).splitlines()) == 1
+        assert "--study NAME" in str(refused.value)
+        assert stored() == before
+    return str(refused.value)
+
+
+def forget(kind: str, key: str) -> None:
+    """Make the study one of an earlier version, which did not store this attribute."""
+    with closing(sqlite3.connect("studies.db")) as connection, connection:
+        connection.execute(f"DELETE FROM study_{kind}_attributes WHERE key = ?", (key,))
 
 
 @pytest.fixture(scope="module", params=["drawn", "own"])
@@ -116,35 +142,24 @@ CHANGES: dict[str, tuple[Change, str]] = {
 }
 
 
-def stored() -> list[Any]:
-    """Everything that a study consists of, in the database and beside it."""
-    with closing(sqlite3.connect("studies.db")) as connection:
-        return [list(connection.iterdump()), sorted(Path("runs").rglob("*"))]
-
-
+@one_kind
 @pytest.mark.parametrize("name", CHANGES)
 def test_other_data_are_refused_by_every_command_and_nothing_is_written(
     place: Path, name: str
 ) -> None:
     change, said = CHANGES[name]
     change(place / "pets")
-    before = stored()
-    for command in (
+    refuse(
+        said,
         lambda: search(trials=3, dataset="folder:pets"),
         lambda: worker.main(["--study", "pets", "--quiet"]),
         lambda: finalise("pets", seeds=1),
-    ):
-        with pytest.raises(DataError, match=said) as refused:
-            command()
-        assert "--study NAME" in str(refused.value)
-        assert len(str(refused.value).splitlines()) == 1
-        assert stored() == before
+    )
 
 
+@pytest.mark.parametrize("made", ["own"], indirect=True)
 def test_other_test_pictures_are_refused(place: Path) -> None:
     """Even those that finalise would otherwise notice only with the test set open."""
-    if not (place / "pets/test").exists():
-        pytest.skip("the test pictures are drawn from its others")
     for file in (place / "pets/test/dog").iterdir():
         draw(file, 4000 + int(file.stem))
     with pytest.raises(DataError, match="different test pictures in 'dog'"):
@@ -290,23 +305,19 @@ def test_other_initial_weights_are_refused_by_every_command(
     with pytest.raises(StoppedError):
         finalise("t", seeds=2, stop=stop)
     write()
-    before = stored()
-    for command in (
+    said = refuse(
+        "with other initial weights than 'src' holds",
         lambda: search(**start, trials=2),
         lambda: study.main(["--study", "t", "--dry-run"]),
         lambda: worker.main(["--study", "t", "--quiet"]),
         lambda: finalise("t", seeds=2),
-    ):
-        with pytest.raises(DataError, match="with other initial weights than 'src' holds") as said:
-            command()
-        assert f"those that were in {tmp_path / 'src/model.safetensors'}, or" in str(said.value)
-        assert stored() == before
+    )
+    assert f"those that were in {tmp_path / 'src/model.safetensors'}, or" in said
     Path("src/model.safetensors").write_bytes(own)
     assert search(**start, trials=2).finished == 2
     assert finalise("t", seeds=2, trial=0).metrics["test"]["seeds"] == 2
     # A study of an earlier version has no record of its weights until it resumes.
-    with closing(sqlite3.connect("studies.db")) as connection, connection:
-        connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (WEIGHTS,))
+    forget("system", WEIGHTS)
     write()
     assert search(**start, trials=3).finished == 3
     write()
@@ -335,23 +346,20 @@ def test_other_weights_of_a_single_trial_are_refused(
     Path("t.toml").write_text(file)
     assert search(**again, trials=1).finished == 1
     write()
-    before = stored()
-    for command in (lambda: search(**again, trials=2), lambda: finalise("t", seeds=1, trial=0)):
-        with pytest.raises(DataError, match=r"other initial weights than 'own\.safetensors' holds"):
-            command()
-        assert stored() == before
+    others = r"other initial weights than 'own\.safetensors' holds"
+    refuse(others, lambda: search(**again, trials=2), lambda: finalise("t", seeds=1, trial=0))
     # An earlier version did not record them: the next start does, or the next training with them.
-    with closing(sqlite3.connect("studies.db")) as connection, connection:
-        connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (WEIGHTS,))
+    forget("system", WEIGHTS)
     assert search(**again, trials=2).finished == 2
     write()
     if where == "baseline":
-        with pytest.raises(DataError, match=r"other initial weights than 'own\.safetensors' holds"):
+        with pytest.raises(DataError, match=others):
             search(**again, trials=3)
         Path("own.safetensors").unlink()
         assert search(**again, trials=3).finished == 3
 
 
+@one_kind
 @pytest.mark.usefixtures("place")
 def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
     other = f"folder:{make_pets(tmp_path / 'pets', first_seed=900)}"
@@ -365,14 +373,14 @@ def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
     assert stored() == before
 
 
+@one_kind
 def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
     """Of an earlier version's study only the classes and the number of pictures are known."""
     with closing(open_database("sqlite:///studies.db")) as database:
         study = require_study(database, "pets")
         before = study.attributes[FINGERPRINT]
-        with sqlite3.connect("studies.db") as connection:
-            connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (FINGERPRINT,))
-            connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (HELD_OUT,))
+        forget("user", FINGERPRINT)
+        forget("system", HELD_OUT)
         rename_class(place / "pets")
         with pytest.raises(DataError, match="different classes, or another size or number"):
             search(trials=3)
@@ -381,6 +389,7 @@ def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
         assert study.attributes[FINGERPRINT] == before
 
 
+@one_kind
 def test_the_test_set_stays_closed_if_data_change_during_training(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ SPACE = {
 
 def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = (f"sqlite:///{tmp_path / name}.db" for name in ("old", "new"))
-    usual = {**TINY, "limit": 300, "epochs": 2, "runs_dir": tmp_path / "runs", "device": "cpu"}
+    usual = {**TINY, "epochs": 2, "runs_dir": tmp_path / "runs", "device": "cpu"}
     first = run_study(**{**usual, "space": SPACE}, storage=old, study="old", trials=4)
     narrow = {**SPACE, "width": {"low": 8, "high": 12}, "hidden": [16]}
     warm = {**usual, "study": "new", "storage": new, "warm_start": f"{old}#old", "space": narrow}

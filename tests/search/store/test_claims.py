@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -390,22 +389,3 @@ def test_a_flat_study_ends_once_nobody_trains(db: Database, study: StudyHandle) 
     assert claim(study, total=9, **rules) == "done"
     assert study.attributes[STOPPED] == "it is flat"
     assert [it.state.name for it in study.study.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
-
-
-def test_a_late_writer_of_a_paused_and_reclaimed_trial_writes_nothing(
-    db: Database, study: StudyHandle
-) -> None:
-    late = take(study, total=1)
-    report(db, late, 1)
-    pause(study, late)
-    lease = take(study, total=1)  # without `choose`, a worker resumes it like any other
-    with pytest.raises(LostLeaseError):
-        report(db, late, 2)
-    for write in (pause, partial(end, state=TrialState.COMPLETE)):
-        with pytest.raises(LostLeaseError):
-            write(study, late)
-    assert not renew(db, late)
-    release(db, late)
-    assert study.study.trials[0].intermediate_values == {1: 1.0}
-    report(db, lease, 2)
-    end(study, lease, TrialState.COMPLETE)

@@ -54,16 +54,23 @@ def test_finish_refuses_a_value_that_does_not_fit(study: StudyHandle, lease: Lea
     finish(study, lease, state=TrialState.FAIL)  # it is still ours
 
 
-def test_a_late_writer_writes_nothing(db: Database, study: StudyHandle, lease: Lease) -> None:
+@pytest.mark.parametrize("was_paused", [False, True])
+def test_a_late_writer_writes_nothing(
+    db: Database, study: StudyHandle, lease: Lease, was_paused: bool
+) -> None:
     report(db, lease, 1, 0.5)
-    new = take_over(db, study, lease)
+    if was_paused:
+        finish(study, lease, state=TrialState.RUNNING)
+    new = take(study, total=1) if was_paused else take_over(db, study, lease)
     with pytest.raises(LostLeaseError, match="trial 0 has ended, or its lease is lost"):
         report(db, lease, 2, 0.1)
     with pytest.raises(LostLeaseError):
         sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1))
-    with pytest.raises(LostLeaseError):
-        finish(study, lease, state=TrialState.FAIL, attributes={"reason": "late"})
+    for state in (TrialState.RUNNING, TrialState.FAIL):
+        with pytest.raises(LostLeaseError):
+            finish(study, lease, state=state, attributes={"reason": "late"})
     assert not renew(db, lease)
+    release(db, lease)
     (trial,) = study.study.trials
     assert (trial.state, trial.params, trial.user_attrs) == (TrialState.RUNNING, {}, {})
     assert trial.intermediate_values == {1: 0.5}

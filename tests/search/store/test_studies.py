@@ -18,8 +18,9 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
+from search.store.claims import claim
 from search.store.database import Database, transaction
-from search.store.leases import finish
+from search.store.leases import finish, release
 from search.store.opening import forbid_writing, open_database
 from search.store.records import require_recordable
 from search.store.schema import SPEC, epochs, identities, leases, trials
@@ -108,6 +109,33 @@ def test_unspecified_fields_follow_the_study(make: Make) -> None:
         resumed_spec(study, wanted, {"epochs"})
     set_total(study, 80)
     assert load_spec(study) == make_spec(epochs=7, trials=80)
+
+
+@pytest.mark.parametrize(("total", "kept"), [(1, 4), (4, 4), (5, 5)])
+def test_a_lowered_total_leaves_no_trial_unfinished(
+    db: Database, make: Make, total: int, kept: int
+) -> None:
+    """Two have finished, one is interrupted and one in training; a paused one may be pruned."""
+    study = make(baseline=None)
+    pruned, failed, complete, paused, interrupted, training = (take(study) for _ in range(6))
+    finish(study, pruned, state=TrialState.PRUNED)
+    finish(study, failed, state=TrialState.FAIL)
+    finish(study, complete, state=TrialState.COMPLETE, value=1.0)
+    finish(study, paused, state=TrialState.RUNNING)
+    release(db, interrupted)
+    set_total(study, total)
+    assert load_spec(study).trials == kept
+
+    options: dict[str, Any] = {"total": kept, "choose": lambda _: None}
+    again = take(study, **options)
+    assert again.trial_number == interrupted.trial_number
+    assert claim(study, **options) == "wait"
+    for lease in (again, training):
+        finish(study, lease, state=TrialState.COMPLETE, value=1.0)
+    assert claim(study, **options) == "done"  # which prunes the paused one
+    set_total(study, total)  # the same command again
+    assert load_spec(study).trials == kept
+    assert claim(study, **options) == "done"
 
 
 def test_the_latest_study_is_the_one_worked_on_last(db: Database, make: Make) -> None:
