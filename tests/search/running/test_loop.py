@@ -19,21 +19,15 @@ from sqlalchemy import delete
 from search.running.run import Run
 from search.running.trial import (
     MAX_FAILURES_IN_A_ROW,
-<<<<<<< HEAD
     DivergedError,
-=======
     FailuresInARow,
->>>>>>> lean-b
     checkpoint_path,
     trial_seed,
 )
 from search.running.worker import train_trials
 from search.spec.arms import Arm
-<<<<<<< HEAD
-=======
 from search.spec.config import StudySpec
 from search.spec.extensions import Extension
->>>>>>> lean-b
 from search.store import StudyBrokenError
 from search.store.records import count_reports
 from search.store.schema import epochs
