@@ -36,13 +36,15 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """One entry of AUGMENTATIONS. At strength 0 images stay unchanged and `apply` is not called."""
+    """One entry of AUGMENTATIONS. At strength 0 images stay unchanged and `apply` is not called.
+
+    apply: a function instead of a policy, `apply(images_NCHW, generator, strength)`, from float
+        images in [0, 1] to as many of the same shape. It draws only from `generator`, which is on
+        the images' device, and uses no data-dependent shapes, because CUDA graphs record it.
+    """
 
     description: str  # one line for --help
     policy: Callable[[float], Policy] | None = None  # from a strength, usually 1
-    # Instead of a policy: `apply(images_NCHW, generator, strength)`, from float images in [0, 1] to
-    # as many of the same shape. It draws only from `generator`, which is on the images' device, and
-    # uses no data-dependent shapes, because CUDA graphs record it.
     apply: Callable[[Tensor, torch.Generator, float], Tensor] | None = None
 
     def __post_init__(self) -> None:

@@ -42,25 +42,37 @@ MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Bundle:
-    """A trained network and its metadata."""
+    """A trained network and its metadata.
+
+    Attributes:
+        dataset, title: canonical name and display name of the data that it was trained on.
+        class_names: label k is class_names[k]. Names of folders are untrusted: escape them.
+        mean_C, std_C: of the training images in [0, 1].
+        composition: what grey training images have in common; None for natural images.
+        recipe: how it was trained, from `Recipe.to_dict`; for the record.
+        weights: the network's state, in main memory.
+        preparation: how pictures were converted to images for it.
+        temperature: divides the logits to calibrate the probabilities, see
+            `search.training.metrics.fit_temperature`; 1 for networks that predate it.
+        own: name and code of the user's own family, as they were when this was made; else None.
+    """
 
     study: str
     trial: int
     seed: int
     epochs: int
-    dataset: str  # canonical name of the data that it was trained on
-    title: str  # and its display name
-    class_names: tuple[str, ...]  # of labels 0, 1, ...; those of folders are untrusted: escape them
+    dataset: str
+    title: str
+    class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    mean_C: torch.Tensor  # of the training images in [0, 1]
+    mean_C: torch.Tensor
     std_C: torch.Tensor
-    composition: Composition | None  # what grey images have in common; None for natural ones
+    composition: Composition | None
     architecture: Architecture
-    recipe: Mapping[str, Any] = field(repr=False)  # from `Recipe.to_dict`; for the record
-    weights: Mapping[str, torch.Tensor] = field(repr=False)  # the state, in main memory
-    preparation: Preparation = field(default_factory=Preparation)  # of pictures, for this network
-    temperature: float = 1.0  # divides the logits, see `search.training.metrics.fit_temperature`
-    # Name and code of the user's own family, as they were when this was made.
+    recipe: Mapping[str, Any] = field(repr=False)
+    weights: Mapping[str, torch.Tensor] = field(repr=False)
+    preparation: Preparation = field(default_factory=Preparation)
+    temperature: float = 1.0
     own: tuple[str, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,12 +113,19 @@ class Bundle:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prediction:
-    """The network's prediction for one picture."""
+    """The network's prediction for one picture.
 
-    path: Path  # as given, or as found in a given folder
-    image_CHW: torch.Tensor  # uint8, the picture as the network saw it
-    notes: tuple[str, ...]  # how the picture was preprocessed, in words
-    shares_K: torch.Tensor = field(repr=False)  # the probability of every class, float32
+    Attributes:
+        path: as given, or as found in a given folder.
+        image_CHW: uint8, the picture as the network saw it.
+        notes: how the picture was preprocessed, in words.
+        shares_K: the probability of every class, float32.
+    """
+
+    path: Path
+    image_CHW: torch.Tensor
+    notes: tuple[str, ...]
+    shares_K: torch.Tensor = field(repr=False)
 
     @property
     def ranking(self) -> tuple[tuple[int, float], ...]:
@@ -192,11 +211,11 @@ def _restored(stored: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
     plain = is_plain(mean_C) and is_plain(std_C) and bool((std_C > 0).all())
     if not (plain and 0 < temperature < math.inf):
         raise ValueError("mean, std or temperature is out of range")
+    composition, preparation = stored["composition"], stored.get("preparation")
     if not all(type(stored[name]) is str for name in TEXTS):
         raise TypeError(f"{', '.join(TEXTS)} must be text")
     if not all(type(stored[name]) is int and 0 <= stored[name] < 2**63 for name in COUNTS):
         raise TypeError(f"{', '.join(COUNTS)} must be integers from 0 up")
-    composition, preparation = stored["composition"], stored.get("preparation")
     bundle = partial(
         Bundle,
         **{name: stored[name] for name in (*TEXTS, *COUNTS)},

@@ -9,22 +9,30 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """The report on one epoch."""
+    """The report on one epoch.
 
-    epoch: int  # 1 for the first; 0 is the partial-epoch validation inside the first epoch
-    # Means over the epoch's steps, while the weights changed, on augmented images and with dropout;
-    # cross entropy in nats, without label smoothing.
+    Attributes:
+        epoch: 1 for the first; 0 is the partial-epoch validation inside the first epoch.
+        train_loss, train_error: means over the epoch's steps, while the weights changed, on
+            augmented images and with dropout; cross entropy in nats, without label smoothing.
+        validation_loss, validation_error: afterwards, on unaugmented images, without dropout; for
+            epoch 0 on `Task.early_validation` only. NaN without validation images.
+        learning_rate: at the last step.
+        seconds, images: time spent and images trained on since the last report (validation
+            included), without the time in which other trainings of the process ran.
+        metrics: further metrics on the validation images, by name: `temperature`, the best divisor
+            for the logits, `calibrated_loss`, the loss with it, and those that the study names from
+            `search.training.metrics.METRICS`. Empty without validation images.
+    """
+
+    epoch: int
     train_loss: float
     train_error: float
-    # Afterwards, on unaugmented images, without dropout; for epoch 0 on `Task.early_validation`
-    # only. NaN without validation images.
     validation_loss: float
     validation_error: float
-    learning_rate: float  # at the last step
-    seconds: float  # spent on this training since the last report, validation included
-    images: int  # trained on since the last report
-    # On the validation images, empty without any: `temperature`, the best divisor for the logits,
-    # `calibrated_loss`, the loss with it, and those that the study names from METRICS.
+    learning_rate: float
+    seconds: float
+    images: int
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -26,11 +26,15 @@ BISECTIONS = 24  # the temperature to within 1e-6 of itself
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One number measured on the unaugmented validation examples."""
+    """One number measured on the unaugmented validation examples.
 
-    description: str  # one line
+    Attributes:
+        description: one line.
+        compute: maps float32 logits (N, K) and int64 labels (N,), in main memory, to the number.
+    """
+
+    description: str
     higher_is_better: bool
-    # From float32 logits (N, K) and int64 labels (N,), in main memory.
     compute: Callable[[torch.Tensor, torch.Tensor], float]
 
 
@@ -75,10 +79,11 @@ def loss_at(
     import torch.nn.functional as F
 
     rows = max(1, MOST_DOUBLES // logits_NK.shape[1])
-    parts = zip(torch.split(logits_NK, rows), torch.split(labels_N, rows), strict=True)
     means = [
         F.cross_entropy(some_NK.double() / temperature, some_N) * (len(some_N) / len(labels_N))
-        for some_NK, some_N in parts
+        for some_NK, some_N in zip(
+            torch.split(logits_NK, rows), torch.split(labels_N, rows), strict=True
+        )
     ]
     return torch.stack(means).sum()
 
