@@ -60,15 +60,7 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
                     told = f"a step replaces buffer {buffer!r}; write into it instead"
                     raise ArchitectureError(f"{told}: self.{buffer.rpartition('.')[2]}.copy_(...)")
             doing = ""
-            for key, saved in trained.state_dict().items():
-                # What can be neither averaged nor stored, and what fused optimisers do not train.
-                if not isinstance(saved, Tensor) or key.rpartition(".")[2] == "_extra_state":
-                    told = "is no parameter or buffer; keep it with self.register_buffer(name, "
-                    told += "tensor), not with get_extra_state"
-                    raise ArchitectureError(f"it saves {key!r}, which {told}")
-                if saved.is_complex():
-                    told = "keep torch.view_as_real of it, and use torch.view_as_complex in forward"
-                    raise ArchitectureError(f"{key!r} is complex; {told}")
+            _check_saved(trained)
             doing = "restored from its saved weights, "
             try:
                 restored.load_state_dict(trained.state_dict())
@@ -89,6 +81,19 @@ def check_network(architecture: Architecture, image_shape: ImageShape, classes: 
             if not isinstance(error, ArchitectureError):
                 told = f"it raised {type(error).__name__}: {first_line(error)}"
             raise ArchitectureError(f"{name}: {doing}{told}") from error
+
+
+def _check_saved(network: nn.Module) -> None:
+    """Of what it saves, refuse what cannot be averaged, trained by fused optimisers or stored."""
+    from torch import Tensor
+
+    for key, saved in network.state_dict().items():
+        if not isinstance(saved, Tensor) or key.rpartition(".")[2] == "_extra_state":
+            told = "is no parameter or buffer; keep it with self.register_buffer(name, tensor)"
+            raise ArchitectureError(f"it saves {key!r}, which {told}, not with get_extra_state")
+        if saved.is_complex():
+            told = "keep torch.view_as_real of it, and use torch.view_as_complex in forward"
+            raise ArchitectureError(f"{key!r} is complex; {told}")
 
 
 def _own_generators(network: nn.Module) -> list[bytes]:

@@ -7,6 +7,7 @@ because it needs values, runs on the CPU.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -119,12 +120,7 @@ def _observe(
     network.to(device)  # may separate what is shared
     outputs = dict[nn.Module, tuple[int, ...]]()  # of the first run of each
     flops = Counter[nn.Module]()
-    # Of the CPU's own LSTM layer, from the shapes of its images and weights.
-    formulas = {
-        torch.ops.aten.mkldnn_rnn_layer: lambda inputs, first, second, *_, **__: (
-            2 * prod(inputs[:2]) * (prod(first) + prod(second))
-        )
-    }
+    formulas = {torch.ops.aten.mkldnn_rnn_layer: _lstm_layer}
     counter, counted = FlopCounterMode(display=False, custom_mapping=formulas), 0
     # As in training, where not every tensor can be viewed in any shape.
     layout = torch.channels_last
@@ -182,17 +178,7 @@ def _observe(
                 multiply_adds=flops[module] // 2 // BATCH,
             )
         )
-    for row, so_far in zip(rows, accumulate(row.parameters for row in rows), strict=True):
-        if prod(row.output) > MOST_VALUES:
-            raise ArchitectureError(
-                f"{row.name} would give {by(row.output)} values for an image, more than the limit "
-                f"of {MOST_VALUES}; use fewer channels, less padding or more pooling"
-            )
-        if so_far > MOST_PARAMETERS:
-            raise ArchitectureError(
-                f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "
-                "on; use fewer channels or hidden units, smaller kernels, or more pooling"
-            )
+    _check_size(rows)
     if failure is not None:
         raise failure
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
@@ -205,6 +191,13 @@ def _observe(
     return rows
 
 
+def _lstm_layer(
+    inputs: Sequence[int], first: Sequence[int], second: Sequence[int], *_: object, **__: object
+) -> int:
+    """Operations of the CPU's own layer, which FlopCounterMode leaves out, from the shapes."""
+    return 2 * prod(inputs[:2]) * (prod(first) + prod(second))
+
+
 def _names(network: nn.Module) -> dict[nn.Module, str]:
     """Each module's name: the last part of its path, if that tells all of them apart."""
     from torch import nn
@@ -214,3 +207,17 @@ def _names(network: nn.Module) -> dict[nn.Module, str]:
     if len({path.rpartition(".")[2] for path in shown}) == len(shown):
         paths = {module: path.rpartition(".")[2] for module, path in paths.items()}
     return {module: path or type(module).__name__ for module, path in paths.items()}
+
+
+def _check_size(rows: Sequence[LayerRow]) -> None:
+    for row, so_far in zip(rows, accumulate(row.parameters for row in rows), strict=True):
+        if prod(row.output) > MOST_VALUES:
+            raise ArchitectureError(
+                f"{row.name} would give {by(row.output)} values for an image, more than the limit "
+                f"of {MOST_VALUES}; use fewer channels, less padding or more pooling"
+            )
+        if so_far > MOST_PARAMETERS:
+            raise ArchitectureError(
+                f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "
+                "on; use fewer channels or hidden units, smaller kernels, or more pooling"
+            )
