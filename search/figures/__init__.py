@@ -148,7 +148,13 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 
 def by_file_name(registry: Mapping[str, Figure[Source]]) -> dict[str, Figure[Source]]:
     """The registry's figures by names that files, links and the dashboard's ids can have."""
-    return {re.sub(r"[^A-Za-z0-9_-]", "-", name): one for name, one in registry.items()}
+    found = dict[str, Figure[Source]]()
+    for name, one in registry.items():
+        usable = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+        while usable in found:  # of "a b" and "a-b", say
+            usable += "-"
+        found[usable] = one
+    return found
 
 
 def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:

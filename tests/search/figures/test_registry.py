@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from search.figures import FIGURES, Figure, dashboard_figures, draw_all
+from search.figures import FIGURES, Figure, by_file_name, dashboard_figures, draw_all
 from search.figures.files import rendered
 from search.figures.style import COLOURS, GREY
 from search.spec.domains import Choice, Range
@@ -54,6 +54,11 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
         assert file.startswith(b"<?xml")
         assert b"cannot be drawn" not in file
     assert applied
+
+
+def test_figures_whose_names_differ_in_signs_alone_have_different_files() -> None:
+    a, b, c = (Figure(name, "", lambda _: go.Figure()) for name in "abc")
+    assert by_file_name({"a b": a, "a-b": b, "c": c}) == {"a-b": a, "a-b-": b, "c": c}
 
 
 def test_which_figures_apply(small_study: StudyView) -> None:
