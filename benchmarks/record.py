@@ -155,7 +155,7 @@ def environment(name: str, device: torch.device = CPU) -> dict[str, Any]:
         "cores": available_cores(),
         "system": platform.platform(),
         "versions": {**versions(), "ray": ray_version() or "not installed"},
-        "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{name}", *map(_anywhere, sys.argv[1:])]),
         "commit": commit(),
     }
 
@@ -193,3 +193,9 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _anywhere(argument: str) -> str:
+    """Without the folders of this machine."""
+    path = Path(argument)
+    return path.name if path.is_absolute() else argument

@@ -158,10 +158,9 @@ def _parameter(one: inspect.Parameter) -> Parameter:
         kinds = (_KINDS[annotation],)
     if not (set(kinds) <= set(_KINDS.values()) and _is_plain(default)):
         raise TypeError(f"its argument {one.name} = {shown(default)} is not a number, text or list")
-    told = f"argument {one.name}"
-    if annotation not in _KINDS and type(default) is int:
-        told += ", whole as its default is; a default of 0.0, or `: float`, allows others"
-    return Parameter(kinds=kinds, default=default, description=told, required=required)
+    return Parameter(
+        kinds=kinds, default=default, description=f"argument {one.name}", required=required
+    )
 
 
 def _as_tuples(value: Any) -> Any:

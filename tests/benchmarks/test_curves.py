@@ -55,3 +55,17 @@ def test_recording_resumes_and_repairs_an_unfinished_line(
 
     with pytest.raises(SystemExit, match="holds runs with epochs 2, but got 3"):
         run(file, "--configs", "1", "--epochs", "3")
+
+
+def test_records_name_no_folder_of_the_machine_they_were_made_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["curves", str(tmp_path / "x.jsonl.gz"), "--seeds", "2"])
+    assert (
+        shared.environment("curves")["command"]
+        == "python -m benchmarks.curves x.jsonl.gz --seeds 2"
+    )
+    files = [*Path(curves.__file__).parent.glob("results/**/*.jsonl.gz")]
+    assert len(files) > 5
+    for file in files:
+        assert not any("/" in one["made_on"]["command"] for one in curves.read(file)), file

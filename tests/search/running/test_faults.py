@@ -5,6 +5,8 @@ import os
 import random
 import signal
 import sqlite3
+import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -13,16 +15,22 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import text, update
 
+from data.datasets import default_data_dir
 from search.running.run import Run
 from search.running.worker import train_trials
+from search.spec.config import StudySpec
+from search.spec.parameters import read_parameter
 from search.store.folders import sweep
 from search.store.opening import forbid_writing, open_database
 from search.store.records import epochs_of
 from search.store.schema import leases
-from search.store.studies import StudyHandle
+from search.store.studies import StudyHandle, create_study, find_study, require_study
+from search.store.views import view_study
+from search.training.task import load_study_task
 from tests.postgres import POOLER
 from tests.search.workplaces import SmallDisk
 
@@ -227,28 +235,43 @@ def test_postgresql_stopped(workplace: Any, postgres: Any, times: Times) -> None
     workplace.finish(workers, 30 * len(outages), undisturbed=True)
 
 
-def test_after_kills_at_any_moment_no_file_of_a_trial_is_left(
-    make_run: Callable[..., Run], tmp_path: Path, times: Times
-) -> None:
-    kills, chance = times(4, 200), random.Random(0)
-    fields = {"trials": kills, "epochs": 15, "pruner": "none", "sampler": "random"}
-
-    def train() -> None:
-        """Resume the study and train it to its end, as `python -m search.worker` does."""
-        run = make_run("s", **fields)
-        sweep(run.study, run.folder)
+def train_to_the_end(folder: Path, trials: int) -> None:
+    """Resume the study and train it, as `python -m search.worker` does."""
+    torch.set_num_threads(1)
+    written = {"width": {"low": 4, "high": 12}, "depth": 1, "hidden": []}
+    space = {name: read_parameter(name, one) for name, one in written.items()}
+    fields: dict[str, Any] = {"epochs": 15, "pruner": "none", "sampler": "random", "limit": 200}
+    spec = StudySpec(dataset="digits", trials=trials, space=space, **fields)
+    task = load_study_task(spec, default_data_dir(), torch.device("cpu"))
+    with closing(open_database(f"sqlite:///{folder / 'studies.db'}")) as db:
+        study = find_study(db, "s") or create_study(db, "s", spec, task.info, validation_count=40)
+        run = Run(
+            study=study,
+            spec=spec,
+            task=task,
+            folder=folder / "s",
+            checkpoints=folder / "s" / "checkpoints",
+            stop=threading.Event(),
+        )
+        sweep(study, run.folder)
         train_trials(run)
-        sweep(run.study, run.folder)
+        sweep(study, run.folder)
+
+
+def train_and_kill(folder: Path, kills: int) -> None:
+    """Fork processes that train, which only one that has trained nothing itself can do."""
+    chance, checkpoints = random.Random(0), folder / "s" / "checkpoints"
 
     def written() -> set[Any]:
         found = set()
-        for path in (tmp_path / "s" / "checkpoints").glob("*"):
+        for path in checkpoints.glob("*"):
             with suppress(FileNotFoundError):
                 found.add((path, path.stat().st_mtime_ns))
         return found
 
     def start() -> Any:
-        process = multiprocessing.get_context("fork").Process(target=train)
+        forked = multiprocessing.get_context("fork")
+        process = forked.Process(target=train_to_the_end, args=(folder, kills))
         process.start()
         return process
 
@@ -260,5 +283,15 @@ def test_after_kills_at_any_moment_no_file_of_a_trial_is_left(
         process.kill()  # does nothing if it has ended by itself
         process.join()
     (process := start()).join()
+    sys.exit(process.exitcode)
+
+
+def test_after_kills_at_any_moment_no_file_of_a_trial_is_left(tmp_path: Path, times: Times) -> None:
+    fresh = multiprocessing.get_context("spawn")
+    process = fresh.Process(target=train_and_kill, args=(tmp_path, times(4, 200)))
+    process.start()
+    process.join()
     assert process.exitcode == 0
+    with closing(open_database(f"sqlite:///{tmp_path / 'studies.db'}")) as db:
+        assert view_study(require_study(db, "s")).finished == times(4, 200)
     assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []

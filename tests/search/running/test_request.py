@@ -12,6 +12,7 @@ import pytest
 
 from data.datasets import DATASETS
 from data.errors import DataError
+from data.extensions import kept_registries
 from models import FAMILIES
 from search.running.request import Request, read_request
 from search.running.study import run_study
@@ -81,7 +82,7 @@ def test_an_error_in_a_network_of_one_s_own_names_its_line(tmp_path: Path) -> No
     config = tmp_path / "own.toml"
     config.write_text('[study]\ndataset = "digits"\n[space]\nfamily = "mynet.py:build"\n')
     says = r"own.toml: .*mynet.py, line 2: mynet.py:build: building it raised NameError: name 'und"
-    with pytest.raises(StudyFileError, match=says):
+    with kept_registries(), pytest.raises(StudyFileError, match=says):
         run_study(config, progress=False, storage=f"sqlite:///{tmp_path / 'studies.db'}")
 
 
