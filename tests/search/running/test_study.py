@@ -21,6 +21,7 @@ import pandas
 import pytest
 import torch
 
+from data.extensions import kept_registries
 from search import report, study
 from search.final.final import finalise
 from search.running.exports import export_study
@@ -108,15 +109,16 @@ def test_a_new_study_refuses_a_network_in_several_files(
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
     )
     given: dict[str, Any] = {**TINY, "trials": 1, "space": {"family": "mynet.py:build"}}
-    run_study(study="earlier", **given)
-    (here / "our_stem.py").touch()
-    monkeypatch.syspath_prepend(here)
     said = f"mynet.py imports {here}/our_stem.py, which .*; put its code into mynet.py, or install"
-    with pytest.raises(SpecError, match=said):
-        run_study(study="new", **given)
-    assert run_study(study="earlier", **given).finished == 1
-    with pytest.raises(StorageError, match="new"):
-        load_study("new")
+    with kept_registries():
+        run_study(study="earlier", **given)
+        (here / "our_stem.py").touch()
+        monkeypatch.syspath_prepend(here)
+        with pytest.raises(SpecError, match=said):
+            run_study(study="new", **given)
+        assert run_study(study="earlier", **given).finished == 1
+        with pytest.raises(StorageError, match="new"):
+            load_study("new")
 
 
 @pytest.mark.parametrize(
