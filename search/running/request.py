@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,8 +130,7 @@ class Request:
                 fields = {it.name: getattr(stored, it.name) for it in dataclasses.fields(stored)}
         options = self._options_over(fields)
         if place is not None and place != dataset and is_reference(place):
-            with suppress(SpecError):  # loading the images will tell
-                load_extension(file_of(dataset), Path(file_of(place)))
+            load_extension(file_of(dataset), Path(file_of(place)))  # not from where it was
         wanted = StudySpec(**{**fields, **options, "dataset": dataset})
         if existing is None:
             return wanted
@@ -154,8 +153,10 @@ class Request:
     def _is_of(self, dataset: str) -> bool:
         """Whether the file is about this data set, which may have moved."""
         own = self.fields.get("dataset")
-        if own is None or own == dataset or canonical_name(own) == canonical_name(dataset):
-            return own is not None
+        if own is None:
+            return False
+        if own == dataset or canonical_name(own) == canonical_name(dataset):
+            return True
         return self._own_is_gone() and find_dataset(dataset).path is not None
 
     def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
