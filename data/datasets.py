@@ -187,7 +187,7 @@ def load_training(
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
-    """All test examples, like `load_training`. Only for search.finalize."""
+    """All test examples, like `load_training`; only for `finalize`, and `prepare` counts them."""
     from data import arrays
 
     return arrays.load_test(find_dataset(name, reading), data_dir)

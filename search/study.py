@@ -176,7 +176,7 @@ def parser() -> Parser:
         "--dry-run",
         action="store_true",
         help="print what would be trained and how long it may take, and exit; takes some seconds. "
-        "Creates no study, but fetches a data set that is missing",
+        "Creates no study, but fetches a data set or ImageNet's weights if they are missing",
     )
     own.add_registry("--dataset, or dataset in a study file", {**DATASETS, **FORMS})
     own.add_registry("family in a study file, or FILE.py:FUNCTION", FAMILIES)

@@ -1,4 +1,4 @@
-"""The test evaluation, the only place that reads test images: recorded first, then scored."""
+"""The test evaluation, the only place that scores test images: recorded first, then scored."""
 
 from __future__ import annotations
 

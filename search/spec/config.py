@@ -100,7 +100,7 @@ class StudySpec:
     each single value and what it may be. In addition:
 
     Attributes:
-        dataset: canonical name, or `folder:PATH`.
+        dataset: canonical name, `folder:PATH`, `npz:FILE` or `FILE.py:FUNCTION`.
         image_size, mirror_changes_class, reading_version: how a folder's images are read, see
             `Reading`. The first two are filled in when a study is made.
         validation_count: None: the data set's default.

@@ -1,8 +1,8 @@
 """An open database: its transactions, shared with Optuna, and retries during outages.
 
-The only place that relies on Optuna's internals: the sessions of `RDBStorage` come from its
-`scoped_session`, so that they can be bound to a connection of ours. Everything in this package that
-uses the database raises `StorageError` if it was unavailable for longer than `patience_seconds`.
+The sessions of Optuna's `RDBStorage` come from its `scoped_session`, which its documentation does
+not promise, so that they can be bound to a connection of ours. Everything in this package that uses
+the database raises `StorageError` if it was unavailable for longer than `patience_seconds`.
 """
 
 import logging
