@@ -160,7 +160,7 @@ def stopped_in_words(why: str | None) -> list[str]:
     """That a study ended before its total, and how to resume it."""
     if not why:
         return []
-    more = "To resume, run the same command without --stop-when-flat, or with more --trials."
+    more = "To resume, repeat the command without --stop-when-flat or with more --trials than that."
     return wrap(f"Ended early: {why}. {more}")
 
 
