@@ -238,5 +238,6 @@ def test_patience_watches_the_objective(network: ConvNetConfig, task: Task) -> N
     for objective, measure in OBJECTIVES.items():
         values = [measure.of(epoch) for epoch in whole]
         stopped = list(train(network, recipe, few, seed=3, objective=objective))
-        ends = [n for n in range(1, 21) if n - 1 - values.index(min(values[:n])) == 2]
+        ranks = [(it, epoch.validation_loss) for it, epoch in zip(values, whole, strict=True)]
+        ends = [n for n in range(1, 21) if n - 1 - ranks.index(min(ranks[:n])) == 2]
         assert len(stopped) == min(ends, default=20)
