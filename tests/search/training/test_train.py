@@ -227,11 +227,12 @@ def test_an_ended_training_is_freed_with_its_last_reference(
         gc.enable()
 
 
-def test_patience_watches_the_objective(network: ConvNetConfig, task: Task) -> None:
+@pytest.mark.parametrize("scored", [64, 8])  # with eight images, errors tie
+def test_patience_watches_the_objective(network: ConvNetConfig, task: Task, scored: int) -> None:
     labels_N = task.validation.labels_N.clone()
     labels_N[::7] = 0  # wrong ones, so that confidence is penalised
-    task = replace(task, validation=replace(task.validation, labels_N=labels_N))
-    few = replace(task, training=task.training.select(torch.arange(96)))
+    validation = replace(task.validation, labels_N=labels_N).select(torch.arange(scored))
+    few = replace(task, validation=validation, training=task.training.select(torch.arange(96)))
     recipe = replace(RECIPE, epochs=20, learning_rate=1e-2)
     whole = list(train(network, recipe, few, seed=3))
     recipe = replace(recipe, patience=2)
