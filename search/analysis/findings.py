@@ -191,6 +191,8 @@ def edges_in_words(view: StudyView) -> list[str]:
     if spec.is_comparison or spec.minimize_also or view.finished < FEWEST:
         return []
     ranges = {name: one for name, one in space.items() if isinstance(one, Range)}
+    # Only its short training favours weak augmentation; finalize strengthens it.
+    memorised = view.best is not None and needs_stronger_augmentation(view.best)
     winners = [
         one
         for one in view.trained_far
@@ -205,6 +207,7 @@ def edges_in_words(view: StudyView) -> list[str]:
         sentence
         for name, domain in ranges.items()
         for end in ("low", "high")
+        if not (memorised and (name, end) == ("augmentation_strength", "low"))
         if (sentence := _edge_in_words(view, winners, name, domain, end)) is not None
     ]
     if found:
@@ -252,6 +255,13 @@ def _is_near(spec: StudySpec, trial: TrialView, name: str, domain: Range, end: s
     return matters(name, values, spec)
 
 
+def _rounded(value: float, edge: float, digits: int) -> float:
+    """To so many significant digits, or to as many as it takes to stay on its side of the edge."""
+    while (near := float(f"{value:.{digits}g}")) != value and (near - edge) * (value - edge) <= 0:
+        digits += 1
+    return near
+
+
 def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Range | None:
     """A wider range at whose new end the best trial's network is valid and within all limits."""
     spec, facts = view.spec, view.dataset
@@ -260,10 +270,10 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
     for by in BY:
         if domain.log:
             new = edge * min((domain.high / domain.low) ** 0.5, 10.0) ** (sign * by)
-            new = min(max(float(f"{new:.1g}"), edge / 10), edge * 10)
+            new = min(max(_rounded(new, edge, 1), edge / 10), edge * 10)
         else:
             new = edge + sign * by * (domain.high - domain.low)
-        new = float(f"{new:.4g}")
+        new = _rounded(new, edge, 4)
         if domain.integer:
             new = edge + sign * domain.step * max(1, round(abs(new - edge) / domain.step))
         if end == "low" and parameter.least is not None:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, and_, or_, select
 
 from models.checks import shown
-from search.sampling.forecast import Contender, estimates_of
+from search.sampling.forecast import LEAST, Contender, estimates_of
 from search.sampling.priors import as_recorded, prior_for, recorded_parameters
 from search.sampling.promotion import Front
 from search.sampling.registry import epoch_budget, find_pruner, make_pruner
@@ -26,7 +26,7 @@ from search.store.claims import Choice, is_paused, running_trials
 from search.store.database import read, transaction, with_retry
 from search.store.leases import Lease
 from search.store.records import read_trials
-from search.store.schema import epochs, numbered, trials
+from search.store.schema import DATASET, epochs, leases, numbered, trials
 from search.store.studies import StudyHandle
 from search.store.views import STATES
 
@@ -37,10 +37,21 @@ KEPT, KEPT_WITHOUT = 20, 200
 AT_ONCE = 100  # are dropped per transaction: a study made by an older version may have thousands
 
 
-def contender_of(trial: FrozenTrial, spec: StudySpec, usual: Mapping[str, Any]) -> Contender:
+def least_told(attributes: Mapping[str, Any]) -> float:
+    """See `Contender.least`: half a mistake on all the validation images of a study.
+
+    A network without any mistake on them can still make some on others.
+    """
+    count = attributes.get(DATASET, {}).get("validation_count")
+    return 0.5 / count if count else LEAST
+
+
+def contender_of(
+    trial: FrozenTrial, spec: StudySpec, usual: Mapping[str, Any], least: float = LEAST
+) -> Contender:
     """A started trial; Optuna cannot tell whether a running one is paused.
 
-    `usual`: from `recorded_parameters`.
+    `usual`: from `recorded_parameters`. `least`: from `least_told`.
     """
     size, work = map(trial.user_attrs.get, (spec.minimize_also or "", "multiply_adds"))
     params = values_of(trial, spec)
@@ -50,6 +61,7 @@ def contender_of(trial: FrozenTrial, spec: StudySpec, usual: Mapping[str, Any]) 
         params=params,
         recorded=as_recorded(params, usual),
         curve=trial.intermediate_values,
+        least=least,
         size=math.log(size) if type(size) is int and size > 0 else 0.0,
         work=work if type(work) is int else 0,
         in_space=lies_in_space(trial, spec),
@@ -125,12 +137,14 @@ class Chooser:
 class Contenders:
     """Reads the state of a study's trials from the tables: Optuna would keep each in full.
 
-    An ended trial is read once; if it resumes (`leases.revive`), it is noticed because it runs.
+    An ended trial is read once, and again if it has been claimed since.
     """
 
     def __init__(self, study: StudyHandle, spec: StudySpec) -> None:
         self.study, self.spec, self._usual = study, spec, recorded_parameters(spec)
+        self._least = least_told(study.attributes)
         self._ended: dict[int, Contender] = {}  # by number
+        self._resumed: set[tuple[int, int]] = set()  # (number, token): those claimed repeatedly
         self._unended: set[int] = set()  # seen at the last read
         self._latest = -1
 
@@ -142,21 +156,26 @@ class Contenders:
         """All started trials, by number."""
         running = running_trials(connection, self.study.study_id)
         paused = {row.number for row in running if is_paused(row)}
-        unread = self._unended | {row.number for row in running}
-        changed = numbered([number for number in unread if number <= self._latest])
         of_study = trials.c.study_id == self.study.study_id
+        again = select(trials.c.number, leases.c.token).join(leases)
+        again = again.where(of_study, leases.c.token > 1)
+        resumed = {(row.number, row.token) for row in connection.execute(again)}
+        unread = self._unended | {row.number for row in running}
+        unread |= {number for number, _ in resumed - self._resumed}
+        changed = numbered([number for number in unread if number <= self._latest])
         new = and_(of_study, or_(changed, trials.c.number > self._latest))
         found, open_ones = read_trials(connection, new), []
         for trial in found:
             self._ended.pop(trial.number, None)
             if trial.state == TrialState.WAITING:
                 continue
-            one = contender_of(trial, self.spec, self._usual)
+            one = contender_of(trial, self.spec, self._usual, self._least)
             if one.state != "running":
                 self._ended[one.number] = one
             else:
                 open_ones.append(replace(one, state="paused") if one.number in paused else one)
         self._unended = {it.number for it in found if not it.state.is_finished()}
+        self._resumed = resumed
         self._latest = max([self._latest, *(trial.number for trial in found)])
         return sorted([*self._ended.values(), *open_ones], key=lambda one: one.number)
 

@@ -57,7 +57,7 @@ def why_flat(
     return (
         f"further trials are expected to lower the {spec.value.word} by less than {gain:g}: the "
         f"latest {len(contenders) - len(early)} of {len(contenders)} lowered the best forecast by "
-        f"{gained:.2g}, and {left}"
+        f"{gained:.2g}, and {left}; its total was {spec.trials} trials"
     )
 
 

@@ -40,6 +40,7 @@ TRUSTS = {1.0: 0.9, 0.0: 0.1}  # with the prior probability of each
 HYPOTHESES = np.array(list(product(SCALES, NOISES, TRUSTS)))
 UNTOLD_SD = 0.5  # of a parameter's effect, in scales, if the prior does not hold
 START_SD = 0.7  # of what the prior does not explain of first levels, in their standard deviations
+LEAST = 1e-12  # objective, if the number of validation images is unknown
 MOST = 40  # of the best and of the latest trials of a long study
 
 
@@ -55,6 +56,7 @@ class Contender:
     size: float = 0.0  # logarithm of what its study minimises besides the objective
     work: int = 0  # multiply-adds of its network for one image; 0: unknown
     in_space: bool = True  # whether its configuration lies in its study's space
+    least: float = LEAST  # lower objectives count as this one, because only chance tells them apart
 
     @property
     def epochs(self) -> float:
@@ -69,7 +71,7 @@ class Contender:
         """
         whole = [it for epoch, it in self.curve.items() if 0 < epoch <= rung]
         seen = [it for it in whole or [self.curve.get(0, math.nan)] if math.isfinite(it)]
-        return math.log(max(min(seen), 1e-12)) if seen else math.nan
+        return math.log(max(min(seen), self.least)) if seen else math.nan
 
 
 def informative(trials: Sequence[Contender]) -> Sequence[Contender]:

@@ -55,17 +55,21 @@ def choose(
     paused = [one for one in known if one.state == "paused"]
     if not paused:
         return NEW if begun < trials else None
-    whole = sum(one.state == "complete" for one in contenders)
+    # Not those added by hand without a report: no forecast can use them, and none of them can win.
+    whole = sum(it.state == "complete" and not math.isnan(it.level()) for it in contenders)
     if begun >= trials and spent >= budget and whole >= WHOLE:
         unpruned = [one for one in known if one.state != "pruned"]
         late = [it for it in unpruned if it.state == "complete" or it.epochs >= epochs / 2]
-        favourite = min(late, key=lambda one: estimates[one.number])
-        can_end = favourite.state == "paused" and spent < budget + epochs
-        return favourite.number if can_end else None
+        favourite = min(late, key=lambda one: estimates[one.number], default=None)
+        if favourite is None or favourite.state != "paused" or spent >= budget + epochs:
+            return None
+        return favourite.number
     front = Front([(one.size, estimates[one.number][0]) for one in known])
 
-    def gain(one: Contender) -> float:
-        return front.improvement(one.size, *estimates[one.number]) / remaining_cost(one, epochs)
+    def gain(one: Contender) -> tuple[float, float]:
+        mean, sd = estimates[one.number]
+        improvement = front.improvement(one.size, mean, sd)  # far behind the front it is exactly 0
+        return improvement / remaining_cost(one, epochs), front.level(one.size) - mean
 
     return max(paused, key=gain).number
 

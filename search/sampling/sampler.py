@@ -192,12 +192,14 @@ class StudySampler(BaseSampler):
         draw: Callable[[], dict[str, Any]],
     ) -> list[dict[str, Any]]:
         """Configurations that are not taken, the first near this one, which is."""
-        domains = {name: it for name, it in searched(self._spec).items() if name in self._space}
+        # Without those held, which are the same in all and may lie outside a logarithmic range.
+        varied = self._space.keys() - held.keys()
+        domains = {name: it for name, it in searched(self._spec).items() if name in varied}
 
         def moved(drawn: Mapping[str, Any]) -> dict[str, Any]:
             found = {**params}
             for name, domain in domains.items():
-                if name not in held and domain.listed is None:
+                if domain.listed is None:
                     found[name] = domain.between(params[name], drawn[name], MOVE)
             return found
 

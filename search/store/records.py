@@ -147,9 +147,10 @@ def count_reports(db: Database, study_id: int) -> int:
 
 
 def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
-    """The finished epoch with the lowest value; None if there is none."""
+    """The finished epoch with the lowest value, of several that with the lowest raw loss; None if
+    there is none."""
     finite = [row for row in rows if row.epoch > 0 and math.isfinite(row.value)]
-    return min(finite, key=lambda row: row.value, default=None)
+    return min(finite, key=lambda row: (row.value, row.validation_loss), default=None)
 
 
 def require_recordable(study: StudyHandle) -> None:

@@ -62,11 +62,12 @@ TRIALS = """
     WHERE t.study_id = :study ORDER BY t.number
 """
 BEST = """
-    SELECT e.trial_number, e.epoch, e.best_validation_loss, e.validation_error FROM epochs e
+    SELECT e.trial_number, e.epoch, v.intermediate_value, e.validation_error FROM epochs e
     JOIN trials t ON t.trial_id = e.trial_id
+    JOIN trial_intermediate_values v ON v.trial_id = e.trial_id AND v.step = e.epoch
     WHERE t.study_id = :study AND t.state = 'COMPLETE' AND e.epoch > 0
-        AND e.best_validation_loss IS NOT NULL
-    ORDER BY e.best_validation_loss, e.trial_number, e.epoch LIMIT 1
+        AND v.intermediate_value IS NOT NULL
+    ORDER BY v.intermediate_value, e.trial_number, e.validation_loss, e.epoch LIMIT 1
 """
 
 
@@ -160,7 +161,7 @@ def stopped_in_words(why: str | None) -> list[str]:
     """That a study ended before its total, and how to resume it."""
     if not why:
         return []
-    more = "To resume, run the same command without --stop-when-flat, or with more --trials."
+    more = "To resume, repeat the command without --stop-when-flat or with more --trials than that."
     return wrap(f"Ended early: {why}. {more}")
 
 

@@ -90,7 +90,7 @@ class Training(Iterator[Epoch]):
             self._validated = False  # the current network, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0  # number of finished ones
-        self._best_value, self._best_epoch = math.inf, 0
+        self._best, self._best_epoch = (math.inf, -math.inf), 0  # value, raw loss if values tie
         self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
         self._seconds = 0.0
         self._portions: Iterator[Epoch | None] = self._run()
@@ -147,8 +147,8 @@ class Training(Iterator[Epoch]):
             self._validate_all()
             epoch = yield from self._report(self.epoch + 1, done, done - reported, task.validation)
             self.epoch += 1
-            if (value := self._value(epoch)) < self._best_value:
-                self._best_value, self._best_epoch = value, self.epoch
+            if (found := (self._value(epoch), epoch.validation_loss)) < self._best:
+                self._best, self._best_epoch = found, self.epoch
             yield epoch
 
     def _validate_all(self) -> None:
@@ -211,7 +211,8 @@ class Training(Iterator[Epoch]):
         """All that determines how the training continues. Valid only between two epochs."""
         return {
             "epoch": self.epoch,
-            "best_loss": self._best_value,
+            "best_loss": self._best[0],
+            "best_raw_loss": self._best[1],
             "best_epoch": self._best_epoch,
             "model": self.learning.state_dict(),
             "mean": None if self._step.mean is None else self.model.state_dict(),
@@ -221,7 +222,9 @@ class Training(Iterator[Epoch]):
 
     def _take_up(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
-        self._best_value, self._best_epoch = state["best_loss"], state["best_epoch"]
+        # Earlier versions did not store the raw loss.
+        self._best = state["best_loss"], state.get("best_raw_loss", -math.inf)
+        self._best_epoch = state["best_epoch"]
         with self._on_stream():
             self.learning.load_state_dict(state["model"])
             if self._step.mean is not None:

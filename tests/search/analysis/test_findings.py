@@ -247,6 +247,11 @@ def study_of(
         (smoothing(1e-5, 3e-2), [3e-2] * 3, "try label_smoothing = { low = 1e-05, high = 0.3, log"),
         (smoothing(1e-5, 2.6e-2), [2.6e-2] * 3, "{ low = 1e-05, high = 0.26, log = true }"),
         (smoothing(1.4e-4, 0.9), [1.4e-4] * 3, "{ low = 1.4e-05, high = 0.9, log = true }"),
+        # As many digits as it takes to lie beyond the edge.
+        (smoothing(8e-3, 1.2e-2), [1.2e-2] * 3, "{ low = 0.008, high = 0.015, log = true }"),
+        (smoothing(1.8e-3, 2.3e-3), [1.8e-3] * 3, "{ low = 0.0016, high = 0.0023, log = true }"),
+        (smoothing(0.019, 0.02), [0.02] * 3, "{ low = 0.019, high = 0.021, log = true }"),
+        ({"dropout": {"low": 0.12343, "high": 0.12344}}, [0.12344] * 3, "high = 0.12345 }"),
         (RATE, [2e-2, 5e-3, 2e-2], None),  # not all
         (RATE, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not close enough
         (RATE, [1.05e-3, 1.02e-3, 1e-3], "close to 0.001, the smallest allowed"),
@@ -282,6 +287,23 @@ def test_edges_are_not_reported_too_early_or_without_an_effect() -> None:
         assert len(edges_in_words(view)) == said
         space: dict[str, Domain] = {**view.spec.space, "weight_decay_kind": "none"}
         assert not edges_in_words(replace(view, spec=replace(view.spec, space=space)))
+
+
+@pytest.mark.parametrize(
+    ("training", "edge", "said"),  # training loss as a share of the validation loss
+    [(0.9, 0.2, 1), (0.7, 0.2, 0), (0.7, 1.0, 1)],
+)
+def test_weaker_augmentation_is_not_advised_if_the_best_trial_memorised(
+    training: float, edge: float, said: int
+) -> None:
+    recipe = Recipe(epochs=12, augmentation="flip-crop", augmentation_strength=0.2)
+    space = {"augmentation_strength": {"low": 0.2, "high": 1.0}}
+    view = study_of(space, [edge] * 3, config=replace(PLAIN, recipe=recipe))
+    best, *others = view.trials
+    rows = tuple(replace(it, train_loss=training * it.validation_loss) for it in best.curve)
+    spec = replace(view.spec, space={**view.spec.space, "augmentation": "flip-crop"})
+    view = replace(view, spec=spec, trials=(replace(best, curve=rows), *others))
+    assert len(edges_in_words(view)) == said
 
 
 def test_size_limits_are_respected_and_explain_small_networks() -> None:

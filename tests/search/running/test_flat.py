@@ -88,6 +88,8 @@ def test_a_flat_study_ends_says_why_and_can_be_resumed(
     text = " ".join(status_text(first).split())
     assert f"{first.finished} of {first.finished} trials finished" in text
     assert "Ended early: further trials are expected to lower the calibrated loss by less" in text
+    assert "its total was 16 trials. To resume, repeat the command without" in text
+    assert "or with more --trials than that." in text
     assert notes_in_words(first)[-1].startswith("Ended early: further trials are")
     assert train(run, ALL) == first  # the same command again does nothing
     more = train(run, ALL, 24)

@@ -1,5 +1,6 @@
 """What a free worker reads from a study."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from search.running.by_hand import continue_trials
 from search.sampling import chooser as chooser_module
 from search.sampling.chooser import Chooser, Contenders, make_chooser
 from search.sampling.forecast import fit
@@ -47,6 +49,35 @@ def test_a_paused_trial_is_followed_until_it_is_dropped(filled: Fill) -> None:
         found = read(db, known.contenders)
         assert found[wanted.number] == replace(aside, state="pruned")
         assert found == read(db, chooser(study).contenders)
+
+
+def test_an_ended_trial_that_others_resume_and_end_between_two_reads_is_read_again(
+    filled: Fill,
+) -> None:
+    db, study = filled(50)
+    known = chooser(study).contenders
+    one = next(it for it in read(db, known) if it.state == "pruned")
+    for state in (TrialState.PRUNED, TrialState.COMPLETE):
+        continue_trials(study, replace(SPEC, trials=50), [one.number])
+        lease = take(study, total=50)
+        assert lease.trial_number == one.number
+        epoch = 20 + (state == TrialState.COMPLETE)
+        report(db, lease, epoch, 0.01)
+        finish(study, lease, state=state, value=0.01 if epoch == 21 else None)
+        found = read(db, known)[one.number]
+        assert (found.state, max(found.curve)) == (state.name.lower(), epoch)
+        assert read(db, known) == read(db, chooser(study).contenders)
+
+
+def test_an_objective_below_half_a_mistake_on_all_validation_images_counts_as_that(
+    filled: Fill,
+) -> None:
+    db, study = filled(2)
+    lease = take(study, total=3)
+    report(db, lease, 1, 0.002)
+    assert read(db, chooser(study).contenders)[2].level() == math.log(0.002)
+    report(db, lease, 2, 0.0)
+    assert read(db, chooser(study).contenders)[2].level() == math.log(0.5 / 287)
 
 
 def test_a_limited_number_of_trials_stays_paused_at_the_partial_epoch(

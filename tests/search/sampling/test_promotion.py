@@ -74,6 +74,31 @@ def test_trials_that_never_reported_are_no_candidates() -> None:
     assert chosen(trial(0), trial(1), total=2) is None
 
 
+def test_complete_trials_without_reports_do_not_replace_those_trained_to_their_ends() -> None:
+    """They were added by hand."""
+    by_hand = [trial(n, state="complete") for n in (0, 1)]
+    paused = [trial(2, 1.0, 0.5), trial(3, 0.9, 0.4), trial(4, 1.0, 0.6)]
+    assert chosen(*by_hand, *paused, total=5, budget=2.0) == 3
+    whole = [trial(n, *[0.4] * 9, state="complete") for n in (3, 4)]
+    assert chosen(*by_hand, paused[0], *whole, total=5, budget=2.0) is None
+
+
+def test_in_a_long_study_that_has_spent_its_budget_nothing_need_be_promising() -> None:
+    """The first trials, the only complete ones, have long been surpassed."""
+    early = [trial(n, *[9.0] * 9, state="complete") for n in (0, 1)]
+    stopped = [trial(n, 1.0, state="pruned") for n in range(2, 3 * MOST)]
+    assert chosen(*early, *stopped, trial(3 * MOST, 0.9), total=1 + 3 * MOST, budget=1.0) is None
+
+
+def test_of_trials_far_behind_the_best_the_lowest_forecast_resumes() -> None:
+    """Their expected improvements are exactly 0."""
+    whole = [trial(n, *(1.0 - n / 100 - np.arange(9) / 1e4), state="complete") for n in range(20)]
+    perfect = trial(20, *[1e-12] * 9, state="complete")
+    behind = [trial(21, 1.0), trial(23, 0.7), trial(25, 0.9)]
+    for order in (behind, behind[::-1]):
+        assert chosen(*whole, perfect, *order, budget=1e3) == 23
+
+
 def test_on_a_front_trials_are_compared_with_others_of_their_size() -> None:
     one = Front([(0.0, -1.0), (0.0, -0.5)])  # the study does not minimise size
     assert one.improvement(0.0, -0.9, 0.2) == expected_improvement(-1.0, -0.9, 0.2)

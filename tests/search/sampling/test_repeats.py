@@ -101,6 +101,23 @@ def test_what_a_queued_trial_holds_is_part_of_its_configuration() -> None:
     assert outside.keys() == SPACE.keys() - {"depth"}
 
 
+def test_a_held_value_may_lie_outside_a_logarithmic_range() -> None:
+    """A weight decay of 0 has no logarithm; the second trial first proposes the first one again."""
+    decay = {"low": 1e-5, "high": 1e-2, "log": True}
+    written = {"depth": [2, 3], "weight_decay": decay}
+    space = {name: read_parameter(name, it) for name, it in written.items()}
+    for seed in range(6):
+        spec = StudySpec(dataset="digits", space=space, sampler="random", epochs=2, seed=seed)
+        study = optuna.create_study(sampler=StudySampler(spec, None))
+        none = {OVERRIDES: {"weight_decay": 0.0}}
+        for held in ({"depth": 3}, {}):
+            study.add_trial(queued_trial(spec, held, none))
+        for depth in (3, 2):
+            trial = study.ask()
+            assert suggest(trial, spec).recipe.weight_decay == 0
+            assert trial.params["depth"] == depth
+
+
 def test_a_repeated_proposal_is_replaced_by_one_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best place may be a corner, which a Gaussian process proposes again and again."""
     corner = {"learning_rate": 0.02999999999999999, "depth": 4}

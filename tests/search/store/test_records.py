@@ -4,6 +4,7 @@ import math
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from search.store.leases import Lease
 from search.store.opening import open_database
 from search.store.records import (
     add_result,
+    best_epoch,
     complete_result,
     epochs_of,
     read_trials,
@@ -27,6 +29,7 @@ from search.store.schema import epochs, results, trials
 from search.store.studies import StudyHandle
 from search.training.epoch import Epoch
 from tests.search.long_studies import fill
+from tests.search.made_up_views import trial_view
 from tests.search.worker_processes import report
 from tests.search.workplaces import take
 from tests.search.zones import EAST, zone
@@ -69,6 +72,13 @@ def test_a_partial_epoch_is_no_lowest_value_of_whole_ones(db: Database, lease: L
     lowest = select(epochs.c.best_validation_loss).order_by(epochs.c.epoch)
     with db.engine.connect() as connection:
         assert list(connection.scalars(lowest)) == [0.1, 0.5, 0.5, 0.4]
+
+
+def test_of_epochs_with_equal_values_the_one_with_the_lowest_raw_loss_is_best() -> None:
+    rows = [replace(it, value=0.0) for it in trial_view(0, [0.4, 0.1, 0.2]).curve]
+    assert best_epoch(rows) == rows[1]
+    assert best_epoch([*rows, replace(rows[0], value=-0.1)]) == replace(rows[0], value=-0.1)
+    assert best_epoch([replace(rows[0], value=math.nan)]) is None
 
 
 def test_non_finite_values_are_read_back(db: Database, study: StudyHandle, lease: Lease) -> None:

@@ -18,10 +18,12 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
+from search.store.records import record_epoch
 from search.store.schema import REASON, leases
 from search.store.studies import StudyHandle, create_study
 from search.terminal.status import next_commands, quick_status
 from tests.search.long_studies import INFO
+from tests.search.running.made_up import FedTraining
 from tests.search.worker_processes import report
 
 SPEC = StudySpec(dataset="digits", trials=20, epochs=4)
@@ -55,6 +57,9 @@ def test_it_says_which_worker_trains_what_and_what_was_found(db: Database) -> No
             report(db, lease, epoch + (lease is better), loss)
     release(db, left)
     finish(study, failed, state=TrialState.FAIL, attributes={REASON: "out of memory\x1b[2J"})
+    row = FedTraining([]).report(2, 0.25)  # with the same value as epoch 1, but a lower raw loss
+    record_epoch(db, better, replace(row, validation_error=0.2), 0.3)
+    report(db, better, 3, 0.35)
     for lease, loss in ((good, 0.4), (better, 0.3)):
         finish(study, lease, state=TrialState.COMPLETE, value=loss)
     finish(study, aside, state=TrialState.RUNNING)
@@ -70,7 +75,9 @@ def test_it_says_which_worker_trains_what_and_what_was_found(db: Database) -> No
     for lease in (left, dead):
         assert told.index(f"trial {lease.trial_number}, ") > interrupted
     assert f"Failed: trial {failed.trial_number}: out of memory" in told
-    assert f"Best: trial {better.trial_number}, calibrated validation loss 0.3000, accuracy" in told
+    best = f"Best: trial {better.trial_number}, calibrated validation loss 0.3000, accuracy 80.00 %"
+    assert best in told
+    assert told[told.index(best) :].partition("Next:")[0].endswith(", epoch 2 ")
     assert "left, give or take" in told
     assert "search.finalize --study s" in told
     assert "\x1b" not in told

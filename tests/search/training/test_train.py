@@ -227,16 +227,18 @@ def test_an_ended_training_is_freed_with_its_last_reference(
         gc.enable()
 
 
-def test_patience_watches_the_objective(network: ConvNetConfig, task: Task) -> None:
+@pytest.mark.parametrize("scored", [64, 8])  # with eight images, errors tie
+def test_patience_watches_the_objective(network: ConvNetConfig, task: Task, scored: int) -> None:
     labels_N = task.validation.labels_N.clone()
     labels_N[::7] = 0  # wrong ones, so that confidence is penalised
-    task = replace(task, validation=replace(task.validation, labels_N=labels_N))
-    few = replace(task, training=task.training.select(torch.arange(96)))
+    validation = replace(task.validation, labels_N=labels_N).select(torch.arange(scored))
+    few = replace(task, validation=validation, training=task.training.select(torch.arange(96)))
     recipe = replace(RECIPE, epochs=20, learning_rate=1e-2)
     whole = list(train(network, recipe, few, seed=3))
     recipe = replace(recipe, patience=2)
     for objective, measure in OBJECTIVES.items():
         values = [measure.of(epoch) for epoch in whole]
         stopped = list(train(network, recipe, few, seed=3, objective=objective))
-        ends = [n for n in range(1, 21) if n - 1 - values.index(min(values[:n])) == 2]
+        ranks = [(it, epoch.validation_loss) for it, epoch in zip(values, whole, strict=True)]
+        ends = [n for n in range(1, 21) if n - 1 - ranks.index(min(ranks[:n])) == 2]
         assert len(stopped) == min(ends, default=20)
