@@ -11,7 +11,7 @@
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@60
 #SBATCH --open-mode=append
-# For a GPU: #SBATCH --gpus-per-task=1, and --device cuda below.
+# For a GPU: #SBATCH --gpus=1, and --device cuda below.
 
 # The database's URL, its password too, comes from a file that only you can read: chmod 600.
 SEARCH_STORAGE=$(cat "${SEARCH_STORAGE_FILE:-$HOME/.cnn-search-storage}") || exit 2

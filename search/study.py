@@ -153,8 +153,8 @@ def parser() -> Parser:
         metavar="S",
         help="decides split, sampling and initial weights; implies --workers 1 and "
         "--trials-per-device 1. On a CPU, the same seed with the same number of threads and the "
-        f"same versions gives bit-identical values (default: the study file's; {default.seed} in "
-        "the default one)",
+        "same versions on the same kind of CPU gives bit-identical values (default: the study "
+        f"file's; {default.seed} in the default one)",
     )
     own.add_argument(
         "--extension",

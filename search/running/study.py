@@ -26,7 +26,7 @@ from search.terminal.commands import LONGEST, log
 from search.terminal.forecast import forecast
 from search.terminal.status import stopped_in_words
 from search.terminal.stopping import interrupts_set, stop_after
-from search.terminal.summary import fallback_notice, fallback_words
+from search.terminal.summary import fallback_notice, fallback_words, resumed_in_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
 if TYPE_CHECKING:
@@ -207,7 +207,8 @@ def search_study(
             if request.continue_trials:
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials)
             if progress:
-                for note in (*plan.notes, *told, *pool.words, *what_a_seed_costs(request, device)):
+                notes = (*resumed_in_words(plan.existing), *plan.notes, *told, *pool.words)
+                for note in (*notes, *what_a_seed_costs(request, device)):
                     log(printable(note))
             with stop_after(timeout, stop):
                 train = pool.train if pool.devices else train_trials

@@ -7,6 +7,7 @@ the database raises `StorageError` if it was unavailable for longer than `patien
 
 import logging
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -21,7 +22,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, exc
 
-from search.store import OutageError, StorageError
+from search.store import STORAGE_VARIABLE, OutageError, StorageError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -41,9 +42,16 @@ _TRANSIENT = {  # SQLite's result codes for conditions that may pass
 _REASONS = _TRANSIENT | {
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database; name another one",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a copy",
-    sqlite3.SQLITE_READONLY: "it cannot be written; check the permissions of file and folder",
+    # Also where it is only read: that takes a write-ahead log beside it.
+    sqlite3.SQLITE_READONLY: "it cannot be written; check the permissions of file and folder or, "
+    "to read it, copy it, and its -wal file if there is one, to a folder of your own",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the permissions of file and folder",
 }
+
+# What a server or a pooler says when it has no connection left; connecting gives no code.
+_CROWDED = re.compile(
+    "too many (?:clients|connections)|remaining connection slots|no more connections allowed"
+)
 
 
 @dataclass(kw_only=True)
@@ -195,6 +203,11 @@ def is_full(error: BaseException | None) -> bool:
     return _sqlite_code(error) == sqlite3.SQLITE_FULL
 
 
+def is_crowded(error: BaseException | None) -> bool:
+    """Whether a server refused one connection more."""
+    return bool(_CROWDED.search(str(_cause(error))))
+
+
 def forbids_writing(error: BaseException | None) -> bool:
     """Whether it failed only because we may read but not write."""
     # On a server a read-only transaction, or insufficient privilege.
@@ -208,9 +221,15 @@ def explain(error: BaseException | None) -> str:
     first_line = next(iter(str(getattr(cause, "orig", cause)).splitlines()), "no reason given")
     if (code := _sqlite_code(error)) is not None:
         return _REASONS.get(code, f"{first_line}; check the file")
+    remedy = "check the server and the URL"
     if forbids_writing(error):
-        return f"{first_line}; give the URL of a server and a user that may do this"
-    return f"{first_line}; check the server and the URL"
+        remedy = "give the URL of a server and a user that may do this"
+    elif is_crowded(error):
+        remedy = "give fewer --workers, raise max_connections, use pgbouncer (docs/clusters.md) or "
+        remedy += "try again later"
+    elif "no password supplied" in first_line:
+        remedy = f"put it into ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
+    return f"{first_line}; {remedy}"
 
 
 def _cause(error: BaseException | None) -> BaseException | None:

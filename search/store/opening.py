@@ -35,6 +35,7 @@ from search.store.database import (
     PATIENCE_SECONDS,
     Database,
     explain,
+    is_crowded,
     is_full,
     is_transient,
 )
@@ -90,7 +91,8 @@ def open_database(
     Args:
         url: `sqlite:///FILE` or `postgresql://USER@HOST/NAME`; psycopg 3 is the driver.
         must_exist: refuse a database without studies, and create nothing.
-        patient: wait for a server that cannot be reached, unless the URL is certainly wrong.
+        patient: wait for a server that cannot be reached, unless the URL is certainly wrong. For
+            a free connection everybody waits.
         runs_dir: see `Database`.
 
     Raises `StorageError` if it cannot be used, whatever the reason; `OutageError` after waiting
@@ -118,7 +120,8 @@ def open_database(
             passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
             may_pass = is_transient(error) and not _MISTAKE.search(str(error))
-            passing |= may_pass and (patient or (is_sqlite(address) and not is_full(error)))
+            waits = patient or is_crowded(error) or (is_sqlite(address) and not is_full(error))
+            passing |= may_pass and waits
             problem, waited = f"cannot open {name}: {explain(error)}", time.monotonic() - started
             if not passing or waited > PATIENCE_SECONDS:
                 raise (OutageError if patient and may_pass else StorageError)(problem) from error

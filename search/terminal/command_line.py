@@ -50,6 +50,12 @@ def for_shell(words: Iterable[str]) -> str:
     )
 
 
+def with_password(url: str) -> str:
+    """The URL; if it is $SEARCH_STORAGE without the password, as we print it, with the password."""
+    held = os.environ.get(STORAGE_VARIABLE)
+    return held if held and url != held and url == without_password(held) else url
+
+
 def same_command(arguments: Iterable[str]) -> str:
     """The command line to paste into a shell, with a hint in place of any password."""
     given = list(arguments)

@@ -33,6 +33,7 @@ from search.terminal.command_line import (
     hide_passwords,
     this_command,
     wipe_passwords,
+    with_password,
 )
 from search.terminal.stopping import hear_sigterm
 from search.training.epoch import DeviceLostError
@@ -101,16 +102,14 @@ def leave(code: int | None) -> NoReturn:
 
 
 def one_line(text: str) -> str:
-    """Lines joined by spaces, without this process's passwords; control characters are written as
-    escapes (`\\x1b`)."""
+    """The text on one line, without this process's passwords; control characters as `\\x1b`."""
     return shown(" ".join(hide_passwords(text).split()))
 
 
 def log(text: str) -> None:
     """Print a line to standard error, with the time of day unless it is a terminal: for logs."""
-    text = shown(text)  # study names are anybody's in a shared database
-    line = text if sys.stderr.isatty() else f"{time.strftime(CLOCK)} {text}"
-    print(line, file=sys.stderr, flush=True)
+    clock = "" if sys.stderr.isatty() else f"{time.strftime(CLOCK)} "
+    print(f"{clock}{shown(text)}", file=sys.stderr, flush=True)  # study names are anybody's
 
 
 def console() -> Console:
@@ -179,6 +178,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
     },
     "storage": {
         "default": default_storage,
+        "type": with_password,
         "metavar": "URL",
         "help": f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password is "
         "best left to ~/.pgpass",

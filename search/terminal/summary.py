@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from sqlalchemy import func, select
+
 from data.errors import grouped
 from search.analysis.comparison_words import standing_of_arms
 from search.analysis.findings import (
@@ -26,6 +28,7 @@ from search.analysis.measures import (
 from search.analysis.time_left import time_left
 from search.analysis.wording import (
     all_counts,
+    counted,
     data_in_words,
     describe_network,
     describe_training,
@@ -33,6 +36,9 @@ from search.analysis.wording import (
     warm_start_in_words,
 )
 from search.spec.recipe import PARTIAL_EPOCH
+from search.store.database import read
+from search.store.schema import trials
+from search.store.studies import StudyHandle
 from search.store.views import StudyView, TrialView
 from search.terminal.status import (
     WIDTH,
@@ -139,6 +145,19 @@ def fallback_words(reason: str) -> str:
         "digits instead, 1 797 images of 8x8 pixels that come with this package. Its results say "
         "nothing about Fashion-MNIST."
     )
+
+
+def resumed_in_words(study: StudyHandle | None) -> list[str]:
+    """That the study has trials, which in a shared database may be somebody else's."""
+    if study is None:
+        return []
+    when = select(func.min(trials.c.datetime_start), func.count(trials.c.datetime_start))
+    when = when.where(trials.c.study_id == study.study_id)
+    began, count = read(study.db, lambda connection: connection.execute(when).one())
+    if not count:
+        return []
+    so_far = f"begun on {began:%Y-%m-%d}, {counted(count, 'trial')} so far"
+    return [f"resumes study {study.name!r}, {so_far}; --study NAME begins another"]
 
 
 def resampling_in_words(view: StudyView) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -17,9 +18,11 @@ from optuna_dashboard import get_note
 from sqlalchemy import inspect
 
 from search import report, study
+from search.store import mask_password
 from search.store.opening import open_database
 from search.terminal import command_line
-from search.terminal.command_line import hide_passwords, same_command
+from search.terminal.command_line import command, hide_passwords, same_command
+from search.terminal.commands import Parser
 from tests.search.conftest import SECRET, Call, Refused
 
 
@@ -114,6 +117,24 @@ def test_the_command_to_resume_with(
     monkeypatch.setenv("SEARCH_STORAGE", f"postgresql://me:{SECRET}@host/db")  # not in all shells
     if not shown.startswith("go --storage"):
         assert " --storage postgresql://me@host/db  (the password" in same_command(given)
+
+
+@pytest.mark.parametrize("more", ["", "?host=/tmp", "?host=/tmp&password=x%20y", "?sslpassword=z"])
+def test_a_printed_command_works_where_the_variable_has_the_password(
+    more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = f"postgresql://me:{SECRET}@host/db{more}"
+    monkeypatch.setattr(sys, "argv", ["cnn-search go"])
+    monkeypatch.setenv("SEARCH_STORAGE", held)
+    parser = Parser(description="", examples="")
+    parser.add("storage", "study")
+    for line in (command("go", "s", mask_password(held)), same_command(["--study", "s"])):
+        words = shlex.split(line.partition("  (")[0])
+        assert SECRET not in line
+        assert parser.parse_args(words[words.index("--study") :]).storage == held
+    assert parser.parse_args([]).storage == held
+    other = "postgresql://you@host/db"
+    assert parser.parse_args(["--storage", other]).storage == other
 
 
 def test_a_text_that_quotes_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def test_a_study_from_scratch_and_its_status(site: Any) -> None:
     assert "3 of 3 trials" in out
     assert "search.finalize" in out
     assert "3/3 trials" in err  # the progress
+    assert "resumes" not in err
     view = site.view()
     assert view.finished == 3
     assert view.baseline is not None
@@ -91,7 +92,11 @@ def test_ctrl_c_and_the_same_command_again(
     total = len(before.trials) + 2  # 4000 would take too long
 
     assert "digits of my own" in call(site, study.main, *words, "16", "--help")[0]
-    assert f"{total} of {total} trials" in call(site, study.main, *SAME, *words, str(total))[0]
+    out, err = call(site, study.main, *SAME, *words, str(total))
+    assert f"{total} of {total} trials" in out
+    began = min(trial.started for trial in before.trials if trial.started is not None)
+    so_far = f"begun on {began:%Y-%m-%d}, {total - 2} trials so far"
+    assert f"resumes study 's', {so_far}; --study NAME begins another" in err
     after = site.view()
     assert after.finished == total
     assert after.dataset.name == "mine"

@@ -1,7 +1,10 @@
 """Databases are opened and created, and other programs' files are left alone."""
 
+import os
 import socket
 import sqlite3
+import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
@@ -173,7 +176,7 @@ def test_another_version_of_optuna(db: Database, database_url: str) -> None:
 @pytest.mark.usefixtures("guarded")
 def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = postgres.url("guarded", user="guarded")
-    assert "no password supplied" in message(url)
+    assert "no password supplied; put it into ~/.pgpass, $PGPASSWORD or" in message(url)
     passfile = tmp_path / "pgpass"
     passfile.write_text(f"*:*:*:guarded:{SECRET}\n")
     passfile.chmod(0o600)
@@ -199,6 +202,39 @@ def test_a_wrong_url_is_refused_at_once_even_by_a_worker(
         with pytest.raises(StorageError, match=says) as refused:
             open_database(url, patient=True)
         assert not isinstance(refused.value, OutageError)
+
+
+def test_without_a_free_connection_it_waits(
+    postgres: Any, guarded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("search.store.opening.SILENT_SECONDS", 0.0)
+
+    def free(_: float) -> None:
+        postgres.execute("ALTER ROLE guarded CONNECTION LIMIT -1")
+
+    time = SimpleNamespace(monotonic=monotonic, sleep=free)
+    monkeypatch.setattr("search.store.opening.time", time)
+    postgres.execute("ALTER ROLE guarded CONNECTION LIMIT 0")
+    open_database(guarded).close()
+    assert 'too many connections for role "guarded"; give fewer --workers, raise' in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other permissions")
+def test_a_file_that_may_only_be_read_has_to_be_copied() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # anybody may enter it, other than `tmp_path`
+        url = f"sqlite:///{folder}/studies.db"
+        open_database(url).close()
+        Path(folder).chmod(0o555)
+        is_root = os.geteuid() == 0
+        try:
+            if is_root:
+                os.seteuid(65534)  # permissions do not bind root
+            told = message(url, must_exist=True)
+        finally:
+            if is_root:
+                os.seteuid(0)
+            Path(folder).chmod(0o755)
+    assert "to read it, copy it, and its -wal file if there is one, to a folder of yo" in told
 
 
 def test_a_process_keeps_one_connection(postgres: Any) -> None:
