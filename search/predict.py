@@ -57,25 +57,24 @@ def main(argv: list[str] | None = None) -> int:
     from search.training.epoch import BundleError
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
-    sheet: Path | None = args.sheet or folder / SHEET
-    fault: BundleError | None = None
+    sheet, fault = args.sheet or folder / SHEET, None
     check_sheet(sheet)
     with redirect_stdout(sys.stderr):  # what the network's own code prints is no data
         found = predict(args.pictures, bundle=folder)
     try:
         write_sheet(found, sheet)
     except BundleError as error:  # a network of others may be in a folder of theirs
-        sheet, fault = None, error
+        fault = error
     for one in found.skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
     if (rest := len(found.skipped) - MOST_SKIPPED) > 0:
         print(f"Skipped {counted(rest, 'more file')}", file=sys.stderr)
     if args.json:
-        print(json.dumps(as_json(found, args.top, sheet), indent=2))
+        print(json.dumps(as_json(found, args.top, None if fault else sheet), indent=2))
     else:
         print(as_text(found.table(args.top)))
-        more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
-        if sheet is not None:
+        if fault is None:
+            more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
             print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
     if fault is not None:
         if args.sheet is not None:
