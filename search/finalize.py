@@ -24,8 +24,9 @@ def parser() -> Parser:
     own = Parser(
         description="Retrain the best trial of a study on the full training set (validation images "
         "included) with several seeds, and evaluate it on the test set. Writes model, figures and "
-        "a page to runs/<study>/final-N/ for the N-th test evaluation; runs/<study>/final points "
-        "to the first one, which is the one to trust. Each evaluation is recorded in the database.",
+        "a page to runs/<study>/final-N/ for the N-th test evaluation. The first one is the one to "
+        "trust: runs/<study>/final is a link to it (copy final-1/, not the link, to hand it in). "
+        "Each evaluation is recorded in the database.",
         examples=EXAMPLES,
     )
     own.add("study", "storage", "dataset")

@@ -26,8 +26,9 @@ python -m search.predict --json --top 10 photos/ > predictions.json
 def parser() -> Parser:
     own = Parser(
         description="Classify your own pictures with a network that python -m search.finalize "
-        "wrote. Any size, grey or colour. If the training images are shapes on a plain background, "
-        "as in MNIST, a picture is inverted, scaled and centred like them, and the output says so.",
+        "wrote. Any size, grey or colour. After training on a folder, they are read as it was. If "
+        "the training images are arrays of shapes on a plain background, as in MNIST, a picture is "
+        "inverted, scaled and centred like them, and the output says so.",
         examples=EXAMPLES,
     )
     own.add_network()
@@ -51,30 +52,43 @@ def main(argv: list[str] | None = None) -> int:
     log(LOADING)
     # Not needed for --help, and with torch they take seconds to import.
     from search.figures.images import MOST
-    from search.final.predict import as_text, bundle_folder, predict
+    from search.final.predict import as_text, bundle_folder, check_sheet, predict, write_sheet
     from search.store.folders import from_here
+    from search.training.epoch import BundleError
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
-    sheet = folder / SHEET if args.sheet is None else args.sheet
+    sheet, fault = args.sheet or folder / SHEET, None
+    check_sheet(sheet)
     with redirect_stdout(sys.stderr):  # what the network's own code prints is no data
-        found = predict(args.pictures, bundle=folder, sheet=sheet)
+        found = predict(args.pictures, bundle=folder)
+    try:
+        write_sheet(found, sheet)
+    except BundleError as error:  # a network of others may be in a folder of theirs
+        fault = error
     for one in found.skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
     if (rest := len(found.skipped) - MOST_SKIPPED) > 0:
         print(f"Skipped {counted(rest, 'more file')}", file=sys.stderr)
     if args.json:
-        print(json.dumps(as_json(found, args.top, sheet), indent=2))
+        print(json.dumps(as_json(found, args.top, None if fault else sheet), indent=2))
     else:
         print(as_text(found.table(args.top)))
-        more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
-        print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
+        if fault is None:
+            more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
+            print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
+    if fault is not None:
+        if args.sheet is not None:
+            raise fault
+        print(printable(str(fault)), file=sys.stderr)
     return 0
 
 
-def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:
+def as_json(found: Predictions, top: int, sheet: Path | None) -> dict[str, Any]:
+    """For programs; sheet: None if it could not be written."""
     told = {name: getattr(found.bundle, name) for name in ("study", "trial", "seed", "dataset")}
     skipped = [{"file": str(one.path), "reason": one.reason} for one in found.skipped]
-    return told | {"pictures": found.table(top), "skipped": skipped, "sheet": str(sheet)}
+    written = None if sheet is None else str(sheet)
+    return told | {"pictures": found.table(top), "skipped": skipped, "sheet": written}
 
 
 if __name__ == "__main__":

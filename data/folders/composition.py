@@ -148,7 +148,8 @@ def read_alike(
     A picture that already has that size and the training images' polarity is used as it is. One
     whose figure has their ground, size and place is only resized: cropping would move it by some
     pixels, and an enlarged training image must become the image that it was made from. Without a
-    `composition`, as for natural images, it is only resized. Raises DataError.
+    `composition`, as for natural images, and after training on picture files it is only resized: a
+    test picture must be read as `finalize` read it. Raises DataError.
     """
     channels, height, width = image_shape
     [picture_HWC] = pictures.read_pictures([path], image_shape, preparation)
@@ -160,7 +161,7 @@ def read_alike(
         elif pictures.is_deep(image):
             notes.append(words(pictures.levels_of(pictures.samples(image), preparation)))
     keeps_shape = given[0] * height == given[1] * width
-    if composition is not None and channels == 1:
+    if composition is not None and channels == 1 and preparation.fit == "stretch":
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
         if figure is None:
             notes.append("blank: nothing stands out from the ground")

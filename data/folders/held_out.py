@@ -144,7 +144,12 @@ def _read(path: Path) -> Record:
         record = {file: digests.get(file) for file in stored["test"]}
         if not all(isinstance(it, str | None) for it in (*record, *record.values())):
             raise TypeError
-    except (AttributeError, OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path} ({error.strerror}), which names the test images of a folder; "
+            "make it readable, or give another --data-dir, where new ones are drawn"
+        ) from error
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}, which names the test images of a folder, is damaged; restore it, "
             "or delete it to have new ones drawn"

@@ -69,8 +69,10 @@ def pictures_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
         raise error
 
     for place, folders, files in os.walk(folder, onerror=refuse):
-        skipped += [Path(place, name) for name in folders if is_system_folder(name)]
-        folders[:] = sorted(name for name in folders if not is_system_folder(name))
+        folders.sort()
+        left = [it for it in folders if is_system_folder(it) or Path(place, it).is_symlink()]
+        skipped += [Path(place, name) for name in left]
+        folders[:] = [name for name in folders if name not in left]
         for path in (Path(place, name) for name in sorted(files)):
             if is_picture(path):
                 yield path

@@ -102,9 +102,10 @@ def predict(
         >>> [(row["file"], row["label"], row["probability"]) for row in found.table()]
 
     Args:
-        paths: one or several. Any size, grey or colour; if the training images are figures on a
-            plain ground, a picture is inverted, scaled and centred like them. Folders are sorted;
-            links to folders are not followed, and damaged files or non-pictures are skipped.
+        paths: one or several. Any size, grey or colour. After training on a folder, they are read
+            as it was; if the training images are arrays of figures on a plain ground, a picture is
+            inverted, scaled and centred like them. Folders are sorted; links to folders below them,
+            damaged files and non-pictures are skipped.
         bundle: the folder that `finalise` wrote, or the network itself (`final.bundle`).
         study: instead of `bundle`, the study whose network to use (its folder in `runs_dir`); of
             several with this name, that of the database that $SEARCH_STORAGE names. With neither,
@@ -119,8 +120,8 @@ def predict(
             sheet cannot be written.
         DataError: a path does not exist, a named file is not a picture, or there are no pictures.
     """
-    if sheet is not None and Path(sheet).suffix.lower() != ".png":
-        raise BundleError(f"contact sheets are PNG files, but got --sheet {sheet}; name it .png")
+    if sheet is not None:
+        check_sheet(sheet)
     if bundle is not None and study is not None:
         raise SpecError("study", f"give either a bundle or a study, but got both, {study=}")
     if isinstance(bundle, Bundle):
@@ -136,13 +137,24 @@ def predict(
     prepare_process()
     found = _classify(network, [Path(path) for path in given])
     if sheet is not None:
-        try:
-            write_atomically(Path(sheet), contact_sheet(network, found.pictures))
-        except OSError as error:
-            raise BundleError(
-                f"cannot write the contact sheet {sheet} ({error.strerror}); give another --sheet"
-            ) from error
+        write_sheet(found, sheet)
     return found
+
+
+def check_sheet(sheet: str | Path) -> None:
+    """Raises BundleError unless it is the name of a PNG file."""
+    if Path(sheet).suffix.lower() != ".png":
+        raise BundleError(f"contact sheets are PNG files, but got --sheet {sheet}; name it .png")
+
+
+def write_sheet(found: Predictions, sheet: str | Path) -> None:
+    """Write the contact sheet, a PNG file. Raises BundleError if it cannot be written."""
+    try:
+        write_atomically(Path(sheet), contact_sheet(found.bundle, found.pictures))
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the contact sheet {sheet} ({error.strerror}); give another --sheet"
+        ) from error
 
 
 def bundle_folder(
@@ -189,7 +201,10 @@ def _classify(bundle: Bundle, paths: Sequence[Path]) -> Predictions:
             skipped.append(Skipped(path=file, reason=str(error)))
         else:
             seen.append((file, *read))
-    skipped += [Skipped(path=file, reason=f"{shown(file)} is no picture") for file in left_out]
+    for file in left_out:
+        is_link = file.is_symlink() and file.is_dir()
+        why = "a link to a folder; name it to include it" if is_link else "no picture"
+        skipped.append(Skipped(path=file, reason=f"{shown(file)} is {why}"))
     if not seen:
         names = ", ".join(map(str, paths))
         raise DataError(

@@ -237,7 +237,7 @@ def is_current(connection: sa.Connection) -> bool:
     if found > VERSION:
         raise SchemaError(
             f"a later version of cnn-search made it (schema {found}, this one knows {VERSION}); "
-            "install that version"
+            "update yours (in a checkout: git pull)"
         )
     return found == VERSION
 

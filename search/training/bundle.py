@@ -175,11 +175,13 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises BundleError: files missing, damaged, from different networks or from another version.
     """
-    path = folder / CONFIG
+    path, remedy = folder / CONFIG, REMEDY
     try:
         stored = parse_json(read_regular(path, MOST_CONFIG_BYTES))
-        if stored["format"] != FORMAT:
-            raise ValueError(f"format {stored['format']!r}, but this version reads {FORMAT}")
+        if (found := stored["format"]) != FORMAT:
+            if type(found) is int and found > FORMAT:
+                remedy = "a later version made it: update cnn-search (in a checkout: git pull)"
+            raise ValueError(f"format {found!r}, but this version reads {FORMAT}")
         path = folder / WEIGHTS
         payload = read_regular(path, MOST_BYTES)
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
@@ -193,7 +195,7 @@ def read_bundle(folder: Path) -> Bundle:
         ) from error
     except Exception as error:  # a file from others can make the reading code raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
+        raise BundleError(f"{path} cannot be used ({reason}); {remedy}") from error
     network = bundle.network()  # raises here, before pictures are read at its size
     learned = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     for name, weight in weights.items():

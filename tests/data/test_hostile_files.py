@@ -73,9 +73,10 @@ def test_pictures(folder: Path, picture: tuple[str, bytes]) -> None:
     kind, content = picture
     path = folder / f"a.{kind}"
     path.write_bytes(content)
-    for shape, composition in (((3, 8, 8), None), ((1, 28, 28), COMPOSED)):
+    of_files, of_arrays = Preparation(fit="pad"), Preparation()
+    for shape, *how in (((3, 8, 8), None, of_files), ((1, 28, 28), COMPOSED, of_arrays)):
         with refused_in_a_line(DataError):
-            read_alike(path, shape, composition, Preparation(fit="pad"))
+            read_alike(path, shape, *how)
 
 
 @given(st.lists(arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4)),

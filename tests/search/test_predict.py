@@ -23,6 +23,7 @@ from models import ConvNetConfig
 from search.final.predict import predict as classify
 from search.spec.recipe import Recipe
 from search.training.bundle import Bundle, read_bundle, write_bundle
+from search.training.epoch import BundleError
 from search.training.task import make_task
 from search.training.train import train
 from tests.search.conftest import Refused
@@ -141,6 +142,34 @@ def test_output_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "\nSkipped 1 more file\n" in err
     assert "Contact sheet: sheet.PNG" in err
     assert (place / "sheet.PNG").exists()
+
+
+def test_without_room_for_a_sheet_the_predictions_are_printed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with somebody else's network; only a sheet that was asked for is an error."""
+    (place / "runs/digits/final/predictions.png").mkdir()
+    assert predict.main(["--json", "drawn/7-chalk.png"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (len(told["pictures"]), told["sheet"]) == (1, None)
+    assert "cannot write the contact sheet runs/digits/final/predictions.png" in err
+    (place / "full").write_text("x")
+    with pytest.raises(BundleError, match=r"full/s\.png .*give another --sheet"):
+        predict.main(["drawn/7-chalk.png", "--sheet", "full/s.png"])
+    assert capsys.readouterr().out.startswith("drawn/7-chalk.png ")
+
+
+def test_links_to_folders_are_reported_and_read_when_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "hidden").mkdir()
+    shutil.copy(place / "drawn" / "7-paper.png", place / "hidden")
+    (place / "hidden" / "linked").symlink_to(place / "drawn")
+    assert predict.main(["hidden", "hidden/linked"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 21
+    assert "Skipped: hidden/linked is a link to a folder; name it" in err
 
 
 def test_bad_input_ends_in_one_line(place: Path, refused: Refused) -> None:

@@ -1,6 +1,7 @@
 """The composition shared by training images, and pictures adapted to it no more than needed."""
 
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw
 from data.datasets import load_training
 from data.folders.composition import AS_IT_IS, Composition, find_figure, measure, read_alike
 from data.folders.preparation import Preparation
+from tests.data.pets import load, save
 
 SHAPE = (1, 28, 28)
 MNIST = Composition(on_dark=True, ground=0.0, level=1.0, size=20 / 28)
@@ -103,6 +105,21 @@ def test_polarity_ink_size_and_place_become_those_of_the_training_images(tmp_pat
     for size, box in (((900, 300), (600, 60, 660, 240)), ((1200, 1200), (400, 240, 640, 960))):
         image, _ = read(drawing(size, box), tmp_path)
         assert (image.float() - reference.float()).abs().mean() < 4, (size, box)
+
+
+def test_files_of_a_folders_test_set_are_read_as_finalize_reads_them(tmp_path: Path) -> None:
+    """Among three classes dark on light there is a fourth, light on dark, one picture in twelve."""
+    root = tmp_path / "shapes"
+    for part, (index, name) in product(("train", "test"), enumerate("abcn")):
+        for width in range(10, 14 if name == "n" else 25):
+            picture = drawing((48, 40), (14, 6 + 2 * index, 14 + width, 36))
+            picture = picture.point(lambda it: 255 - it) if name == "n" else picture
+            save(root / part / name / f"{width}.png", picture)
+    info, training, test = load(root)
+    composition = measured(training.images_NCHW.numpy())
+    files = sorted((root / "test").glob("*/*.png"))
+    read = [read_alike(it, info.image_shape, composition, info.preparation)[0] for it in files]
+    assert torch.equal(torch.stack(read), test.images_NCHW)
 
 
 def test_training_images_are_left_unchanged(tmp_path: Path) -> None:

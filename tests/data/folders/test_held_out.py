@@ -168,6 +168,17 @@ def test_a_damaged_record_is_named_and_never_replaced(
         read_layout(root, tmp_path / "data")
 
 
+@pytest.mark.usefixtures("held")
+def test_a_record_that_cannot_be_read_is_not_called_damaged(root: Path, tmp_path: Path) -> None:
+    """It may be another account's: to delete it would give up the test images."""
+    [stored] = (tmp_path / "data/folders").iterdir()
+    stored.unlink()
+    stored.mkdir()  # root may read any file
+    with pytest.raises(DataError, match=f"cannot read {stored} .* make it readable") as caught:
+        read_layout(root, tmp_path / "data")
+    assert "delete" not in str(caught.value)
+
+
 def test_a_record_that_cannot_be_stored_is_an_error_with_a_way_out(
     root: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from data.folders.preparation import FIRST
 from models import FAMILIES, MLPConfig, build, family_from_function, from_dict
 from search.spec.extensions import restore_family
-from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
+from search.training.bundle import CONFIG, FORMAT, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError, WeightsError
 from search.training.files import WEIGHTS
 from search.training.task import logits
@@ -120,6 +120,16 @@ def test_damaged_networks_are_refused_in_one_line(
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "finalize" in str(caught.value)
+
+
+def test_a_network_of_a_later_version_asks_for_an_update(bundle: Bundle, tmp_path: Path) -> None:
+    """Who was handed it cannot finalise it again."""
+    write_bundle(bundle, tmp_path)
+    edit(lambda content: content.update(format=FORMAT + 1))(tmp_path)
+    with pytest.raises(
+        BundleError, match=f"format {FORMAT + 1}.*; a later version made it: update"
+    ):
+        read_bundle(tmp_path)
 
 
 def test_an_older_network_is_used_as_it_was(bundle: Bundle, tmp_path: Path) -> None:
