@@ -261,10 +261,10 @@ def test_a_checkpoint_that_cannot_be_read_stops_the_worker_and_is_kept(
     path = checkpoint_path(run.checkpoints, 0)
     saved, read = path.read_bytes(), Path.open
 
-    def gone(self: Path, *arguments: Any) -> Any:
+    def gone(self: Path, *arguments: Any, **options: Any) -> Any:
         if self == path:
             raise OSError(116, "Stale file handle")
-        return read(self, *arguments)
+        return read(self, *arguments, **options)
 
     with monkeypatch.context() as outage:
         outage.setattr(Path, "open", gone)

@@ -82,6 +82,7 @@ def test_a_start_that_fails_leaves_no_connection_open(
 
     def watched(*given: Any, **options: Any) -> Database:
         opened.append(open_database(*given, **options))
+        closed.clear()  # opening it may close connections, too
         return opened[-1]
 
     def closing(self: Database) -> None:
