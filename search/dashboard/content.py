@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,19 +101,19 @@ class TrialPictures:
         self._began, self._spent = time.monotonic(), 0.0
         self._is_failing = False
 
-    def upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
+    def upload(self, lease: Lease, confusion_KK: Callable[[], NDArray[np.int64]]) -> None:
         """Learning curves and confusion matrix of a trial that is about to be marked as complete.
 
-        Once the share of time is used up, only if the trial is the best so far. `confusion_KK` is
-        on the validation images, after the last epoch. A drawing error is only logged. Raises
-        StorageError (no database, or the study is gone) or LostLeaseError.
+        Once the share of time is used up, only if the trial is the best so far. `confusion_KK`
+        counts the validation images after the last epoch. An error there (no memory) or in drawing
+        is only logged. Raises StorageError (no database, or the study is gone) or LostLeaseError.
         """
         started = time.monotonic()
         allowed = CREDIT_SECONDS + SHARE * (started - self._began)
         try:
             with self._study.told_if_gone():
                 if self._spent <= allowed or self._is_best(lease):
-                    self._upload(lease, confusion_KK)
+                    self._upload(lease, confusion_KK())
             self._is_failing = False
         except OSError as error:
             # If all of runs/ is gone, the study's worker reports it.

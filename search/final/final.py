@@ -119,7 +119,7 @@ def finalise(
         StorageError: no such database, study, trial or arm; it is not finished, or not writable.
         StudyGoneError: the study or its folder was deleted meanwhile; nothing was recorded.
         DataError: images are not available; they or the initial weights are not the study's own.
-        BundleError, CheckpointUnwritableError: files cannot be written or exported.
+        BundleError, CheckpointError: files cannot be read, written or exported.
         RepeatError: a training diverged or died.
         StoppedError: `stop` was set; the same call resumes.
     """

@@ -72,7 +72,7 @@ def train_all(
 
     Raises:
         StoppedError: `stop` was set; the same call resumes.
-        RepeatError, CheckpointUnwritableError: a training died, diverged or cannot be saved.
+        RepeatError, CheckpointError: a training died, diverged, or cannot be resumed or saved.
         SpecError: there is no such Ray cluster.
     """
     rest = [job for job in jobs if job.saved()["score"] is None]

@@ -98,15 +98,16 @@ def check_requests(
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
     """Have stopped trials trained to their ends; returns a line for each: where it continues.
 
-    Like trials that a worker has abandoned, they are claimed before all others. In a comparison,
-    where no other trial takes the place of one that failed, it is trained again.
+    Like abandoned trials, they are claimed before all others. In a comparison, one that failed is
+    trained again, as no other takes its place; else it is left out if it was continued before.
 
     Raises:
         SpecError: there is no such trial, or it cannot be continued; nothing was written.
     """
 
     def go_on(connection: Connection) -> Sequence[Row[Any]]:
-        rows = _find(connection, study, spec, numbers)
+        found = _find(connection, study, spec, numbers)
+        rows = [row for row in found if not _is_lost(study, spec, row)]
         if any(map(_is_stopped, rows)):
             unstop(study)
         run_again(connection, [it.trial_id for it in rows if it.state in STOPPED])
@@ -119,7 +120,7 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
                 free = {"trial_id": row.trial_id, "abandonments": 0, "token": (row.token or 1) + 1}
                 free |= {"claim": row.claim or "", "worker": row.worker or "unknown"}
                 connection.execute(insert(leases).values(free))
-        return rows
+        return found
 
     return [f"trial {row.number} {_told(study, spec, row)}" for row in study.write(go_on)]
 
@@ -168,12 +169,14 @@ def foreseen(
     view = with_retry(study.db, lambda: view_study(study))
     trials = tuple(
         replace(one, state="interrupted", continued=True)
-        if one.number in request.continue_trials and one.state != "complete"
+        if one.number in request.continue_trials
+        and one.state != "complete"
+        and not (one.state == "failed" and _is_for_good(spec, one.reason))
         else one
         for one in view.trials
     )
     same = view.stop_when_flat == request.stop_when_flat and spec.trials == load_spec(study).trials
-    if view.stopped is None or not same:
+    if view.stopped is None or request.stop_when_flat is None or not same:
         return spec, trials, None
     new = _missing(read(study.db, lambda _: _trials_of(study)), spec, queue)
     return spec.with_total(view.finished + len(new)), trials, view.stopped
@@ -195,13 +198,11 @@ def _find(
         if type(number) is not int or number not in found:
             there = f"its trials are 0 to {max(found)}" if found else "it has none yet"
             raise SpecError("continue", f"{name} has no trial {shown(number)}; {there}")
-        if found[number].state == TrialState.FAIL:
-            _check_failed(study, spec, found[number])
     # Room for paused trials is not needed: `claim` takes abandoned ones first.
     needed = sum(
         row.state in COUNTED
         or (row.state == TrialState.RUNNING and not is_paused(row))
-        or row.number in numbers
+        or (row.number in numbers and not _is_lost(study, spec, row))
         for row in found.values()
     )
     if needed > spec.trials:
@@ -210,15 +211,24 @@ def _find(
     return [found[number] for number in sorted(set(numbers))]
 
 
-def _check_failed(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> None:
-    """Raises SpecError unless the trial is to be trained again."""
+def _is_lost(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> bool:
+    """Whether the trial has failed for good; raises SpecError if it was never continued."""
+    of_trial = study.db.optuna.get_trial_user_attrs(row.trial_id)
+    if row.state != TrialState.FAIL or not _is_for_good(spec, of_trial.get(REASON)):
+        return False
+    if CONTINUED in of_trial:
+        return True
     if not spec.is_comparison:
         only = "only a paused or pruned trial can be continued"
         other = "--enqueue trains a configuration from scratch"
         raise SpecError("continue", f"trial {row.number} failed, and {only}; {other}")
-    if has_diverged(study.db.optuna.get_trial(row.trial_id).user_attrs.get(REASON)):
-        why = "which is a result of its arm and would happen again; leave it out"
-        raise SpecError("continue", f"trial {row.number} diverged, {why}")
+    why = "which is a result of its arm and would happen again; leave it out"
+    raise SpecError("continue", f"trial {row.number} diverged, {why}")
+
+
+def _is_for_good(spec: StudySpec, reason: object) -> bool:
+    """Whether a trial that failed for this reason is not trained again."""
+    return not spec.is_comparison or has_diverged(reason)
 
 
 def _is_stopped(row: Row[Any]) -> bool:
@@ -229,7 +239,7 @@ def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
     if row.state == TrialState.COMPLETE:
         return "is already complete"
     if row.state == TrialState.FAIL:
-        return "failed and starts over"
+        return f"failed and {'is left out' if _is_lost(study, spec, row) else 'starts over'}"
     if not _is_stopped(row):
         state = "interrupted" if row.claim is not None and row.expires_at is None else "under way"
         state = "queued" if row.state == TrialState.WAITING else state

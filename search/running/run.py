@@ -143,9 +143,17 @@ class Plan:
 
         Raises SpecError or StudyFileError if another start has made it meanwhile, and differently.
         """
-        request, task = self.request, self.task
-        hold_out(task, request.data_dir)  # may fail, and there must be no study then
+        request = self.request
+        hold_out(self.task, request.data_dir)  # may fail, and there must be no study then
         db = self.db or open_database(request.storage, runs_dir=request.runs_dir)
+        try:
+            return self._begin(db, stop)
+        except BaseException:
+            db.close()
+            raise
+
+    def _begin(self, db: Database, stop: threading.Event) -> Run:
+        request, task = self.request, self.task
         study = self.existing or studies.create_study(
             db,
             self.name,

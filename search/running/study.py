@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +117,7 @@ def run_study(
         DataError: its images are unavailable.
         StorageError: the database cannot be used.
         StudyBrokenError: trial after trial fails.
-        CheckpointUnwritableError: a finished epoch could not be saved.
+        CheckpointError: a checkpoint could not be read, or a finished epoch not be saved.
         DeviceLostError: this process can no longer use its GPU; restart it, and the same call
             resumes.
 
@@ -197,12 +197,15 @@ def search_study(
     """
     prepare_process()
     making, device = _make_pool(request)
-    with making as pool:
+    with making as pool, ExitStack() as opened:
         plan = make_plan(request, device)
+        if plan.db is not None:
+            opened.callback(plan.db.close)
         if plan.substitute is not None:
             on_substitute(plan.substitute)
         run = plan.begin(stop)
-        with closing(run.db), run.study.told_if_gone():
+        opened.callback(run.db.close)
+        with run.study.told_if_gone():
             told = by_hand.enqueue(run.study, run.spec, plan.queue) if plan.queue else []
             if request.continue_trials:
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials)

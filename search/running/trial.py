@@ -83,7 +83,7 @@ def train_trial(
     Raises:
         StoppedError: the run was asked to stop.
         LostLeaseError: another worker took the trial over.
-        StudyGoneError, StorageError, CheckpointUnwritableError: the study cannot continue.
+        StudyGoneError, StorageError, CheckpointError: the study cannot continue.
         Exception: anything else is the configuration's own fault.
     """
     if lease.exhausted:
@@ -105,9 +105,9 @@ def train_trial(
         return TrialState.FAIL, f"too large: it {words}"
     rows = epochs_of(db, lease.study_id, numbers=[lease.trial_number])
     reported = max((row.epoch for row in rows), default=-1)
-    # Earlier holders already decided about the epochs they reported, but one that vanished may have
-    # died before deciding.
-    decided = reported - (lease.attempt > 1)
+    # Earlier holders decided about all epochs they reported, except that one which vanished or was
+    # interrupted may not have come to the last.
+    decided = reported - (not lease.was_paused)
 
     def ending_after(epoch: int) -> Ending | None:
         if should_prune(run.study, spec, lease, epoch):
@@ -154,7 +154,7 @@ def train_trial(
                 if ending := ending_after(epoch.epoch):
                     return ending
             yield
-        pictures.upload(lease, training.confusion().numpy())
+        pictures.upload(lease, lambda: training.confusion().numpy())
     return TrialState.COMPLETE, None
 
 

@@ -57,7 +57,7 @@ from search.training.device import (
     return_memory,
 )
 from search.training.epoch import DeviceLostError, StoppedError
-from search.training.files import CheckpointUnwritableError, delete_checkpoint
+from search.training.files import CheckpointError, delete_checkpoint
 from search.training.task import Task, load_study_task
 from search.training.weights import check_training
 
@@ -163,7 +163,7 @@ def train_trials(run: Run) -> None:
     Raises:
         StudyBrokenError: several trials in a row failed without one success.
         StorageError: the database was unavailable for longer than we wait.
-        CheckpointUnwritableError: a finished epoch could not be saved.
+        CheckpointError: a checkpoint could not be read, or a finished epoch not be saved.
         StudyGoneError: the study was deleted, or its database or folder removed.
         DeviceLostError: the GPU is lost. Its trials are abandoned, so none loses it for ever.
     """
@@ -254,7 +254,7 @@ class Slots:
             crowded = False
             try:
                 ending = yield from train_trial(run, lease, self._pictures, chooser, self._reported)
-            except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
+            except (StoppedError, LostLeaseError, StorageError, CheckpointError):
                 raise
             except Exception as error:
                 # Whatever a configuration does to its training is its own fault, not the study's.

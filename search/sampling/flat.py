@@ -8,6 +8,7 @@ only once a third of its trials are new.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from search.sampling.promotion import expected_improvement
 from search.spec.config import StudySpec
 from search.store.claims import COUNTED
 from search.store.leases import revive
-from search.store.schema import FLAT, STOPPED, stored_flat, trials
+from search.store.schema import FLAT, STOPPED, stored_flat, study_user_attributes, trials
 from search.store.studies import StudyHandle, load_spec
 
 FEWEST = 20  # started trials; the first ten were not proposed by a model
@@ -61,20 +62,24 @@ def why_flat(
     )
 
 
-def make_flat(contenders: Contenders) -> Callable[[Connection], str | None] | None:
+def make_flat(contenders: Contenders) -> Callable[[Connection], str | None]:
     """A function that returns why the study should end now, or None if it should not.
 
-    None if the study is to reach its total in any case.
+    It follows the setting, which another start may change at any time.
     """
     study, spec = contenders.study, contenders.spec
-    stored = stored_flat(study.attributes)
-    if stored is None:
-        return None
-    gain, begun = stored
     of_study = trials.c.study_id == study.study_id
+    attribute = study_user_attributes.c
+    setting = select(attribute.value_json).where(
+        attribute.study_id == study.study_id, attribute.key == FLAT
+    )
     queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
 
     def why(connection: Connection) -> str | None:
+        stored = stored_flat({FLAT: json.loads(connection.scalar(setting) or "null")})
+        if stored is None:
+            return None
+        gain, begun = stored
         found = contenders(connection)
         if len(found) < max(FEWEST, 1.5 * begun) or connection.scalar(queued):
             return None
@@ -101,9 +106,9 @@ def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
         new = None if gain is None else (gain, begun)
         if new != stored:
             study.study.set_user_attr(FLAT, None if new is None else list(new))
-            if stopped:
-                unstop(study)
-                revive(connection, study.study_id)
+        if stopped and (new != stored or new is None):
+            unstop(study)
+            revive(connection, study.study_id)
 
     study.write(change)
 

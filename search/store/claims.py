@@ -22,6 +22,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate, repeat
 from typing import Any, Literal
@@ -110,7 +111,8 @@ def claim(
         choose: asked before the study is locked, and again under the lock only if its answer is
             outdated by then. None: paused trials are resumed like abandoned ones.
         flat: says why the study should end before it reaches its total; None if it should continue.
-            Asked before the study is locked; an abandoned trial is claimed in any case.
+            Asked before the study is locked, and again before it ends for that; an abandoned trial
+            is claimed in any case.
         worker: a name made by `this_worker`, which is the default.
 
     Raises:
@@ -184,6 +186,8 @@ def claim(
             if held:
                 return "wait"
             if why is not None and study.study.user_attrs.get(STOPPED) is None:
+                if flat is not None and flat(connection) is None:
+                    return "wait"  # the setting has changed
                 study.study.set_user_attr(STOPPED, why)
         for row in paused.values():
             tell(connection, study.db, row.trial_id, TrialState.PRUNED)
@@ -231,7 +235,7 @@ def is_abandoned(row: Row[Any]) -> bool:
 def _take_over(connection: Connection, row: Row[Any], grant: Grant) -> Lease | None:
     """None if its holder renewed the lease since the row was read."""
     abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
-    lease = grant(row.trial_id, row.number, abandonments)
+    lease = replace(grant(row.trial_id, row.number, abandonments), was_paused=is_paused(row))
     values = {"token": leases.c.token + 1, "abandonments": abandonments, "paused": None}
     values |= {"worker": lease.worker, "claim": lease.claim, "extended": None}
     return lease if _update_lease(connection, row, lease.seconds, **values) else None

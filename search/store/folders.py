@@ -158,6 +158,8 @@ def find_checkpoints(url: str) -> Path | Remote:
         probe = Remote(url) / f"probe-{secrets.token_hex(8)}"
         probe.write_bytes(b"")  # the bucket may be missing, or read-only for us
         probe.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # else what is missing could not be told from an outage
+            probe.read_bytes()
     except StorageError:
         raise
     except Exception as error:  # whatever its libraries raise

@@ -60,9 +60,10 @@ class Lease:
 
     Attributes:
         claim: tells the holder from a late writer, even if a database reuses ids.
-        attempt: 1, plus 1 for each holder that vanished since a new epoch was last recorded.
-            Handing a trial back does not count.
+        attempt: 1, plus 1 for each holder that vanished since the trial's last progress, see
+            `record_epoch`. Handing a trial back does not count.
         seconds: how long it lasts from each renewal.
+        was_paused: the trial was paused and has been chosen to resume.
     """
 
     study_id: int
@@ -72,6 +73,7 @@ class Lease:
     attempt: int
     worker: str
     seconds: float
+    was_paused: bool = False
 
     @property
     def exhausted(self) -> bool:

@@ -81,6 +81,10 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
 
     When it returns, no kill can undo the report. The first report of an epoch stands: later ones,
     of a trial that had to start over, change nothing. Raises `LostLeaseError`, see `fence`.
+
+    Holders that vanished earlier no longer count if the epoch is new, or if it is a whole epoch,
+    which has a checkpoint, and later than all that were such progress since the trial began or was
+    continued. So each epoch excuses them once, and a trial that kills its workers still fails.
     """
     measured = {item.name: getattr(epoch, item.name) for item in fields(Epoch)}
     row = {name: None if it != it else it for name, it in measured.items()}  # NaN
@@ -102,14 +106,17 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
     def record(connection: Connection) -> None:
         fence(connection, lease)
         latest, lowest = connection.execute(earlier).one()
-        if latest == epoch.epoch:
-            return  # already reported
+        is_new = latest != epoch.epoch
+        if lease.attempt > 1 and (is_new or epoch.epoch > 0):
+            further = sa.func.coalesce(leases.c.repeated, -1) < epoch.epoch
+            progress = {"abandonments": 0, "repeated": epoch.epoch}
+            connection.execute(update(leases).where(lease.own, further).values(progress))
+        if not is_new:
+            return
         finite = [it for it in (lowest, value) if it is not None and math.isfinite(it)]
         best = min(finite, default=None)
         connection.execute(insert(epochs).values(**row, best_validation_loss=best))
         db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, value)
-        if lease.attempt > 1:  # holders that vanished before this epoch no longer count
-            connection.execute(update(leases).where(lease.own).values(abandonments=0))
 
     write(db, record)
 

@@ -124,7 +124,7 @@ leases = sa.Table(
     metadata,
     _key_of(trials.c.trial_id),
     sa.Column("token", sa.Integer, nullable=False),  # incremented by each claim
-    # Holders that vanished since a new epoch was recorded.
+    # Holders that vanished since the last progress: a new epoch, or `repeated`.
     sa.Column("abandonments", sa.Integer, nullable=False),
     sa.Column("worker", sa.String(255), nullable=False),
     # The call that won it, by a name never reused: fences late writers, makes retries harmless.
@@ -135,6 +135,8 @@ leases = sa.Table(
     # 1: paused at a rung and to be resumed if it is worth it, even if the end of the study has
     # pruned it; NULL: not paused, or resumed by now.
     sa.Column("paused", sa.Integer),
+    # The last epoch whose report by a later holder was progress, see `record_epoch`; NULL: none.
+    sa.Column("repeated", sa.Integer),
 )
 
 results = sa.Table(
@@ -163,7 +165,7 @@ schema = sa.Table("cnn_search_schema", metadata, _VERSION)  # one row
 OURS = (epochs, leases, results, identities, schema)
 # Version of the tables above. Increment it when you add a table, or a column that can be NULL;
 # change nothing else, so that earlier versions can still use the database.
-VERSION = 5
+VERSION = 6
 
 # SQLite gives a deleted row's id to the next one, and enforces foreign keys only if each client
 # asks for it (optuna-dashboard does not): without these, a new trial would find an old one's rows.

@@ -36,7 +36,11 @@ OLD_SECONDS = 3600.0  # no write takes that long
 _log = logging.getLogger(__name__)
 
 
-class CheckpointUnwritableError(ValueError):
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read (no permission or connection); to do without it loses epochs."""
+
+
+class CheckpointUnwritableError(CheckpointError):
     """A checkpoint cannot be written (no room or permission); training on risks finished epochs."""
 
 
@@ -132,12 +136,20 @@ def latest_checkpoint(path: Path | Remote, *identities: dict[str, Any]) -> dict[
     """The newest state with such an identity: from the file, else the previous one, else None.
 
     Skips damaged files: truncated, changed since they were written, or holding more than data.
+    Raises CheckpointError if one may be there but cannot be read.
     """
     # Earlier versions wrote an identity without `content`.
     older = [{name: it for name, it in one.items() if name != "content"} for one in identities]
     for one in (path, path.with_suffix(PREVIOUS)):
-        with suppress(OSError, ValueError):
+        try:
             content = read_regular(one, MOST_BYTES) if isinstance(one, Path) else one.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            problem = f"cannot read {one} ({error.strerror})"
+            remedy = "nothing is lost: make it readable, or delete it to train its epochs again"
+            raise CheckpointError(f"{problem}; {remedy}; then run the same command") from error
+        with suppress(ValueError):
             head, payload = content[:HEAD_BYTES], content[HEAD_BYTES:]
             if head == MAGIC + hashlib.sha256(payload).digest():
                 state = load_tensors(payload)

@@ -80,7 +80,10 @@ class Job:
         }
 
     def saved(self) -> dict[str, Any]:
-        """The checkpoint's content: its `curve` holds the epochs of earlier, interrupted runs."""
+        """The checkpoint's content: its `curve` holds the epochs of earlier, interrupted runs.
+
+        Raises CheckpointError, see `latest_checkpoint`.
+        """
         nothing: dict[str, Any] = {"curve": [], "training": None, "score": None}
         return latest_checkpoint(self.checkpoint, self.identity) or nothing
 
@@ -103,7 +106,7 @@ def train_slices(
     On a CPU the result depends on the number of threads, but on nothing else that runs. Raises
     StoppedError if `stop` was set (all epochs but the current one are kept); RepeatError if the
     original images or initial weights are gone or changed, or the loss of a final training is not
-    finite at the end; CheckpointUnwritableError if a finished epoch could not be saved.
+    finite at the end; CheckpointError if a checkpoint cannot be read or written.
     """
     architecture = from_dict(job.architecture)
     check_network(architecture, task.image_shape, task.classes)  # a study may be older than that

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import optuna
@@ -132,7 +133,7 @@ def test_a_complete_trial_has_its_pictures_only_once(study: StudyHandle, tmp_pat
     complete(study, train(study, [1.0]), 1.0)  # a worker does not read the others for its pictures
     lease = train(study, [2.0, 1.0])
     for _ in range(2):  # the worker that drew them first was killed
-        TrialPictures(study, tmp_path / "artifacts").upload(lease, confusion_KK)
+        TrialPictures(study, tmp_path / "artifacts").upload(lease, lambda: confusion_KK)
     assert not study.ended_views
     assert complete(study, lease, 1.0) == ["confusion matrix.png", "learning curves.png"]
     files = list((tmp_path / "artifacts").iterdir())
@@ -183,7 +184,7 @@ def test_a_late_worker_adds_no_pictures_to_what_another_trains(
         release(study.db, late)
     lease = train(now, [2.0, 1.0])
     with pytest.raises(StudyGoneError if deleted else LostLeaseError):
-        pictures.upload(late, np.eye(10, dtype=np.int64))
+        pictures.upload(late, lambda: np.eye(10, dtype=np.int64))
     assert not list((tmp_path / "artifacts").iterdir())
     assert complete(now, lease, 1.0) == []
 
@@ -196,7 +197,7 @@ def test_if_time_is_short_only_the_best_have_pictures(
     pictures, drawn = TrialPictures(study, tmp_path / "artifacts"), []
     for loss in (1.0, 0.5, 0.8, 0.4):
         lease = train(study, [2.0, loss])
-        pictures.upload(lease, np.eye(10, dtype=np.int64))
+        pictures.upload(lease, lambda: np.eye(10, dtype=np.int64))
         drawn.append(len(complete(study, lease, loss)))
     assert drawn == [2, 2, 0, 2]
 
@@ -211,11 +212,21 @@ def test_a_full_disk_is_reported_once_and_costs_no_trial(
             assert [file.name for file in small_disk.folder.iterdir()] == ["filler"]
             small_disk.empty()
         lease = train(study, [loss])
-        pictures.upload(lease, np.eye(10, dtype=np.int64))
+        pictures.upload(lease, lambda: np.eye(10, dtype=np.int64))
         drawn.append(len(complete(study, lease, loss)))
     assert drawn == [0, 0, 2]
     told = f"cannot write pictures of trials into {small_disk.folder} (No space left"
     assert caplog.text.count(told) == 1
+
+
+def test_no_memory_for_the_confusion_matrix_costs_only_the_pictures(
+    study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = train(study, [1.0])
+    without = Mock(side_effect=MemoryError("out of memory"))
+    TrialPictures(study, tmp_path / "artifacts").upload(lease, without)
+    assert complete(study, lease, 1.0) == []
+    assert "cannot draw the pictures of trial 0: out of memory" in caplog.text
 
 
 def test_an_unwritable_folder_is_reported_once_and_costs_no_trial(
@@ -226,7 +237,7 @@ def test_an_unwritable_folder_is_reported_once_and_costs_no_trial(
     with caplog.at_level(logging.WARNING):
         for loss in (1.0, 0.5):
             lease = train(study, [loss])
-            pictures.upload(lease, np.eye(10, dtype=np.int64))
+            pictures.upload(lease, lambda: np.eye(10, dtype=np.int64))
             assert complete(study, lease, loss) == []
     assert [record.getMessage() for record in caplog.records if "pictures" in record.message] == [
         f"cannot write pictures of trials into {tmp_path / 'file'} (File exists); continuing "

@@ -13,10 +13,11 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from search.running import by_hand
 from search.running.by_hand import read_queue
+from search.running.request import read_request
 from search.running.run import Run
 from search.running.study import run_study
 from search.running.worker import train_trials
@@ -29,7 +30,7 @@ from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish, release
 from search.store.opening import open_database
 from search.store.records import record_epoch
-from search.store.schema import leases
+from search.store.schema import REASON, leases
 from search.store.studies import StudyHandle, create_study, load_spec, require_study
 from search.store.views import view_study
 from search.training.task import load_study_task
@@ -87,6 +88,33 @@ def test_a_stopped_trial_continues_to_its_end_and_counts_once(make_run: Make, pr
     assert [after.trials[n] for n in others] == [before.trials[n] for n in others]
     assert go_on(run, first) == [f"trial {first} is already complete"]
     assert view_study(run.study) == after
+
+
+@pytest.mark.parametrize(
+    ("reports", "excused"),
+    [
+        ([(1, 2), (3, 4), (5, 6), (7, 8)], True),  # each worker gets further: from a checkpoint
+        ([(1, 2), (1, 2), (1, 2), (1, 2), ()], False),  # none does
+        ([(0,), (0,), (0,), ()], False),  # nor here, and this report has no checkpoint
+    ],
+)
+def test_a_continued_trial_without_checkpoint_fails_only_if_its_workers_get_nowhere(
+    db: Database, reports: list[tuple[int, ...]], excused: bool
+) -> None:
+    study = create_study(db, "s", SPEC, INFO, validation_count=287)
+    whole = take(study)
+    for epoch in range(9):
+        record_epoch(db, whole, FED.report(epoch, 0.5), 0.5)
+    finish(study, whole, state=TrialState.PRUNED)
+    by_hand.continue_trials(study, SPEC, [0])
+    for epochs in reports:
+        lease = take(study, worker="far:1:1:scope")
+        for epoch in epochs:
+            record_epoch(db, lease, FED.report(epoch, 0.4), 0.4)
+        assert not lease.exhausted or epochs == ()
+        with transaction(db) as connection:
+            connection.execute(update(leases).values(expires_at=0.0))
+    assert take(study).exhausted != excused
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.RUNNING])
@@ -170,6 +198,33 @@ def test_what_cannot_be_continued(make_run: Make) -> None:
         with pytest.raises(SpecError, match=said):
             go_on(it, 1, number)
     assert view_study(run.study) == before
+
+
+@pytest.mark.parametrize("compares", [False, True])
+def test_the_same_request_again_leaves_out_what_has_failed_since(
+    make_run: Make, compares: bool
+) -> None:
+    run = compared(make_run, 3) if compares else small(make_run, trials=2)
+    stop_one(run.study)
+    stop_one(run.study)
+    go_on(run, 0, 1)
+    reason = "diverged: loss became nan" if compares else "out of memory"
+    lease = take(run.study)
+    finish(run.study, lease, state=TrialState.FAIL, attributes={REASON: reason})
+    before = view_study(run.study)
+    assert check(run, 0, 1) == {}
+    assert go_on(run, 0, 1) == [
+        "trial 0 failed and is left out",
+        "trial 1 is interrupted and will now train to its end",
+    ]
+    assert view_study(run.study) == before
+    request = read_request(None, {"study": "study", "continue_trials": [0, 1]})
+    _, trials, _ = by_hand.foreseen(run.study, run.spec, request, [])
+    assert [trial.state for trial in trials[:2]] == ["failed", "interrupted"]
+
+
+def check(run: Run, *numbers: int) -> Any:
+    return by_hand.check_requests(run.study, run.spec, numbers, [], first=1)
 
 
 def compared(make_run: Make, arms: int, repeats: int = 1, train: Any = MadeUpTraining) -> Run:

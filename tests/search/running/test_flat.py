@@ -13,13 +13,15 @@ from optuna.trial import TrialState, create_trial
 
 from search.analysis.wording import notes_in_words
 from search.running import by_hand
+from search.running.request import read_request
 from search.running.run import Run
 from search.running.worker import train_trials
 from search.sampling import flat
 from search.sampling.flat import set_flat, why_flat
 from search.sampling.forecast import Contender
 from search.spec.config import StudySpec
-from search.store.schema import stored_flat
+from search.store.records import count_reports
+from search.store.schema import FLAT, stored_flat
 from search.store.studies import set_total
 from search.store.views import State, StudyView, view_study
 from search.study import main
@@ -119,6 +121,38 @@ def test_a_flat_study_goes_on_to_any_total_above_the_one_shown(
     assert 1.5 * first.finished <= more.finished < 24
     assert train(run, ALL, 24) == more
     assert train(run, ALL, more.finished) == more
+
+
+@pytest.mark.parametrize(("before", "after"), [(ALL, None), (None, ALL)])
+def test_running_workers_follow_the_setting_that_another_start_changes(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, before: float | None, after: float | None
+) -> None:
+    monkeypatch.setattr(flat, "FEWEST", 8)
+    run = make_run(trials=16, epochs=2, pruner="promotion", sampler="random", train=MadeUpTraining)
+    set_flat(run.study, before, 16)
+
+    def change() -> None:
+        if count_reports(run.db, run.study.study_id) == 3:
+            set_flat(run.study, after, 16)
+
+    train_trials(replace(run, on_report=change))
+    view = view_study(run.study)
+    assert view.stop_when_flat == after
+    assert (view.stopped is None, view.finished == 16) == (after is None, after is None)
+    check_curves(view)
+
+
+def test_a_study_that_ended_after_the_setting_was_withdrawn_goes_on(
+    ended: tuple[Run, StudyView],
+) -> None:
+    """As earlier versions left it."""
+    run, first = ended
+    run.study.study.set_user_attr(FLAT, None)
+    request = read_request(None, {"study": "study"})
+    assert by_hand.foreseen(run.study, run.spec, request, [])[0] == run.spec
+    last = train(run, None, 32)
+    assert (last.finished, last.stopped) == (32, None)
+    assert any(len(last.trials[it.number].curve) > len(it.curve) for it in first.trials)
 
 
 def test_failed_trials_do_not_put_off_its_end(ended: tuple[Run, StudyView]) -> None:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -34,13 +35,14 @@ from search.store.schema import epochs
 from search.store.views import view_study
 from search.training.files import (
     HEAD_BYTES,
+    CheckpointError,
     Remote,
     delete_checkpoint,
     load_tensors,
     save_checkpoint,
 )
 from search.training.train import train
-from tests.search.running.made_up import fed, stopping_after
+from tests.search.running.made_up import MadeUpTraining, check_curves, fed, stopping_after
 from tests.search.zones import EAST, WEST, zone
 
 Make = Callable[..., Run]
@@ -249,6 +251,40 @@ def test_a_checkpoint_that_cannot_be_deleted_ends_no_study(
     assert [trial.state for trial in view_study(run.study).trials] == ["complete"] * 2
     told = "cannot delete memory://bucket/trial-0.pt (SlowDown: 503), which is no longer needed"
     assert caplog.messages[0] == told
+
+
+def test_a_checkpoint_that_cannot_be_read_stops_the_worker_and_is_kept(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(trials=1, train=MadeUpTraining)
+    train_trials(stopping_after(run, 3))
+    path = checkpoint_path(run.checkpoints, 0)
+    saved, read = path.read_bytes(), Path.open
+
+    def gone(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self == path:
+            raise OSError(116, "Stale file handle")
+        return read(self, *arguments, **options)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Path, "open", gone)
+        said = rf"cannot read {path} \(Stale file handle\); nothing is lost: make it readable"
+        with pytest.raises(CheckpointError, match=said):
+            train_trials(again := make_run(trials=1, train=MadeUpTraining))
+    assert view_study(again.study).trials[0].state == "interrupted"
+    assert path.read_bytes() == saved
+    train_trials(again)
+    view = view_study(again.study)
+    assert view.trials[0].state == "complete"
+    check_curves(view)
+
+
+def test_a_trial_without_memory_for_its_confusion_matrix_is_complete(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MadeUpTraining, "confusion", Mock(side_effect=torch.OutOfMemoryError))
+    train_trials(run := make_run(trials=1, train=MadeUpTraining))
+    assert view_study(run.study).trials[0].state == "complete"
 
 
 def test_equal_arms_have_equal_curves_and_one_that_fails_counts(make_run: Make) -> None:

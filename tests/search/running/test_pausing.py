@@ -267,6 +267,31 @@ def test_a_worker_that_vanishes_between_a_report_and_its_decision(
     assert outcome(view) == expected
 
 
+@pytest.mark.parametrize("interrupt_at", [7, 18])
+def test_a_worker_interrupted_between_a_report_and_its_decision(
+    make_run: Make, whole: list[Any], monkeypatch: pytest.MonkeyPatch, interrupt_at: int
+) -> None:
+    """It hands the trial back, which is not trained on without being chosen."""
+    expected = uninterrupted(make_run, whole)
+    run = begin(make_run, "left")
+    asked, ask = 0, Chooser.goes_on
+
+    def interrupted(self: Chooser, lease: Lease, epoch: int) -> bool:
+        nonlocal asked
+        asked += epoch in self.rungs
+        if asked != interrupt_at:
+            return ask(self, lease, epoch)
+        asked += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Chooser, "goes_on", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_trials(run)
+    assert view_study(run.study).count("running") == 0
+    train_trials(run)
+    assert outcome(view_study(run.study)) == expected
+
+
 @pytest.mark.parametrize("minimize_also", [None, "multiply_adds"])
 def test_the_projects_own_pruner(make_run: Make, minimize_also: str | None) -> None:
     run = begin(make_run, pruner="promotion", minimize_also=minimize_also)

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from data.errors import DataError
 from search.running.request import read_request
 from search.running.run import Plan, make_plan
+from search.running.study import run_study
 from search.sampling.registry import PRUNERS, SAMPLERS, Pruner, Sampler
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
+from search.store.database import Database
 from search.store.leases import finish
 from search.store.opening import open_database
 from search.store.studies import load_spec, set_total
@@ -63,6 +67,35 @@ def test_the_first_start_makes_the_study_and_those_that_differ_are_refused(plan:
             other.begin(stop)
     assert study.attributes == before
     assert higher.begin(stop).spec == load_spec(study) == replace(first.spec, trials=60)
+
+
+@pytest.mark.parametrize("failing", ["hold_out", "begin_run"])
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.usefixtures("here")
+def test_a_start_that_fails_leaves_no_connection_open(
+    monkeypatch: pytest.MonkeyPatch, exists: bool, failing: str
+) -> None:
+    if exists:
+        run_study(**TINY, trials=1)
+    opened, closed = list[Database](), list[Database]()
+    close = Database.close
+
+    def watched(*given: Any, **options: Any) -> Database:
+        opened.append(open_database(*given, **options))
+        closed.clear()  # opening it may close connections, too
+        return opened[-1]
+
+    def closing(self: Database) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr("search.running.run.open_database", watched)
+    monkeypatch.setattr(Database, "close", closing)
+    monkeypatch.setattr(f"search.running.run.{failing}", Mock(side_effect=DataError("no images")))
+    with pytest.raises(DataError):
+        run_study(**TINY, trials=2)
+    assert len(opened) == (exists or failing == "begin_run")
+    assert all(any(it is one for it in closed) for one in opened)
 
 
 def test_copies_among_training_and_validation_images_are_told(plan: Make, tmp_path: Path) -> None:

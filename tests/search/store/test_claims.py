@@ -164,6 +164,20 @@ def test_a_living_worker_of_this_host_may_renew_an_expired_lease_once(
     assert claim(study, total=1) == "wait"  # so may the new holder
 
 
+@pytest.mark.parametrize(("then", "granted"), [("still flat", "done"), (None, "wait")])
+def test_a_study_ends_only_if_it_is_flat_when_it_ends(
+    study: StudyHandle, then: str | None, granted: str
+) -> None:
+    """Another start may change the setting after a worker has looked."""
+    finish(study, take(study), state=TrialState.RUNNING)
+    answers = iter(["flat", then])
+    options: dict[str, Any] = {"choose": lambda _: 0, "flat": lambda _: next(answers)}
+    assert claim(study, total=2, **options) == granted
+    state = TrialState.RUNNING if then is None else TrialState.PRUNED
+    assert study.study.trials[0].state == state
+    assert study.attributes.get(STOPPED) == (then and "flat")
+
+
 def test_a_trial_that_kills_its_workers(study: StudyHandle, dead: str) -> None:
     for attempt in (1, 2, 3):  # claimed at once
         lease = take(study, total=1, worker=dead)

@@ -12,15 +12,18 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 
 from data.reading import host_digest, write_atomically
 from search.store import StorageError
 from search.store.folders import find_checkpoints
 from search.training import files
 from search.training.files import (
+    CheckpointError,
     CheckpointUnwritableError,
     Remote,
     delete_abandoned,
@@ -116,6 +119,29 @@ def test_flipped_bits_and_truncation_are_detected_and_cost_one_epoch(tmp_path: P
             del damaged[rng.randrange(len(whole)) :]
         file.write_bytes(damaged)
         assert latest(file) == 1
+
+
+def test_a_store_that_cannot_be_reached_is_no_missing_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = find_checkpoints("memory://bucket/away") / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    refused = Mock(side_effect=TimeoutError("Read timeout\non endpoint URL"))
+    with monkeypatch.context() as outage:
+        outage.setattr(MemoryFileSystem, "cat_file", refused)
+        said = r"cannot read memory://bucket/away/trial-3.pt \(Read timeout\); nothing is lost: "
+        with pytest.raises(CheckpointError, match=said):
+            latest(file)
+        with pytest.raises(StorageError, match=r"cannot keep checkpoints in .* \(Read timeout\)"):
+            find_checkpoints("memory://bucket/away")
+    assert latest(file) == 1
+
+
+def test_what_cannot_be_a_file_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling.pt").symlink_to("nowhere")
+    assert latest(tmp_path / "file" / "trial-3.pt") is None
+    assert latest(tmp_path / "dangling.pt") is None
 
 
 class Evil:

@@ -20,7 +20,11 @@ from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_fro
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.files import CheckpointUnwritableError, delete_checkpoint
+from search.training.files import (
+    CheckpointError,
+    CheckpointUnwritableError,
+    delete_checkpoint,
+)
 from search.training.repeat import Job
 from search.training.task import Task
 from search.training.weights import digests
@@ -161,6 +165,12 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_with_a_remedy(
     said = rf"cannot write {job.checkpoint} \(No space left on device\); nothing is lost: make room"
     with pytest.raises(CheckpointUnwritableError, match=said):
         train_job(job, task)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_an_error_and_is_kept(job: Job) -> None:
+    job.checkpoint.mkdir(parents=True)  # as root may read any file
+    with pytest.raises(CheckpointError, match=r"cannot read .*; nothing is lost: make it readable"):
+        job.saved()
 
 
 def test_a_previous_checkpoint_that_cannot_be_deleted_is_no_error(
