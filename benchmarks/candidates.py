@@ -4,9 +4,10 @@
 
 A draw simulates a study: some of the configurations, all with the same seed. The single best has
 the lowest calibrated validation loss. Then the best K get fresh seeds, the same for each, stopped
-at the epoch at which each was best, and the lowest mean wins, as in the command. Both choices are
-judged on images held out of the search, over the seeds that neither has seen. The intervals say
-how much the mean would vary with other configurations, not with the number of draws.
+at the epoch at which each was best, and the lowest mean wins, as in the command without
+`final_stretch`. Both choices are judged on images held out of the search, over the seeds that
+neither has seen. The intervals say how much the mean would vary with other configurations, not with
+the number of draws.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def parser() -> BenchmarkParser:
     seeded = "from benchmarks.curves, with seeds"
     own.add_argument("record", type=record_file, metavar="FILE", help=seeded)
     own.add_counts(("draws", 300, "studies"), ("trials", 30, "configurations per study"))
-    own.add_counts(("resamples", 200, "of the configurations, for the intervals"))
+    own.add_counts(("resamples", 1000, "of the configurations, for the intervals"))
     return own
 
 
