@@ -64,16 +64,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         write_sheet(found, sheet)
     except BundleError as error:  # a network of others may be in a folder of theirs
-        fault = error
+        sheet, fault = None, error
     for one in found.skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
     if (rest := len(found.skipped) - MOST_SKIPPED) > 0:
         print(f"Skipped {counted(rest, 'more file')}", file=sys.stderr)
     if args.json:
-        print(json.dumps(as_json(found, args.top, None if fault else sheet), indent=2))
+        print(json.dumps(as_json(found, args.top, sheet), indent=2))
     else:
         print(as_text(found.table(args.top)))
-        if fault is None:
+        if sheet is not None:
             more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
             print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
     if fault is not None:

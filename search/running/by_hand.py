@@ -105,9 +105,9 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
         SpecError: there is no such trial, or it cannot be continued; nothing was written.
     """
 
-    def go_on(connection: Connection) -> Sequence[Row[Any]]:
+    def go_on(connection: Connection) -> Sequence[tuple[Row[Any], bool]]:
         found = _find(connection, study, spec, numbers)
-        rows = [row for row in found if not _is_lost(study, spec, row)]
+        rows = [row for row, is_lost in found if not is_lost]
         if any(map(_is_stopped, rows)):
             unstop(study)
         run_again(connection, [it.trial_id for it in rows if it.state in STOPPED])
@@ -122,7 +122,7 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
                 connection.execute(insert(leases).values(free))
         return found
 
-    return [f"trial {row.number} {_told(study, spec, row)}" for row in study.write(go_on)]
+    return [f"trial {it.number} {_told(study, spec, it, lost)}" for it, lost in study.write(go_on)]
 
 
 def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> list[str]:
@@ -184,46 +184,44 @@ def foreseen(
 
 def _find(
     connection: Connection, study: StudyHandle, spec: StudySpec, numbers: Sequence[int]
-) -> Sequence[Row[Any]]:
-    """Trials and their leases, by number; raises SpecError if one of them cannot be continued."""
+) -> Sequence[tuple[Row[Any], bool]]:
+    """Trials with leases, and whether each is lost; SpecError if one cannot be continued."""
     columns = (leases.c[name] for name in ("claim", "token", "worker", "paused", "expires_at"))
-    query = (
-        select(trials.c.trial_id, trials.c.number, trials.c.state, *columns)
-        .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
-        .where(trials.c.study_id == study.study_id)
-    )
+    query = select(trials.c.trial_id, trials.c.number, trials.c.state, *columns).outerjoin(leases)
+    query = query.where(trials.c.study_id == study.study_id)
     found: dict[int, Any] = {row.number: row for row in connection.execute(query)}
     name = f"study {study.name!r}"
     for number in numbers:
         if type(number) is not int or number not in found:
             there = f"its trials are 0 to {max(found)}" if found else "it has none yet"
             raise SpecError("continue", f"{name} has no trial {shown(number)}; {there}")
+    trained = {number for number in numbers if not _is_lost(study, spec, found[number])}
     # Room for paused trials is not needed: `claim` takes abandoned ones first.
     needed = sum(
         row.state in COUNTED
         or (row.state == TrialState.RUNNING and not is_paused(row))
-        or (row.number in numbers and not _is_lost(study, spec, row))
+        or row.number in trained
         for row in found.values()
     )
     if needed > spec.trials:
         more = f"more than its total of {spec.trials}; give --trials {needed}, too"
         raise SpecError("continue", f"{name} would then count {needed} trials, {more}")
-    return [found[number] for number in sorted(set(numbers))]
+    return [(found[number], number not in trained) for number in sorted(set(numbers))]
 
 
 def _is_lost(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> bool:
     """Whether the trial has failed for good; raises SpecError if it was never continued."""
-    of_trial = study.db.optuna.get_trial_user_attrs(row.trial_id)
-    if row.state != TrialState.FAIL or not _is_for_good(spec, of_trial.get(REASON)):
+    if row.state != TrialState.FAIL:
         return False
-    if CONTINUED in of_trial:
-        return True
+    of_trial = study.db.optuna.get_trial_user_attrs(row.trial_id)
+    is_for_good = _is_for_good(spec, of_trial.get(REASON))
+    if not is_for_good or CONTINUED in of_trial:
+        return is_for_good
+    why = "diverged, which is a result of its arm and would happen again; leave it out"
     if not spec.is_comparison:
-        only = "only a paused or pruned trial can be continued"
-        other = "--enqueue trains a configuration from scratch"
-        raise SpecError("continue", f"trial {row.number} failed, and {only}; {other}")
-    why = "which is a result of its arm and would happen again; leave it out"
-    raise SpecError("continue", f"trial {row.number} diverged, {why}")
+        why = "failed, and only a paused or pruned trial can be continued; --enqueue trains a "
+        why += "configuration from scratch"
+    raise SpecError("continue", f"trial {row.number} {why}")
 
 
 def _is_for_good(spec: StudySpec, reason: object) -> bool:
@@ -235,11 +233,11 @@ def _is_stopped(row: Row[Any]) -> bool:
     return row.state in STOPPED or (row.state == TrialState.RUNNING and is_paused(row))
 
 
-def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
+def _told(study: StudyHandle, spec: StudySpec, row: Row[Any], is_lost: bool) -> str:
     if row.state == TrialState.COMPLETE:
         return "is already complete"
     if row.state == TrialState.FAIL:
-        return f"failed and {'is left out' if _is_lost(study, spec, row) else 'starts over'}"
+        return f"failed and {'is left out' if is_lost else 'starts over'}"
     if not _is_stopped(row):
         state = "interrupted" if row.claim is not None and row.expires_at is None else "under way"
         state = "queued" if row.state == TrialState.WAITING else state

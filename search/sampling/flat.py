@@ -21,9 +21,9 @@ from search.sampling.forecast import Contender, estimates_of
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
 from search.spec.config import StudySpec
-from search.store.claims import COUNTED
+from search.store.claims import COUNTED, stored_attribute
 from search.store.leases import revive
-from search.store.schema import FLAT, STOPPED, stored_flat, study_user_attributes, trials
+from search.store.schema import FLAT, STOPPED, stored_flat, trials
 from search.store.studies import StudyHandle, load_spec
 
 FEWEST = 20  # started trials; the first ten were not proposed by a model
@@ -69,15 +69,11 @@ def make_flat(contenders: Contenders) -> Callable[[Connection], str | None]:
     """
     study, spec = contenders.study, contenders.spec
     of_study = trials.c.study_id == study.study_id
-    attribute = study_user_attributes.c
-    setting = select(attribute.value_json).where(
-        attribute.study_id == study.study_id, attribute.key == FLAT
-    )
     queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
 
     def why(connection: Connection) -> str | None:
-        stored = stored_flat({FLAT: json.loads(connection.scalar(setting) or "null")})
-        if stored is None:
+        setting = json.loads(stored_attribute(connection, study.study_id, FLAT) or "null")
+        if (stored := stored_flat({FLAT: setting})) is None:
             return None
         gain, begun = stored
         found = contenders(connection)

@@ -153,11 +153,7 @@ def claim(
                 elif row.expires_at < row.now:
                     _update_lease(connection, row, lease_seconds, extended=1)
         if budget is not None:
-            stored = connection.scalar(
-                select(attributes.c.value_json).where(
-                    attributes.c.study_id == study.study_id, attributes.c.key == SPEC
-                )
-            )
+            stored = stored_attribute(connection, study.study_id, SPEC)
             with damage_in_a_line(study):
                 if _totals(stored) != (total, budget):
                     return "changed"
@@ -195,6 +191,12 @@ def claim(
 
     foreseen = read(study.db, foresee) if choose or flat else (None, None)
     return study.write(give)
+
+
+def stored_attribute(connection: Connection, study_id: int, key: str) -> Any:
+    """A study's attribute as it is now, JSON; None if it has none of that name."""
+    of_study = attributes.c.study_id == study_id, attributes.c.key == key
+    return connection.scalar(select(attributes.c.value_json).where(*of_study))
 
 
 @lru_cache(maxsize=8)  # not parsed and checked for every claim

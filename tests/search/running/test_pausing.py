@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -237,28 +238,41 @@ def test_an_interrupted_study_ends_as_if_uninterrupted(
     assert outcome(view) == expected
 
 
+def left_between_a_report_and_its_decision(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, at: int, leave: Callable[[Run, Lease], None]
+) -> Run:
+    """A study in which `leave`, which raises, is called once, in place of the decision number `at`
+    at a rung."""
+    run = begin(make_run, "left")
+    asked, ask = 0, Chooser.goes_on
+
+    def goes_on(self: Chooser, lease: Lease, epoch: int) -> bool:
+        nonlocal asked
+        asked += epoch in self.rungs
+        if asked == at:
+            asked += 1
+            leave(run, lease)
+        return ask(self, lease, epoch)
+
+    monkeypatch.setattr(Chooser, "goes_on", goes_on)
+    return run
+
+
 @pytest.mark.parametrize("vanish_at", [7, 18])
 def test_a_worker_that_vanishes_between_a_report_and_its_decision(
     make_run: Make, whole: list[Any], monkeypatch: pytest.MonkeyPatch, vanish_at: int
 ) -> None:
     """The next holder asks in its place: the study ends as if nothing had happened."""
     expected = uninterrupted(make_run, whole)
-    run = begin(make_run, "left")
-    asked, ask = 0, Chooser.goes_on
 
-    def vanish(self: Chooser, lease: Lease, epoch: int) -> bool:
-        nonlocal asked
-        asked += epoch in self.rungs
-        if asked != vanish_at:
-            return ask(self, lease, epoch)
+    def vanish(run: Run, lease: Lease) -> None:
         host, pid, _, scope = lease.worker.split(":")
         ended = update(leases).where(leases.c.trial_id == lease.trial_id)
         with transaction(run.study.db) as connection:
             connection.execute(ended.values(worker=f"{host}:{pid}:0:{scope}"))
-        asked += 1
         raise StorageError("as if killed here")
 
-    monkeypatch.setattr(Chooser, "goes_on", vanish)
+    run = left_between_a_report_and_its_decision(make_run, monkeypatch, vanish_at, vanish)
     with pytest.raises(StorageError):
         train_trials(run)
     train_trials(run)
@@ -273,18 +287,8 @@ def test_a_worker_interrupted_between_a_report_and_its_decision(
 ) -> None:
     """It hands the trial back, which is not trained on without being chosen."""
     expected = uninterrupted(make_run, whole)
-    run = begin(make_run, "left")
-    asked, ask = 0, Chooser.goes_on
-
-    def interrupted(self: Chooser, lease: Lease, epoch: int) -> bool:
-        nonlocal asked
-        asked += epoch in self.rungs
-        if asked != interrupt_at:
-            return ask(self, lease, epoch)
-        asked += 1
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Chooser, "goes_on", interrupted)
+    interrupt = Mock(side_effect=KeyboardInterrupt)
+    run = left_between_a_report_and_its_decision(make_run, monkeypatch, interrupt_at, interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_trials(run)
     assert view_study(run.study).count("running") == 0
