@@ -19,6 +19,13 @@ DEEP = ConvNetConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def _only_the_projects_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever network of its own another test has left in this process."""
+    for name in [name for name in FAMILIES if ":" in name]:
+        monkeypatch.delitem(FAMILIES, name)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_is_complete(name: str) -> None:
     """It has descriptions and valid defaults, and the default network can be built."""
